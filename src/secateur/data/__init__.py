@@ -1,0 +1,1 @@
+"""Pictures and boxes in: one reader a file, one form for all of them."""

@@ -1,0 +1,91 @@
+"""Annotated pictures for detection, in the one form that every reader gives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from secateur.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedPicture:
+    """One picture on disk and the objects in it.
+
+    Attributes:
+        path: the picture's file.
+        height: pixels.
+        width: pixels.
+        boxes: (N, 4) float32, ``x1, y1, x2, y2`` in pixels, ``0 <= x1 < x2 <= width``. The
+            coordinates are continuous: a box that covers the whole picture is
+            ``0, 0, width, height``.
+        labels: (N,) int64, 1 to the number of classes; 0 is the background.
+        difficult: (N,) bool, objects that count neither as hit nor as miss (VOC).
+    """
+
+    path: Path
+    height: int
+    width: int
+    boxes: Tensor
+    labels: Tensor
+    difficult: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionSet:
+    """Annotated pictures and the names of their classes.
+
+    Attributes:
+        classes: names without the background; label ``k`` is ``classes[k - 1]``.
+        pictures: pictures without an object are kept, and count.
+    """
+
+    classes: tuple[str, ...]
+    pictures: tuple[AnnotatedPicture, ...]
+
+
+def annotated_picture(
+    path: Path,
+    boxes: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    difficult: Sequence[bool],
+    source: Path,
+) -> AnnotatedPicture:
+    """Read the picture's size and check its boxes against it.
+
+    Args:
+        path: the picture's file.
+        boxes: ``x1, y1, x2, y2`` in pixels for each object.
+        labels: one a box, from 1.
+        difficult: one a box.
+        source: the annotation file, named in errors.
+
+    Raises:
+        DataError: the picture is missing or unreadable, or a box is empty or leaves it.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: picture not found, but {source} names it; restore it or remove its entry"
+        ) from None
+    except (UnidentifiedImageError, OSError):
+        raise DataError(f"{path}: not a readable picture; replace it or remove it") from None
+    for x1, y1, x2, y2 in boxes:
+        if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+            raise DataError(
+                f"{source}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) is empty or outside its picture "
+                f"{path.name} ({width}×{height} pixels); correct or remove it"
+            )
+    return AnnotatedPicture(
+        path,
+        height,
+        width,
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        torch.tensor(labels, dtype=torch.int64),
+        torch.tensor(difficult, dtype=torch.bool),
+    )

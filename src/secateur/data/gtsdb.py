@@ -1,0 +1,136 @@
+"""German Traffic Sign Detection Benchmark (Houben et al., IJCNN 2013), in its official layout.
+
+Layout::
+
+    root/NNNNN.ppm or root/NNNNN.jpg      00000 to 00599 train, 00600 to 00899 test
+    root/gt.txt                           file;left;top;right;bottom;class, a line a sign
+"""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from secateur.data.clipping import clip_boxes, picture_size
+from secateur.data.detection_set import DetectionSet, annotated_picture
+from secateur.data.listing import check_root, existing_picture, read_text
+from secateur.errors import DataError
+
+GTSDB_CLASSES = (
+    "speed limit 20",
+    "speed limit 30",
+    "speed limit 50",
+    "speed limit 60",
+    "speed limit 70",
+    "speed limit 80",
+    "end of speed limit 80",
+    "speed limit 100",
+    "speed limit 120",
+    "no overtaking",
+    "no overtaking by trucks",
+    "right of way at next crossing",
+    "priority road",
+    "give way",
+    "stop",
+    "no vehicles",
+    "no trucks",
+    "no entry",
+    "danger",
+    "bend left",
+    "bend right",
+    "double bend",
+    "uneven road",
+    "slippery road",
+    "road narrows",
+    "road works",
+    "traffic lights",
+    "pedestrian crossing",
+    "children",
+    "cyclists",
+    "snow",
+    "wild animals",
+    "end of restrictions",
+    "turn right",
+    "turn left",
+    "straight on",
+    "straight on or right",
+    "straight on or left",
+    "keep right",
+    "keep left",
+    "roundabout",
+    "end of no overtaking",
+    "end of no overtaking by trucks",
+)
+
+SUPER_CATEGORIES = {
+    "prohibitory": (*range(6), *range(7, 11), 15, 16),
+    "mandatory": tuple(range(33, 41)),
+    "danger": (11, *range(18, 32)),
+    "other": (6, 12, 13, 14, 17, 32, 41, 42),
+}
+
+_RANGES = {"train": range(600), "test": range(600, 900)}
+_LINE = re.compile(r"(00[0-8]\d\d)\.\w+" + 5 * r";(\d{1,5})", re.ASCII)
+
+
+def read_gtsdb(root: Path, split: str, classes: Literal["43", "super", "sign"]) -> DetectionSet:
+    """Read a split of the German Traffic Sign Detection Benchmark.
+
+    Pictures without a sign are kept.
+
+    Args:
+        root: the folder with ``gt.txt`` and the pictures.
+        split: ``train`` or ``test``.
+        classes: ``43`` for every kind of sign, ``super`` for the four super-categories, ``sign``
+            for a single class.
+
+    Raises:
+        DataError: a file is missing or broken, a class is unknown, or a box leaves its picture.
+    """
+    check_root(root)
+    if split not in _RANGES:
+        raise DataError(f"{root}: unknown split {split!r} of GTSDB; name it train or test")
+    names, labels = _labels(classes)
+    source = root / "gt.txt"
+    boxes: dict[int, list[tuple[int, int, int, int]]] = {}
+    kinds: dict[int, list[int]] = {}
+    for number, line in enumerate(read_text(source, "restore it").splitlines(), start=1):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line.strip())
+        if match is None:
+            raise DataError(
+                f"{source}: line {number}: expected NNNNN.ppm;left;top;right;bottom;class, found "
+                f"{line!r}; correct it"
+            )
+        picture, left, top, right, bottom, kind = map(int, match.groups())
+        if kind >= len(labels):
+            raise DataError(f"{source}: line {number}: unknown class {kind}; correct it to 0 to 42")
+        # The last pixel belongs to the sign.
+        boxes.setdefault(picture, []).append((left, top, right + 1, bottom + 1))
+        kinds.setdefault(picture, []).append(labels[kind])
+    pictures = []
+    for picture in _RANGES[split]:
+        path = existing_picture(root / f"{picture:05}.ppm")
+        if picture in boxes or path.is_file():
+            clipped = clip_boxes(boxes.get(picture, ()), *picture_size(path, source))
+            found = kinds.get(picture, ())
+            pictures.append(annotated_picture(path, clipped, found, [False] * len(found), source))
+    if not pictures:
+        raise DataError(f"{root}: no picture of the split {split!r}; put NNNNN.ppm files there")
+    return DetectionSet(names, tuple(pictures))
+
+
+def _labels(classes: str) -> tuple[tuple[str, ...], list[int]]:
+    """Names of the classes, and the label of each of the 43 kinds of sign."""
+    kinds = range(len(GTSDB_CLASSES))
+    if classes == "43":
+        return GTSDB_CLASSES, [kind + 1 for kind in kinds]
+    if classes == "super":
+        members = list(SUPER_CATEGORIES.values())
+        return tuple(SUPER_CATEGORIES), [
+            next(label for label, group in enumerate(members, start=1) if kind in group)
+            for kind in kinds
+        ]
+    if classes == "sign":
+        return ("sign",), [1 for _ in kinds]
+    raise DataError(f"unknown classes {classes!r} of GTSDB; choose '43', 'super' or 'sign'")

@@ -1,0 +1,58 @@
+"""What annotation files list: names, and the files behind them."""
+
+from pathlib import Path, PureWindowsPath
+
+from secateur.errors import DataError
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
+
+
+def check_root(root: Path) -> None:
+    """Refuse a data folder that is not there.
+
+    Raises:
+        DataError: ``root`` is no folder.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: data folder not found; correct the path or put the data there")
+
+
+def read_text(path: Path, cure: str) -> str:
+    """Read a UTF-8 file, with or without the mark that Windows editors put first.
+
+    Args:
+        path: the file.
+        cure: what to do if it is missing, for the message.
+
+    Raises:
+        DataError: the file is missing or no UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: file not found; {cure}") from None
+    except (OSError, UnicodeDecodeError):
+        raise DataError(f"{path}: not readable as text; save it again as UTF-8") from None
+
+
+def listed_path(folder: Path, name: str, source: Path) -> Path:
+    """Path of the file under ``folder`` that the annotation file ``source`` lists as ``name``.
+
+    Raises:
+        DataError: the name is empty or leads out of the folder.
+    """
+    # Windows' rules know both slashes and drive letters: what they let pass is safe anywhere.
+    listed = PureWindowsPath(name)
+    if not listed.name or listed.anchor or ".." in listed.parts or "\0" in name:
+        raise DataError(
+            f"{source}: the name {name!r} leads out of {folder}; write it relative to that folder, "
+            "without '..'"
+        )
+    return folder / name
+
+
+def existing_picture(path: Path) -> Path:
+    """Return ``path``, or the picture beside it that differs in its suffix only, if that exists."""
+    suffixes = (s for suffix in PICTURE_SUFFIXES for s in (suffix, suffix.upper()))
+    candidates = (path, *(path.with_suffix(suffix) for suffix in suffixes))
+    return next((candidate for candidate in candidates if candidate.is_file()), path)

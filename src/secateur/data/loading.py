@@ -1,0 +1,126 @@
+"""Loading: pictures from disk into batches, in an order and with chances fixed by a seed."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as vF
+
+from secateur.data.augmentation import Transform
+from secateur.data.detection_set import AnnotatedPicture
+from secateur.errors import DataError
+
+# Pictures (N, 3, H, W) uint8 and, for each, boxes (M, 4) float32 and labels (M,) int64.
+Batch = tuple[Tensor, list[dict[str, Tensor]]]
+
+
+def read_picture(picture: AnnotatedPicture) -> Tensor:
+    """Decode a picture, (3, H, W) uint8.
+
+    Raises:
+        DataError: the file went missing or is broken.
+    """
+    try:
+        with Image.open(picture.path) as image:
+            return vF.pil_to_tensor(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(
+            f"{picture.path}: cannot be read ({error}); restore it or remove it from the data"
+        ) from None
+
+
+class TrainingSamples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
+    """An endless shuffled walk over pictures, augmented.
+
+    Sample ``p`` depends on the seed and on ``p`` alone, so neither the number of workers nor an
+    interruption changes what a training sees. Objects marked difficult are left out.
+    """
+
+    def __init__(
+        self, pictures: Sequence[AnnotatedPicture], transform: Transform, length: int, seed: int
+    ) -> None:
+        self.pictures = pictures
+        self.transform = transform
+        self.length = length
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, position: int) -> tuple[Tensor, dict[str, Tensor]]:
+        epoch, offset = divmod(position, len(self.pictures))
+        picture = self.pictures[_order(len(self.pictures), self.seed, epoch)[offset]]
+        pixels = read_picture(picture)
+        wanted = ~picture.difficult
+        target: dict[str, Tensor] = {
+            "boxes": tv_tensors.BoundingBoxes(  # type: ignore[call-overload]
+                picture.boxes[wanted], format="XYXY", canvas_size=(picture.height, picture.width)
+            ),
+            "labels": picture.labels[wanted],
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(hash((self.seed, position)))
+            image, target = self.transform(tv_tensors.Image(pixels), target)
+        return image.as_subclass(Tensor), {k: v.as_subclass(Tensor) for k, v in target.items()}
+
+
+def training_batches(
+    pictures: Sequence[AnnotatedPicture],
+    transform: Transform,
+    *,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    workers: int,
+) -> DataLoader[tuple[Tensor, dict[str, Tensor]]]:
+    """Give ``steps`` batches of augmented pictures."""
+    samples = TrainingSamples(pictures, transform, steps * batch_size, seed)
+    return DataLoader(
+        samples,
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=_collate,
+        prefetch_factor=4 if workers else None,
+        # Fixed here, so that loading draws nothing from the training's own chances.
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def evaluation_batches(
+    pictures: Sequence[AnnotatedPicture], size: int | None, batch_size: int
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Give positions and pixels (N, 3, H, W) uint8 of all pictures, each once.
+
+    Args:
+        size: side every picture is squeezed to, pixels; None leaves them as they are, and puts
+            only pictures of one shape into a batch.
+    """
+    waiting: dict[tuple[int, ...], tuple[list[int], list[Tensor]]] = {}
+    for position, picture in enumerate(pictures):
+        pixels = read_picture(picture)
+        if size is not None:
+            pixels = vF.resize(pixels, [size, size], antialias=True)
+        positions, batch = waiting.setdefault(tuple(pixels.shape), ([], []))
+        positions.append(position)
+        batch.append(pixels)
+        if len(batch) == batch_size:
+            yield positions, torch.stack(batch)
+            del waiting[tuple(pixels.shape)]
+    for positions, batch in waiting.values():
+        yield positions, torch.stack(batch)
+
+
+def _collate(samples: list[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
+    pictures, targets = zip(*samples, strict=True)
+    return torch.stack(pictures), list(targets)
+
+
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int, epoch: int) -> list[int]:
+    generator = torch.Generator().manual_seed(hash((seed, epoch)))
+    order: list[int] = torch.randperm(count, generator=generator).tolist()
+    return order

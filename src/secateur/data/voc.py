@@ -1,0 +1,151 @@
+"""Pascal VOC: one XML file a picture, and lists of picture names for each split.
+
+Layout::
+
+    root/Annotations/NAME.xml
+    root/ImageSets/Main/SPLIT.txt     a NAME a line
+    root/JPEGImages/NAME.jpg
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from defusedxml import ElementTree
+
+from secateur.data.clipping import clip_boxes, picture_size
+from secateur.data.detection_set import AnnotatedPicture, DetectionSet, annotated_picture
+from secateur.data.listing import check_root, existing_picture, listed_path, read_text
+from secateur.errors import DataError
+
+VOC_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+
+
+class _Object(NamedTuple):
+    name: str
+    box: tuple[float, float, float, float]
+    difficult: bool
+
+
+def read_voc(root: Path, split: str, classes: Sequence[str] | None) -> DetectionSet:
+    """Read a split of a data set in the layout of Pascal VOC.
+
+    Args:
+        root: the folder with ``Annotations``, or one with a single ``VOCdevkit/VOC*`` below it.
+        split: name of a list in ``ImageSets/Main``, or several joined by ``+``.
+        classes: names in the order of their labels; None for the 20 of Pascal VOC.
+
+    Raises:
+        DataError: a file is missing or broken, a class is unknown, or a box leaves its picture.
+    """
+    root = voc_folder(root)
+    names = VOC_CLASSES if classes is None else tuple(classes)
+    labels = {name: label for label, name in enumerate(names, start=1)}
+    return DetectionSet(
+        names, tuple(_read_picture(*entry, labels) for entry in _entries(root, split))
+    )
+
+
+def read_class_names(root: Path, split: str) -> tuple[str, ...]:
+    """Names of the classes that occur in a split, sorted; arguments and errors as `read_voc`."""
+    root = voc_folder(root)
+    files = (annotation for annotation, _ in _entries(root, split))
+    return tuple(sorted({found.name for file in files for found in _read_objects(file)}))
+
+
+def voc_folder(root: Path) -> Path:
+    """Return ``root``, or the single ``VOCdevkit/VOC*`` below it, whichever has ``Annotations``.
+
+    Raises:
+        DataError: there is no such folder, or more than one.
+    """
+    check_root(root)
+    if (root / "Annotations").is_dir():
+        return root
+    years = [found.parent for found in root.glob("VOCdevkit/VOC*/Annotations")]
+    if len(years) != 1:
+        raise DataError(
+            f"{root}: expected a folder Annotations here or in one VOCdevkit/VOC* below, found "
+            f"{len(years)}; give the path of the folder that has Annotations"
+        )
+    return years[0]
+
+
+def _entries(root: Path, split: str) -> list[tuple[Path, Path]]:
+    """Paths of the annotation and the picture of each entry, once each, in the lists' order."""
+    entries: dict[tuple[Path, Path], None] = {}
+    for part in split.split("+"):
+        file = root / "ImageSets" / "Main" / f"{part}.txt"
+        text = read_text(file, "write this list of picture names or correct the split's name")
+        for name in filter(None, map(str.strip, text.splitlines())):
+            annotation = listed_path(root / "Annotations", f"{name}.xml", file)
+            entries[annotation, root / "JPEGImages" / f"{name}.jpg"] = None
+    if not entries:
+        raise DataError(f"{file}: the list is empty; write one picture name a line")
+    return list(entries)
+
+
+def _read_picture(annotation: Path, picture: Path, labels: dict[str, int]) -> AnnotatedPicture:
+    objects = _read_objects(annotation)
+    for found in objects:
+        if found.name not in labels:
+            raise DataError(
+                f"{annotation}: unknown class {found.name!r}; correct it or add it to the classes"
+            )
+    path = existing_picture(picture)
+    return annotated_picture(
+        path,
+        # Many tools count from 0 where VOC counts from 1: their boxes start 1 pixel outside.
+        clip_boxes((found.box for found in objects), *picture_size(path, annotation)),
+        [labels[found.name] for found in objects],
+        [found.difficult for found in objects],
+        annotation,
+    )
+
+
+def _read_objects(file: Path) -> list[_Object]:
+    try:
+        tree = ElementTree.parse(file)
+    except FileNotFoundError:
+        raise DataError(
+            f"{file}: annotation not found; restore it or remove it from the split's list"
+        ) from None
+    # An unknown encoding is a LookupError, and what defusedxml forbids a ValueError.
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise DataError(f"{file}: broken XML, {error}; correct it") from None
+    objects = []
+    for number, element in enumerate(tree.findall("object"), start=1):
+        sides = [element.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+        try:
+            xmin, ymin, xmax, ymax = (float(side or "") for side in sides)
+        except ValueError:
+            raise DataError(
+                f"{file}: object {number} needs a bndbox with xmin, ymin, xmax and ymax in "
+                "pixels; correct it"
+            ) from None
+        # VOC's pixels count from 1 and the last one belongs to the box.
+        box = (xmin - 1, ymin - 1, xmax, ymax)
+        name = element.findtext("name", "").strip()
+        objects.append(_Object(name, box, element.findtext("difficult", "").strip() == "1"))
+    return objects

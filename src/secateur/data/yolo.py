@@ -1,0 +1,142 @@
+"""YOLO: one text file a picture, one line an object.
+
+Layout, with the names of the classes in ``root/data.yaml`` (``names``) or ``root/classes.txt``::
+
+    root/images/SPLIT/NAME.jpg    root/labels/SPLIT/NAME.txt
+    root/SPLIT/images/NAME.jpg    root/SPLIT/labels/NAME.txt
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from secateur.data.clipping import clip_boxes, picture_size
+from secateur.data.detection_set import AnnotatedPicture, DetectionSet, annotated_picture
+from secateur.data.listing import PICTURE_SUFFIXES, check_root, read_text
+from secateur.errors import DataError
+
+
+class _DataFile(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # digits are named 0 to 9
+
+    names: (
+        Annotated[list[str], Field(min_length=1)] | Annotated[dict[int, str], Field(min_length=1)]
+    )
+
+
+def read_yolo(root: Path, split: str, classes: Sequence[str] | None) -> DetectionSet:
+    """Read a split of a data set in the layout of YOLO.
+
+    A picture with no label file has no object. Boxes that rounding pushed over the border by at
+    most 1 pixel are clipped.
+
+    Args:
+        root: the data set's folder.
+        split: name of the split's folder.
+        classes: names in the order of their labels; None for the data set's own names in the
+            order of their ids. If the data set names no classes, ``classes`` names its ids.
+
+    Raises:
+        DataError: a file is missing or broken, a class is unknown, or a box leaves its picture.
+    """
+    check_root(root)
+    folders = split_folders(root, split)
+    if folders is None:
+        raise DataError(
+            f"{root}: no pictures and labels of the split {split!r}; put them at images/{split} "
+            f"and labels/{split} or correct the split's name"
+        )
+    images, labels = folders
+    pictures = sorted(each for each in images.iterdir() if each.suffix.lower() in PICTURE_SUFFIXES)
+    if not pictures:
+        raise DataError(f"{images}: no picture in this folder; put the split's pictures there")
+    stems = {picture.stem for picture in pictures} | {"classes"}  # labelImg writes classes.txt
+    for file in sorted(labels.glob("*.txt")):
+        if file.stem not in stems:
+            raise DataError(
+                f"{file}: its picture is missing from {images}; restore it or remove this file"
+            )
+    names = _read_names(root, classes)
+    chosen = tuple(dict.fromkeys(names if classes is None else classes))
+    label_of = {name: label for label, name in enumerate(chosen, start=1)}
+    ids = [label_of.get(name) for name in names]
+    return DetectionSet(
+        chosen,
+        tuple(_read_picture(each, labels / f"{each.stem}.txt", ids) for each in pictures),
+    )
+
+
+def split_folders(root: Path, split: str) -> tuple[Path, Path] | None:
+    """Return the folders of a split's pictures and labels, None if there are none."""
+    candidates = (
+        (root / "images" / split, root / "labels" / split),
+        (root / split / "images", root / split / "labels"),
+    )
+    return next((pair for pair in candidates if all(map(Path.is_dir, pair))), None)
+
+
+def _read_names(root: Path, classes: Sequence[str] | None) -> Sequence[str]:
+    """Names in the order of their ids."""
+    file = root / "data.yaml"
+    if not file.is_file():
+        file = root / "classes.txt"
+        if classes is not None and not file.is_file():
+            return classes
+        text = read_text(file, "write one class name a line, or a data.yaml with names")
+        names = list(filter(None, map(str.strip, text.splitlines())))
+        if not names:
+            raise DataError(f"{file}: names no class; write one class name a line")
+        return names
+    try:
+        found = _DataFile.model_validate(yaml.safe_load(read_text(file, "restore it"))).names
+    except ValidationError:
+        raise DataError(
+            f"{file}: no names of classes; write names as a list of them or a map from ids to "
+            "them, with quotes around yes and no"
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError comes from an impossible date
+        raise DataError(
+            f"{file}: broken YAML, {' '.join(str(error).split())}; correct it"
+        ) from None
+    if isinstance(found, list):
+        return found
+    if sorted(found) != list(range(len(found))):
+        raise DataError(f"{file}: the ids in names have gaps; number them 0 to {len(found) - 1}")
+    return [found[number] for number in range(len(found))]
+
+
+def _read_picture(path: Path, file: Path, ids: Sequence[int | None]) -> AnnotatedPicture:
+    width, height = picture_size(path, file)
+    boxes, labels = [], []
+    text = read_text(file, "restore it") if file.exists() else ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            name, *sides = line.split()
+            index, (cx, cy, w, h) = int(name), map(float, sides)
+        except ValueError:
+            raise DataError(
+                f"{file}: line {number}: expected 'class cx cy w h' in shares of the picture, "
+                f"found {line!r}; correct it"
+            ) from None
+        label = ids[index] if 0 <= index < len(ids) else None
+        if label is None:
+            raise DataError(
+                f"{file}: line {number}: unknown class {index}; correct it or add its name to the "
+                "classes"
+            )
+        labels.append(label)
+        boxes.append(
+            (
+                (cx - w / 2) * width,
+                (cy - h / 2) * height,
+                (cx + w / 2) * width,
+                (cy + h / 2) * height,
+            )
+        )
+    boxes = clip_boxes(boxes, width, height)
+    return annotated_picture(path, boxes, labels, [False] * len(boxes), file)

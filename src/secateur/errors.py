@@ -1,0 +1,36 @@
+"""The exceptions secateur raises, all in one place.
+
+``SecateurError``
+├── ``RecipeError``    the recipe is wrong: an unknown key, a value out of range
+├── ``DataError``      a picture, an annotation or a folder of them is wrong
+├── ``ModelError``     a network file or an architecture is wrong
+├── ``PruningError``   a step of the method cannot be carried out as asked
+└── ``RunError``       a run folder is wrong or in use
+
+Each message is one line that names the file or the entry and the cure. The command line prints
+it and ends with exit code 2; a traceback means a fault of ours.
+"""
+
+
+class SecateurError(Exception):
+    """What went wrong is the input's, and the message says how to mend it."""
+
+
+class RecipeError(SecateurError):
+    """The recipe is wrong."""
+
+
+class DataError(SecateurError):
+    """A picture, an annotation or a folder of them is wrong."""
+
+
+class ModelError(SecateurError):
+    """A network file or an architecture is wrong."""
+
+
+class PruningError(SecateurError):
+    """A step of the method cannot be carried out as asked."""
+
+
+class RunError(SecateurError):
+    """A run folder is wrong or in use."""

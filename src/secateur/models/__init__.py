@@ -1,0 +1,1 @@
+"""Networks at any widths, and the files they are kept in."""

@@ -1,0 +1,367 @@
+"""SSD on VGG16, built from torchvision's parts, at any widths.
+
+At full widths and six detection layers ``ssd300`` has the state dict of
+``torchvision.models.detection.ssd300_vgg16``, key for key. ``ssd512`` follows the layout of the
+original Caffe model (Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, page 11).
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, Self, cast
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.ssd import SSD, SSDHead
+
+NETWORKS = ("ssd300", "ssd512")
+
+# Filters of each layer at full width (paper, Table 1).
+FULL_WIDTHS: dict[str, int] = {
+    **dict.fromkeys(["conv1_1", "conv1_2"], 64),
+    **dict.fromkeys(["conv2_1", "conv2_2"], 128),
+    **dict.fromkeys(["conv3_1", "conv3_2", "conv3_3"], 256),
+    **dict.fromkeys(["conv4_1", "conv4_2", "conv4_3"], 512),
+    **dict.fromkeys(["conv5_1", "conv5_2", "conv5_3"], 512),
+    **dict.fromkeys(["conv6", "conv7"], 1024),
+    **{"conv8_1": 256, "conv8_2": 512},
+    **{"conv9_1": 128, "conv9_2": 256},
+    **{"conv10_1": 128, "conv10_2": 256},
+    **{"conv11_1": 128, "conv11_2": 256},
+    **{"conv12_1": 128, "conv12_2": 256},
+}
+
+# The layer each detection layer reads, and what is known of it at a nominal size of 1.
+DETECTION_LAYERS: dict[str, tuple[str, ...]] = {
+    "ssd300": ("conv4_3", "conv7", "conv8_2", "conv9_2", "conv10_2", "conv11_2"),
+    "ssd512": ("conv4_3", "conv7", "conv8_2", "conv9_2", "conv10_2", "conv11_2", "conv12_2"),
+}
+SCALES: dict[str, tuple[float, ...]] = {
+    "ssd300": (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05),
+    "ssd512": (0.07, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.05),
+}
+ASPECT_RATIOS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "ssd300": ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+    "ssd512": ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+}
+# Of the published VGG16 weights, which read 0–255 with the mean taken off.
+VGG_MEAN = (0.48235, 0.45882, 0.40784)
+VGG_STD = (1 / 255, 1 / 255, 1 / 255)
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class SSDArchitecture(BaseModel):
+    """All that is needed to build an SSD; it stands in the header of every network file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: Literal["ssd300", "ssd512"] = Field(description="which extra layers follow VGG16")
+    classes: tuple[str, ...] = Field(description="names, without the background", min_length=1)
+    size: int = Field(description="side of the square input the default boxes refer to, pixels")
+    resize: bool = Field(
+        description="true: pictures are squeezed to size × size; false: they enter as they are"
+    )
+    batch_norm: bool = Field(description="batch norm behind every convolution but the heads'")
+    detection_layers: PositiveInt = Field(description="how many of the first are kept")
+    widths: dict[str, PositiveInt] = Field(description="filters of each layer")
+    scales: tuple[float, ...] = Field(
+        description="default box size of each detection layer and one more, in shares of size"
+    )
+    aspect_ratios: tuple[tuple[int, ...], ...] = Field(
+        description="of each detection layer, beside 1"
+    )
+    mean: tuple[float, float, float] = Field(description="of the input's channels, 0–1")
+    std: tuple[float, float, float] = Field(description="of the input's channels, 0–1")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        k = self.detection_layers
+        if k > len(DETECTION_LAYERS[self.network]):
+            raise ValueError(f"{self.network} has {len(DETECTION_LAYERS[self.network])} detection layers, not {k}")
+        if (names := layer_names(self.network, k)) != tuple(self.widths):
+            raise ValueError(f"widths must name just these layers, in order: {', '.join(names)}")
+        if len(self.scales) != k + 1 or len(self.aspect_ratios) != k:
+            raise ValueError(f"{k} detection layers need {k + 1} scales and {k} aspect_ratios")
+        if min(grid_sizes(self.network, self.size)[:k]) < 1:
+            raise ValueError(f"size {self.size} is too small for {k} detection layers")
+        return self
+
+
+def ssd_architecture(
+    network: Literal["ssd300", "ssd512"],
+    classes: tuple[str, ...],
+    *,
+    size: int | None = None,
+    resize: bool = True,
+    batch_norm: bool = False,
+    detection_layers: int | None = None,
+    widths: float | Mapping[str, int] = 1.0,
+    scales: tuple[float, ...] | None = None,
+    aspect_ratios: tuple[tuple[int, ...], ...] | None = None,
+    mean: tuple[float, float, float] = VGG_MEAN,
+    std: tuple[float, float, float] = VGG_STD,
+) -> SSDArchitecture:
+    """Fill in what a network's name implies.
+
+    Args:
+        widths: a share of the full widths, or the filters of some layers by name (others full).
+
+    Raises:
+        ValueError: the entries do not fit together.
+    """
+    k = detection_layers or len(DETECTION_LAYERS[network])
+    full = {name: FULL_WIDTHS[name] for name in layer_names(network, k)}
+    if isinstance(widths, Mapping):
+        if unknown := set(widths) - set(FULL_WIDTHS):
+            raise ValueError(f"no such layers: {', '.join(sorted(unknown))}")
+        filled = {name: widths.get(name, filters) for name, filters in full.items()}
+    else:
+        filled = {name: max(1, round(filters * widths)) for name, filters in full.items()}
+    return SSDArchitecture(
+        network=network,
+        classes=classes,
+        size=size or int(network.removeprefix("ssd")),
+        resize=resize,
+        batch_norm=batch_norm,
+        detection_layers=k,
+        widths=filled,
+        scales=scales or SCALES[network][: k + 1],
+        aspect_ratios=aspect_ratios or ASPECT_RATIOS[network][:k],
+        mean=mean,
+        std=std,
+    )
+
+
+def layer_names(network: str, detection_layers: int) -> tuple[str, ...]:
+    """The convolutions up to the last kept detection layer, by the paper's names, in order."""
+    names = tuple(FULL_WIDTHS)
+    return names[: names.index(DETECTION_LAYERS[network][detection_layers - 1]) + 1]
+
+
+def grid_sizes(network: str, size: int) -> list[int]:
+    """Cells along a side of each detection layer's map, for a square input."""
+    grids = [-(-(size // 4) // 2)]  # the third pooling rounds up, the first two down
+    grids.append(grids[-1] // 2)
+    for k in range(2, len(DETECTION_LAYERS[network])):
+        if network == "ssd300" and k >= 4:
+            grids.append(grids[-1] - 2)  # 3×3 without padding
+        elif k == 6:
+            grids.append(grids[-1] - 1)  # 4×4 with a padding of 1
+        else:
+            grids.append(-(-grids[-1] // 2))
+    return grids
+
+
+def build_ssd(architecture: SSDArchitecture) -> SSD:
+    """Build a torchvision SSD with fresh weights.
+
+    The convolutions of the VGG part start as in torchvision's VGG, all others by Xavier.
+    """
+    k = architecture.detection_layers
+    grids = grid_sizes(architecture.network, architecture.size)[:k]
+    steps = [
+        2 ** (i + 3) if i < 4 or architecture.network == "ssd512" else architecture.size / grids[i]
+        for i in range(k)
+    ]
+    boxes = PixelDefaultBoxes(
+        architecture.size,
+        [list(ratios) for ratios in architecture.aspect_ratios],
+        scales=list(architecture.scales),
+        steps=steps,
+        # Boxes as large as the picture are clipped to it; at native resolution no picture is one.
+        clip=architecture.resize,
+    )
+    readers = DETECTION_LAYERS[architecture.network][:k]
+    num_classes = len(architecture.classes) + 1
+    return SSD(
+        VGGFeatures(architecture),
+        boxes,
+        (architecture.size, architecture.size),
+        num_classes,
+        image_mean=list(architecture.mean),
+        image_std=list(architecture.std),
+        head=SSDHead(
+            [architecture.widths[name] for name in readers],
+            boxes.num_anchors_per_location(),
+            num_classes,
+        ),
+        **({} if architecture.resize else {"_skip_resize": True}),
+    )
+
+
+class PixelDefaultBoxes(DefaultBoxGenerator):  # type: ignore[misc] # torchvision ships no types
+    """Default boxes whose sizes are shares of a nominal size, whatever the picture's shape.
+
+    For a square picture of the nominal size they are torchvision's. For any other, a box keeps
+    its size and shape in pixels, so that a network trained on crops works on whole pictures.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        aspect_ratios: list[list[int]],
+        scales: list[float],
+        steps: list[float],
+        clip: bool,
+    ) -> None:
+        super().__init__(aspect_ratios, scales=scales, steps=steps, clip=clip)
+        self.size = size
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """Give the boxes of each picture, (boxes, 4) each, ``x1, y1, x2, y2`` in pixels."""
+        nominal = image_list.tensors.new_empty((1, 1, self.size, self.size))
+        return cast(
+            list[Tensor], super().forward(ImageList(nominal, image_list.image_sizes), feature_maps)
+        )
+
+
+class VGGFeatures(nn.Module):
+    """VGG16 with SSD's extra layers, at any widths; one map for each detection layer.
+
+    Attributes are named as in ``torchvision.models.detection.ssd.SSDFeatureExtractorVGG``.
+    """
+
+    def __init__(self, architecture: SSDArchitecture) -> None:
+        super().__init__()
+        widths, norm = architecture.widths, architecture.batch_norm
+        names = list(widths)
+        conv4_3 = names.index("conv4_3") + 1
+        self.features = nn.Sequential(*_vgg_layers(names[:conv4_3], widths, 3, norm))
+        self.scale_weight = nn.Parameter(torch.full((widths["conv4_3"],), 20.0))
+        self.extra = nn.ModuleList()
+        for start, reader in zip(
+            DETECTION_LAYERS[architecture.network],
+            DETECTION_LAYERS[architecture.network][1 : architecture.detection_layers],
+            strict=False,
+        ):
+            block = names[names.index(start) + 1 : names.index(reader) + 1]
+            if reader == "conv7":
+                layers = [
+                    nn.MaxPool2d(2, 2),
+                    *_vgg_layers(block[:3], widths, widths[start], norm),
+                    nn.Sequential(
+                        nn.MaxPool2d(3, 1, padding=1),
+                        *_convolution(widths["conv5_3"], widths["conv6"], norm, 3, 1, 6, 6),
+                        *_convolution(widths["conv6"], widths["conv7"], norm, 1),
+                    ),
+                ]
+            else:
+                first, second = (widths[name] for name in block)
+                shape = _extra_shape(architecture.network, reader)
+                layers = [
+                    *_convolution(widths[start], first, norm, 1),
+                    *_convolution(first, second, norm, *shape),
+                ]
+            self.extra.append(nn.Sequential(*layers))
+        for layer in self.features.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(_bias(layer))
+        for layer in self.extra.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(_bias(layer))
+
+    def forward(self, x: Tensor) -> "OrderedDict[str, Tensor]":
+        """Map pictures (N, 3, H, W) to one (N, C, H', W') for each detection layer."""
+        x = self.features(x)
+        maps = [self.scale_weight.view(1, -1, 1, 1) * F.normalize(x)]
+        for block in self.extra:
+            x = block(x)
+            maps.append(x)
+        return OrderedDict((str(i), x) for i, x in enumerate(maps))
+
+
+class RawSSD(nn.Module):
+    """An SSD's network alone: pictures in, raw head outputs out, same keys and same weights.
+
+    Pruning, counting and export see this; matching, loss, decoding and NMS live outside.
+    """
+
+    def __init__(self, ssd: SSD) -> None:
+        super().__init__()
+        self.backbone = ssd.backbone
+        self.head = ssd.head
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Map normalised pictures (N, 3, H, W) to logits (N, B, K) and offsets (N, B, 4)."""
+        outputs: dict[str, Tensor] = self.head(list(self.backbone(x).values()))
+        return outputs
+
+
+def convolutions(ssd: nn.Module) -> dict[str, str]:
+    """Module path of each convolution of the trunk, by the paper's name, in order."""
+    paths = [
+        name
+        for name, layer in ssd.named_modules()
+        if name.startswith("backbone.") and isinstance(layer, nn.Conv2d)
+    ]
+    return dict(zip(FULL_WIDTHS, paths, strict=False))
+
+
+def widths(ssd: nn.Module) -> dict[str, int]:
+    """Filters of each convolution of the trunk, by the paper's name, in order."""
+    return {
+        name: cast(nn.Conv2d, ssd.get_submodule(path)).out_channels
+        for name, path in convolutions(ssd).items()
+    }
+
+
+def vgg_keys(batch_norm: bool, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the features of torchvision's ``vgg16(_bn)`` to those of an SSD's backbone."""
+    conv5 = 33 if batch_norm else 23  # the fourth pooling, where SSD's first extra block begins
+    renamed = {}
+    for key, value in state.items():
+        part, _, rest = key.partition(".")
+        index, _, name = rest.partition(".")
+        if part == "features":
+            i = int(index)
+            path = f"features.{i}" if i < conv5 else f"extra.0.{i - conv5}"
+            renamed[f"backbone.{path}.{name}"] = value
+    return renamed
+
+
+def _vgg_layers(
+    names: list[str], widths: Mapping[str, int], channels: int, norm: bool
+) -> Iterator[nn.Module]:
+    """Yield 3×3 convolutions, with a pooling wherever the block's number changes."""
+    for before, name in zip([None, *names], names, strict=False):
+        if before is not None and before[:5] != name[:5]:
+            # torchvision rounds the third pooling up, so that 75 cells become 38.
+            yield nn.MaxPool2d(2, 2, ceil_mode=name.startswith("conv4"))
+        yield from _convolution(channels, widths[name], norm, 3, padding=1)
+        channels = widths[name]
+
+
+def _convolution(
+    channels: int,
+    filters: int,
+    norm: bool,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+) -> Iterator[nn.Module]:
+    yield nn.Conv2d(channels, filters, kernel, stride, padding, dilation)
+    if norm:
+        yield nn.BatchNorm2d(filters)
+    yield nn.ReLU(inplace=True)
+
+
+def _extra_shape(network: str, name: str) -> tuple[int, int, int]:
+    """Kernel, stride and padding of the second convolution of an extra block."""
+    if name == "conv12_2":
+        return 4, 1, 1
+    if network == "ssd300" and name in ("conv10_2", "conv11_2"):
+        return 3, 1, 0
+    return 3, 2, 1
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    bias = layer.bias
+    assert bias is not None  # noqa: S101 # every convolution here has one
+    return bias

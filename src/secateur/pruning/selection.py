@@ -1,0 +1,213 @@
+"""Filter selection: which channels stay, from the sparsity of the layers on both sides of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from secateur.errors import PruningError
+from secateur.pruning.graph import ChannelGraph, ChannelGroup, Role
+from secateur.pruning.removal import kept_positions
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What a selection saw of one group's channels when it decided on them.
+
+    Attributes:
+        F: sparsity level of each block F_i, (channels,) float64.
+        G: sparsity level of each block G_i, (channels,) float64.
+    """
+
+    F: Tensor
+    G: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A selection's outcome.
+
+    Attributes:
+        kept: the kept channels of each group decided on, rising.
+        levels: what was seen of each group.
+    """
+
+    kept: dict[str, Tensor]
+    levels: dict[str, Levels]
+
+
+def select_by_sparsity(
+    graph: ChannelGraph,
+    groups: Sequence[str],
+    tensors: Mapping[str, Tensor],
+    *,
+    s_F: float,
+    s_F_both: float,
+    s_G: float,
+    min_filters: int = 1,
+) -> Choice:
+    """Select as published (paper, Algorithm 1).
+
+    A channel goes when ``sp(F_i) >= s_F``, or when ``sp(F_i) >= s_F_both`` and
+    ``sp(G_i) >= s_G``. Groups are visited in the order given, and what one loses is left out of
+    the blocks of the next.
+
+    Args:
+        graph: the network's channel groups.
+        groups: the groups of the phase, in the order the network runs.
+        tensors: the thresholded parameters by path.
+        s_F: sparsity level of F_i that is enough by itself, 0–1.
+        s_F_both: the paper's s'_F, the level of F_i that is enough beside s_G, below s_F.
+        s_G: sparsity level of G_i, 0–1.
+        min_filters: kept in each group whatever their level; those of the least sp(F), then
+            sp(G), then index stay.
+
+    Raises:
+        PruningError: a group is fixed.
+    """
+    kept: dict[str, Tensor] = {}
+    levels: dict[str, Levels] = {}
+    for name in groups:
+        group = _free(graph, name)
+        levels[name] = seen = sparsity_levels(group, tensors, kept_positions(graph, kept))
+        goes = (seen.F >= s_F) | ((seen.F >= s_F_both) & (seen.G >= s_G))
+        order = sorted(range(group.channels), key=lambda i: (bool(goes[i]), float(seen.F[i]), float(seen.G[i]), i))
+        count = max(int((~goes).sum()), min(min_filters, group.channels))
+        kept[name] = torch.tensor(sorted(order[:count]))
+    return Choice(kept, levels)
+
+
+def select_by_budget(
+    graph: ChannelGraph,
+    groups: Sequence[str],
+    tensors: Mapping[str, Tensor],
+    *,
+    params: float | None = None,
+    macs: float | None = None,
+    min_filters: int = 1,
+) -> Choice:
+    """Take channels out, the least loss a cost saved first, until the network is small enough.
+
+    One sparsity level for all layers empties deep, wide layers while others stay whole. Here
+    each layer is measured by itself: a channel is worth what is left of F_i and of G_i after
+    the threshold, as a share of what is left of its layer's *remaining* channels, so that the
+    last filters of a narrow layer are dear. The order is by that loss over the share of
+    parameters and MACs which the channel costs.
+
+    Args:
+        graph: the network's channel groups.
+        groups: the groups of the phase, in the order the network runs.
+        tensors: the thresholded parameters by path.
+        params: parameters the whole network may have.
+        macs: MACs the whole network may have.
+        min_filters: kept in each group.
+
+    Raises:
+        PruningError: a group is fixed, neither budget is given, or even the least that may be
+            kept is over it.
+    """
+    if params is None and macs is None:
+        raise PruningError("no budget given; state params or macs")
+    levels = {name: sparsity_levels(_free(graph, name), tensors, {}) for name in groups}
+    total_params, total_macs = graph.cost()
+    candidates: list[tuple[float, str, int]] = []
+    for name in groups:
+        group = graph.groups[name]
+        one_less = graph.cost({name: group.channels - 1})
+        saved = 0.0
+        if params is not None:
+            saved += (total_params - one_less[0]) / total_params
+        if macs is not None:
+            saved += (total_macs - one_less[1]) / total_macs
+        worth = channel_worth(group, tensors)
+        order = worth.argsort(stable=True)
+        remaining = worth[order].flip(0).cumsum(0).flip(0).clamp_min(1e-30)
+        losses = worth[order] / remaining
+        removable = max(0, group.channels - min_filters)
+        candidates += [
+            (float(loss) / saved, name, int(channel))
+            for loss, channel in zip(losses[:removable], order[:removable], strict=True)
+        ]
+    candidates.sort(key=lambda candidate: candidate[0])
+
+    def fits(count: int) -> bool:
+        left = {name: graph.groups[name].channels for name in groups}
+        for _, name, _ in candidates[:count]:
+            left[name] -= 1
+        now_params, now_macs = graph.cost(left)
+        return (params is None or now_params <= params) and (macs is None or now_macs <= macs)
+
+    if not fits(len(candidates)):
+        raise PruningError(
+            f"the budget cannot be met: with {min_filters} filters kept in every group of the "
+            "phase the network is still too large; allow more, or name more layers"
+        )
+    low, high = 0, len(candidates)  # the least count that fits; every channel saves something
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle + 1, high)
+    gone: dict[str, set[int]] = {name: set() for name in groups}
+    for _, name, channel in candidates[:low]:
+        gone[name].add(channel)
+    kept = {
+        name: torch.tensor([i for i in range(graph.groups[name].channels) if i not in gone[name]])
+        for name in groups
+    }
+    return Choice(kept, levels)
+
+
+def sparsity_levels(
+    group: ChannelGroup,
+    tensors: Mapping[str, Tensor],
+    stays: Mapping[str, Mapping[int, Tensor]],
+) -> Levels:
+    """Sparsity levels of every block F_i and G_i of a group: zeros ÷ elements.
+
+    Where several producers or consumers share a channel, the block is all of their elements.
+
+    Args:
+        group: the channel group.
+        tensors: the thresholded parameters by path.
+        stays: positions that are left of some dimensions, as ``kept_positions`` gives them.
+    """
+
+    def level(role: Role) -> Tensor:
+        zeros = torch.zeros(group.channels, dtype=torch.float64)
+        elements = 0
+        for member in group.of_role(role):
+            tensor = tensors[member.name].detach().cpu()
+            for dim, positions in stays.get(member.name, {}).items():
+                if dim != member.dim:
+                    tensor = tensor.index_select(dim, positions)
+            slices = tensor.movedim(member.dim, 0).flatten(1)
+            zeros += (slices == 0).sum(1, dtype=torch.float64)[member.index].sum(1)
+            elements += slices.shape[1] * member.index.shape[1]
+        return zeros / max(elements, 1)
+
+    return Levels(level("producer"), level("consumer"))
+
+
+def channel_worth(group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
+    """What is left of each channel, (channels,) float64, as a share of its group's.
+
+    The L1 norm of a block over the layer's mean, averaged over the layers of a role, and the
+    geometric mean of the two roles: a channel that is hardly made or hardly read is worth little.
+    """
+
+    def share(role: Role) -> Tensor:
+        shares = []
+        for member in group.of_role(role):
+            slices = tensors[member.name].detach().cpu().double().movedim(member.dim, 0)
+            sums = slices.flatten(1).abs().sum(1)[member.index].sum(1)
+            shares.append(sums / sums.mean().clamp_min(1e-30))
+        return torch.stack(shares).mean(0) if shares else torch.ones(group.channels).double()
+
+    return (share("producer") * share("consumer")).sqrt()
+
+
+def _free(graph: ChannelGraph, name: str) -> ChannelGroup:
+    group = graph.groups[name]
+    if group.fixed is not None:
+        raise PruningError(f"{name} cannot be pruned: {group.fixed}")
+    return group

@@ -1,0 +1,120 @@
+"""The global threshold: one cut on weight magnitude for all layers of a phase, validated."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from secateur.errors import PruningError
+from secateur.pruning.sparsity import apply_threshold, zero_share
+
+# Shares of zeros that are tried first, from the largest down.
+COARSE = (0.99, 0.98, 0.965, 0.95, 0.92, 0.88, 0.8, 0.65, 0.4, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdTrial:
+    """One evaluation of the search.
+
+    Attributes:
+        threshold: t.
+        zeros: share of the phase's weights that are zero at t.
+        metric: of the thresholded network on validation.
+    """
+
+    threshold: float
+    zeros: float
+    metric: float
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A search's outcome.
+
+    Attributes:
+        value: t; weights of smaller magnitude are zeroed.
+        zeros: share of the phase's weights that are zero at t.
+        metric: of the thresholded network on validation.
+        status: ``found``; or ``none`` where no threshold above the exact zeros holds the drop,
+            and value is 0.
+        trace: every trial, in the order tried.
+    """
+
+    value: float
+    zeros: float
+    metric: float
+    status: Literal["found", "none"]
+    trace: tuple[ThresholdTrial, ...]
+
+
+@contextmanager
+def thresholded(weights: Sequence[Tensor], threshold: float) -> Iterator[None]:
+    """Zero what is below the threshold for a while, and put it back."""
+    kept = [weight.detach().clone() for weight in weights]
+    apply_threshold(weights, threshold)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_([weight.detach() for weight in weights], kept)
+
+
+def search_threshold(
+    weights: Sequence[Tensor],
+    evaluate: Callable[[], float],
+    floor: float,
+    resolution: float = 0.01,
+) -> Threshold:
+    """Find the largest single threshold whose network stays above a floor on validation.
+
+    The metric need not fall steadily: thresholds are tried from the largest down, on a grid of
+    shares of zeros, and the first that holds is then refined towards its failing neighbour. So
+    nothing on the grid above the answer holds, whatever lies below it.
+
+    Args:
+        weights: of all layers of the phase.
+        evaluate: the metric of the network these weights belong to, as they then are.
+        floor: the least metric allowed, in the metric's unit.
+        resolution: how near the refinement comes, in shares of zeros.
+
+    Raises:
+        PruningError: there are no weights, or the metric is not a number.
+    """
+    if not weights:
+        raise PruningError("there are no weights to threshold; name at least one layer")
+    # Of very many weights, a sample gives the quantiles; torch.quantile takes 16 million at most.
+    sizes = torch.cat([weight.detach().abs().flatten().cpu() for weight in weights])
+    sizes = sizes[:: -(-len(sizes) // 4_000_000)].sort().values
+    trace: list[ThresholdTrial] = []
+
+    def attempt(share: float) -> ThresholdTrial:
+        # The least value above the wanted share of weights: all below it become zero.
+        value = float(sizes[min(int(share * len(sizes)), len(sizes) - 1)]) if share > 0 else 0.0
+        with thresholded(weights, value):
+            metric = evaluate()
+        if metric != metric:
+            raise PruningError("the metric on validation is not a number; check the split")
+        trace.append(ThresholdTrial(value, zero_share(weights, value), metric))
+        return trace[-1]
+
+    above = 1.0
+    exact = zero_share(weights)
+    for share in [*(s for s in COARSE if s > exact), exact if exact > 0 else 0.0]:
+        best = attempt(share if share > exact else 0.0)
+        if best.metric >= floor or share <= exact:
+            break
+        above = share
+    if best.metric < floor or best.threshold == 0.0:
+        return Threshold(best.threshold, best.zeros, best.metric, "none", tuple(trace))
+    below = best.zeros
+    while above - below > resolution:
+        middle = (above + below) / 2
+        trial = attempt(middle)
+        if trial.metric >= floor:
+            best, below = trial, middle
+        else:
+            above = middle
+    return Threshold(best.threshold, best.zeros, best.metric, "found", tuple(trace))

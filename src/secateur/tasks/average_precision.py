@@ -1,0 +1,351 @@
+"""Average precision of detections: the two definitions of Pascal VOC, and COCO's.
+
+They are different numbers for the same detections, so each name says which one it is:
+``AP50_voc07``, ``AP50_area``, ``AP_coco``. All are in percent.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+from numpy.typing import NDArray
+from torch import Tensor
+
+from secateur.data.detection_set import AnnotatedPicture
+from secateur.errors import ModelError
+
+_Floats = NDArray[np.float64]
+
+# Pairs of detection and truth compared at once; a pair takes some 300 bytes while it is.
+_PAIRS_AT_ONCE = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The objects found in one picture, in any order.
+
+    Attributes:
+        boxes: (N, 4) float32, ``x1, y1, x2, y2`` in pixels of the picture on disk.
+        labels: (N,) int64, from 1; 0 is the background and is not an object.
+        scores: (N,) float32, higher is surer.
+
+    Raises:
+        ValueError: the shapes do not belong together.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        if not (self.boxes.shape == (n, 4) and self.labels.shape == self.scores.shape == (n,)):
+            raise ValueError(
+                f"boxes {tuple(self.boxes.shape)}, labels {tuple(self.labels.shape)} and scores "
+                f"{tuple(self.scores.shape)} must be (N, 4), (N,) and (N,)"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrecisionRecall:
+    """Precision and recall of one class as its score threshold falls.
+
+    Point ``i`` counts the class's ``i + 1`` surest detections; those of difficult objects are
+    left out. All three arrays are (M,) float64, and empty where the class has no object to find.
+
+    Attributes:
+        scores: the score of detection ``i``, falling.
+        precision: hits ÷ detections, 0 to 1, not interpolated.
+        recall: hits ÷ objects that are not difficult, 0 to 1.
+    """
+
+    scores: _Floats
+    precision: _Floats
+    recall: _Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AveragePrecision:
+    """Average precision at IoU 0.5, in percent.
+
+    A class with no object, or with none but difficult ones, has no recall and so no average
+    precision: it is NaN in the dicts and does not enter the means.
+
+    Attributes:
+        AP50_voc07: mean over classes, 11-point interpolation (VOC 2007).
+        AP50_area: mean over classes, area under the precision envelope (VOC 2010 and later).
+        AP50_voc07_by_class: the same by class name.
+        AP50_area_by_class: the same by class name.
+        curves: precision and recall by class name.
+    """
+
+    AP50_voc07: float
+    AP50_area: float
+    AP50_voc07_by_class: dict[str, float]
+    AP50_area_by_class: dict[str, float]
+    curves: dict[str, PrecisionRecall]
+
+
+def average_precision(
+    detections: Sequence[Detections],
+    pictures: Sequence[AnnotatedPicture],
+    classes: Sequence[str],
+) -> AveragePrecision:
+    """Pascal VOC's average precision at IoU 0.5, by its two definitions.
+
+    The rule is that of the VOC development kit (``VOCevaldet.m``; Everingham et al., "The Pascal
+    Visual Object Classes (VOC) Challenge", IJCV 2010, section 4.2), class by class:
+
+    1. Detections are taken in order of falling score. Equal scores keep the order of the
+       pictures, then that of the detections in their picture.
+    2. Each belongs to the object of its class and picture that it overlaps most (the first of
+       equals), be that object difficult or already found.
+    3. With IoU < 0.5, or no such object, it is a false positive. Else, if the object is difficult,
+       it is ignored; if an earlier detection found the object, it is a false positive; otherwise
+       it is a hit.
+    4. Recall is hits ÷ objects that are not difficult.
+
+    ``AP50_voc07`` is the mean of the highest precision at recall ≥ 0, 0.1, …, 1; ``AP50_area`` is
+    the area under the precision made monotone (``VOCap.m`` of VOC 2010 and later).
+
+    Two things differ from the kit. Coordinates are continuous, so the kit's "+ 1" in widths and
+    heights is not there. And recall is compared with the 11 levels in whole numbers: the kit's
+    binary fractions have 3 × 0.1 > 0.3, so a recall of exactly 0.3 misses its level.
+
+    Args:
+        detections: one a picture, in the order of ``pictures``.
+        pictures: the pictures and their objects.
+        classes: names; label ``k`` is ``classes[k - 1]``.
+
+    Raises:
+        ModelError: a box or a score is NaN or infinite.
+        ValueError: the lengths differ, or a label is not one of the classes'.
+    """
+    found, truth, scores = _joined_and_checked(detections, pictures, classes)
+    difficult = np.concatenate(
+        [np.empty(0, bool), *(picture.difficult.numpy(force=True) for picture in pictures)]
+    )
+    best = _best_truths(found, truth, len(classes))
+
+    # From here on detections lie class by class, in each by falling score; lexsort is stable.
+    order = np.lexsort((-scores, found.labels))
+    labels, scores, best = found.labels[order], scores[order], best[order]
+    counted = (best < 0) | ~difficult[best] if len(difficult) else np.ones(len(best), bool)
+    labels, scores, best = labels[counted], scores[counted], best[counted]
+    # The first detection of a truth hits it. It is the surest, for all of a truth's detections
+    # are of one class; and rule 2 makes a detection's truth independent of the other detections.
+    hits = np.zeros(len(best), bool)
+    found_truths, first = np.unique(best, return_index=True)
+    hits[first[found_truths >= 0]] = True
+
+    objects = np.bincount(truth.labels[~difficult], minlength=len(classes) + 1)
+    ends = np.searchsorted(labels, np.arange(len(classes) + 1), side="right")
+    voc07, area, curves = {}, {}, {}
+    for label, name in enumerate(classes, start=1):
+        of_class = slice(ends[label - 1], ends[label])
+        voc07[name], area[name], curves[name] = _of_class(
+            hits[of_class], scores[of_class], int(objects[label])
+        )
+    return AveragePrecision(_mean(voc07), _mean(area), voc07, area, curves)
+
+
+def coco_average_precision(
+    detections: Sequence[Detections],
+    pictures: Sequence[AnnotatedPicture],
+    classes: Sequence[str],
+) -> dict[str, float]:
+    """COCO's average precision, as counted by ``faster_coco_eval``, in percent.
+
+    The protocol is COCO's (https://cocodataset.org/#detection-eval): 101-point interpolation, at
+    most 100 detections a picture and class, and a detection that finds its best object taken may
+    have the next best. COCO knows no difficult objects; they are given as crowds, which count
+    neither as hit nor as miss and swallow any number of detections that would else be false
+    positives. (A crowd's overlap is intersection ÷ the detection's area.)
+
+    Args:
+        detections: one a picture, in the order of ``pictures``.
+        pictures: the pictures and their objects.
+        classes: names; label ``k`` is ``classes[k - 1]``.
+
+    Returns:
+        ``AP_coco`` (mean over IoU 0.5, 0.55, …, 0.95), ``AP50_coco``, ``AP75_coco``, and over the
+        same IoUs as the first ``AP_coco_small`` (objects below 32² pixels of area),
+        ``AP_coco_medium`` and ``AP_coco_large`` (above 96²). NaN where there is no such object.
+
+    Raises:
+        ModelError: a box or a score is NaN or infinite.
+        ValueError: the lengths differ, or a label is not one of the classes'.
+    """
+    found, truth, scores = _joined_and_checked(detections, pictures, classes)
+    difficult = [int(d) for picture in pictures for d in picture.difficult.tolist()]
+    names = [
+        "AP_coco",
+        "AP50_coco",
+        "AP75_coco",
+        "AP_coco_small",
+        "AP_coco_medium",
+        "AP_coco_large",
+    ]
+    if all(difficult):  # which is also so if there is no object
+        return dict.fromkeys(names, float("nan"))
+
+    images = [{"id": i, "height": p.height, "width": p.width} for i, p in enumerate(pictures)]
+    categories = [{"id": label, "name": name} for label, name in enumerate(classes, start=1)]
+    sides = [
+        COCO(
+            {"images": images, "categories": categories, "annotations": annotations},
+            print_function=_say_nothing,
+        )
+        for annotations in (
+            [a | {"iscrowd": d} for a, d in zip(_annotations(truth), difficult, strict=True)],
+            [a | {"score": s} for a, s in zip(_annotations(found), scores.tolist(), strict=True)],
+        )
+    ]
+    evaluation = COCOeval_faster(*sides, iouType="bbox", print_function=_say_nothing)
+    evaluation.run()
+    # -1 is COCO's mark of a mean over nothing.
+    return {
+        name: 100 * float(value) if value >= 0 else float("nan")
+        for name, value in zip(names, evaluation.stats[: len(names)], strict=True)
+    }
+
+
+class _Joined(NamedTuple):
+    """The boxes of all pictures, one after the other."""
+
+    boxes: _Floats  # (N, 4)
+    labels: NDArray[np.int64]  # (N,)
+    pictures: NDArray[np.int64]  # (N,), index of the picture
+
+
+def _joined_and_checked(
+    detections: Sequence[Detections],
+    pictures: Sequence[AnnotatedPicture],
+    classes: Sequence[str],
+) -> tuple[_Joined, _Joined, _Floats]:
+    """What was found, what is there, and the scores of what was found."""
+    if len(detections) != len(pictures):
+        raise ValueError(f"{len(detections)} detections for {len(pictures)} pictures")
+    found, truth = _joined(detections), _joined(pictures)
+    for part, what in ((found, "detections"), (truth, "objects")):
+        outside = (part.labels < 1) | (part.labels > len(classes))
+        if outside.any():
+            at = int(outside.argmax())
+            raise ValueError(
+                f"{pictures[part.pictures[at]].path}: label {part.labels[at]} among the {what} "
+                f"is not in 1 to {len(classes)}"
+            )
+    scores = np.concatenate([np.empty(0), *(d.scores.numpy(force=True) for d in detections)])
+    bad = ~(np.isfinite(scores) & np.isfinite(found.boxes).all(axis=1))
+    if bad.any():
+        path = pictures[found.pictures[bad.argmax()]].path
+        raise ModelError(
+            f"{path}: the network's detections have a NaN or infinite box or score; it has "
+            "diverged: train it again at a lower learning rate"
+        )
+    return found, truth, scores
+
+
+def _joined(parts: Sequence[Detections] | Sequence[AnnotatedPicture]) -> _Joined:
+    # float64, so that IoU is exact for whole coordinates and equal overlaps compare equal.
+    boxes = [np.empty((0, 4)), *(part.boxes.numpy(force=True) for part in parts)]
+    labels = [np.empty(0, np.int64), *(part.labels.numpy(force=True) for part in parts)]
+    lengths = np.array([len(part.labels) for part in parts], dtype=np.int64)
+    return _Joined(
+        np.concatenate(boxes), np.concatenate(labels), np.repeat(np.arange(len(parts)), lengths)
+    )
+
+
+def _best_truths(found: _Joined, truth: _Joined, classes: int) -> NDArray[np.int64]:
+    """(N,) index of the truth that each detection overlaps most, -1 where IoU < 0.5."""
+    best_truth = np.full(len(found.labels), -1)
+    key = truth.pictures * classes + truth.labels - 1
+    by_key = np.argsort(key, kind="stable")  # stable: the first of equal overlaps is to win
+    wanted = found.pictures * classes + found.labels - 1
+    start = np.searchsorted(key, wanted, side="left", sorter=by_key)
+    count = np.searchsorted(key, wanted, side="right", sorter=by_key) - start
+    for block in _blocks(count):
+        n = count[block]
+        begin = np.cumsum(n) - n  # of each detection's pairs
+        of = np.repeat(block, n)
+        to = by_key[np.arange(len(of)) + np.repeat(start[block] - begin, n)]
+        iou = _iou(found.boxes[of], truth.boxes[to])
+        most = np.repeat(np.maximum.reduceat(iou, begin), n)
+        best = np.flatnonzero((iou == most) & (iou >= 0.5))
+        # Written backwards: of several writes to one place the last stays, here the first truth.
+        best_truth[of[best[::-1]]] = to[best[::-1]]
+    return best_truth
+
+
+def _blocks(count: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Indices of the detections that have truths to compare with, in blocks that fit memory."""
+    some = np.flatnonzero(count)
+    full = np.diff(np.cumsum(count[some]) // _PAIRS_AT_ONCE) > 0
+    for block in np.split(some, np.flatnonzero(full) + 1):
+        if len(block):
+            yield block
+
+
+def _iou(a: _Floats, b: _Floats) -> _Floats:
+    """(N,) overlap of box ``a[i]`` with box ``b[i]``; 0 if both are empty."""
+    # Column by column: numpy is slow along an axis of length 2.
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a.T, b.T
+    both = _area(
+        np.maximum(ax1, bx1), np.maximum(ay1, by1), np.minimum(ax2, bx2), np.minimum(ay2, by2)
+    )
+    either = _area(ax1, ay1, ax2, ay2) + _area(bx1, by1, bx2, by2) - both
+    overlap = np.zeros_like(both)
+    np.divide(both, either, out=overlap, where=either > 0)
+    return overlap
+
+
+def _area(x1: _Floats, y1: _Floats, x2: _Floats, y2: _Floats) -> _Floats:
+    """(N,) square pixels; 0 where a box is empty or inverted."""
+    return np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
+
+
+def _of_class(
+    hits: NDArray[np.bool_], scores: _Floats, objects: int
+) -> tuple[float, float, PrecisionRecall]:
+    """``AP50_voc07``, ``AP50_area`` and the curve of one class, its detections by falling score."""
+    if objects == 0:
+        return float("nan"), float("nan"), PrecisionRecall(np.empty(0), np.empty(0), np.empty(0))
+    cumulative = np.cumsum(hits)
+    precision = cumulative / np.arange(1, len(hits) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    # The hits that recall k / 10 takes, rounded up; where there are fewer, precision is 0.
+    needed = -(-np.arange(11) * objects // 10)
+    voc07 = np.append(envelope, 0)[np.searchsorted(cumulative, needed)].mean()
+    # Each hit raises recall by 1 / objects, and nothing else does.
+    area = envelope[hits].sum() / objects
+    curve = PrecisionRecall(scores, precision, cumulative / objects)
+    return 100 * float(voc07), 100 * float(area), curve
+
+
+def _mean(by_class: dict[str, float]) -> float:
+    values = np.array(list(by_class.values()))
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _annotations(joined: _Joined) -> list[dict[str, object]]:
+    """COCO's form of boxes: ``x, y, width, height``, and an id from 1 (0 means unmatched there)."""
+    x1, y1, x2, y2 = joined.boxes.T
+    boxes = np.stack([x1, y1, x2 - x1, y2 - y1], axis=1)
+    rows = zip(
+        joined.pictures.tolist(),
+        joined.labels.tolist(),
+        boxes.tolist(),
+        boxes[:, 2:].prod(axis=1).tolist(),
+        strict=True,
+    )
+    return [
+        {"id": i, "image_id": picture, "category_id": label, "bbox": box, "area": area}
+        for i, (picture, label, box, area) in enumerate(rows, start=1)
+    ]
+
+
+def _say_nothing(*_: object) -> None:
+    """For the library's progress lines."""

@@ -1,0 +1,70 @@
+"""What a detector is to the training loop: its loss, its detections, its accuracy."""
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.ssd import SSD
+from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
+
+from secateur.tasks.average_precision import Detections
+
+
+def ssd_loss(ssd: SSD, pictures: Tensor, targets: Sequence[dict[str, Tensor]]) -> Tensor:
+    """The multibox loss of one batch (torchvision's, with hard negatives 3 to 1).
+
+    Args:
+        ssd: in training mode.
+        pictures: (N, 3, H, W) uint8.
+        targets: for each picture ``boxes`` (M, 4) float32 in pixels and ``labels`` (M,) int64.
+    """
+    outputs, boxes = _forward(ssd, pictures)
+    matches = [
+        ssd.proposal_matcher(box_iou(target["boxes"], boxes))
+        if len(target["boxes"])
+        else torch.full((len(boxes),), -1, dtype=torch.int64, device=boxes.device)
+        for target in targets
+    ]
+    losses = ssd.compute_loss(list(targets), outputs, [boxes] * len(targets), matches)
+    return cast(Tensor, losses["bbox_regression"] + losses["classification"])
+
+
+@torch.no_grad()
+def detect(ssd: SSD, pictures: Tensor) -> list[Detections]:
+    """Find objects, with the published settings that the SSD carries.
+
+    The boxes are those of ``SSD.postprocess_detections``, but all classes of a picture go
+    through one NMS instead of one each.
+
+    Args:
+        ssd: in evaluation mode.
+        pictures: (N, 3, H, W) uint8.
+    """
+    outputs, boxes = _forward(ssd, pictures)
+    probabilities = outputs["cls_logits"].softmax(-1)
+    found = []
+    for scores, offsets in zip(probabilities, outputs["bbox_regression"], strict=True):
+        decoded = ssd.box_coder.decode_single(offsets, boxes)
+        decoded = clip_boxes_to_image(decoded, tuple(pictures.shape[-2:]))
+        # The best candidates of every class, the background left out: (K, candidates)
+        best, index = scores[:, 1:].T.topk(min(ssd.topk_candidates, len(boxes)), dim=1)
+        labels = torch.arange(1, scores.shape[1], device=scores.device)[:, None].expand_as(best)
+        likely = best > ssd.score_thresh
+        best, index, labels = best[likely], index[likely], labels[likely]
+        keep = batched_nms(decoded[index], best, labels, ssd.nms_thresh)[: ssd.detections_per_img]
+        found.append(Detections(decoded[index[keep]], labels[keep], best[keep]))
+    return found
+
+
+def _forward(ssd: SSD, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Raw outputs in float32, and the default boxes (B, 4), the same for every picture."""
+    mean = torch.tensor(ssd.transform.image_mean, device=pictures.device).view(1, 3, 1, 1)
+    std = torch.tensor(ssd.transform.image_std, device=pictures.device).view(1, 3, 1, 1)
+    x = ((pictures / 255 - mean) / std)
+    maps = list(ssd.backbone(x).values())
+    outputs = {name: value.float() for name, value in ssd.head(maps).items()}
+    one = ImageList(x[:1], [cast(tuple[int, int], tuple(x.shape[-2:]))])
+    boxes = ssd.anchor_generator(one, [m[:1].float() for m in maps])[0]
+    return outputs, boxes

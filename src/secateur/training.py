@@ -1,0 +1,134 @@
+"""One training loop, for dense networks, sparsity induction and retraining alike."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, Sized
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from secateur.errors import RunError
+from secateur.pruning.sparsity import Penalty
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a network is trained.
+
+    Attributes:
+        optimizer: ``sgd`` with momentum 0.9, or ``adamw``.
+        lr: highest learning rate; it rises over ``warmup`` and then falls.
+        weight_decay: not applied to norms and biases.
+        warmup: share of the steps.
+        decay: ``cosine`` to zero, ``step`` (a tenth at 2/3 and at 5/6 of the steps, as SSD's
+            reference training), or ``constant``.
+        clip: largest norm of the gradient, or None.
+    """
+
+    optimizer: Literal["sgd", "adamw"]
+    lr: float
+    weight_decay: float
+    warmup: float
+    decay: Literal["cosine", "step", "constant"]
+    clip: float | None = None
+
+
+class Batches(Sized, Protocol):
+    """Batches that know how many they are."""
+
+    def __iter__(self) -> Any: ...
+
+
+def train(
+    fabric: Fabric,
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    batches: Batches,
+    schedule: Schedule,
+    *,
+    penalty: Penalty | None = None,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> list[float]:
+    """Train in place, one step for each batch.
+
+    Args:
+        fabric: device, precision, and processes.
+        model: the network; frozen parameters stay as they are.
+        loss: of the model and what a batch holds.
+        batches: as many as there are steps.
+        schedule: optimiser and learning rate.
+        penalty: induces sparsity beside the loss.
+        on_step: told of each step's number, from 1, and loss.
+
+    Returns:
+        The loss of each step.
+
+    Raises:
+        RunError: the loss is no longer finite.
+    """
+    steps = len(batches)
+    objective = fabric.setup_module(_Objective(model, loss).train())
+    optimizer = fabric.setup_optimizers(make_optimizer(model, schedule))
+    trace = []
+    for step, batch in enumerate(fabric.setup_dataloaders(batches), start=1):
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.lr * learning_rate_share(schedule, step, steps)
+        value = objective(*batch)
+        fabric.backward(value)
+        if schedule.clip is not None:
+            fabric.clip_gradients(objective, optimizer, max_norm=schedule.clip)
+        if penalty is not None:
+            penalty.before_step()
+        optimizer.step()
+        if penalty is not None:
+            penalty.after_step(optimizer.optimizer)
+        optimizer.zero_grad()
+        trace.append(float(value.detach()))
+        if not math.isfinite(trace[-1]):
+            raise RunError(
+                f"the loss is {trace[-1]} at step {step} of {steps}; lower the learning rate "
+                f"(now {schedule.lr:g}) or set clip: 1.0"
+            )
+        on_step(step, trace[-1])
+    model.eval()
+    return trace
+
+
+def make_optimizer(model: nn.Module, schedule: Schedule) -> Optimizer:
+    """Build the optimiser; weights of one dimension and biases are not decayed."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": schedule.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    if schedule.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=schedule.lr, momentum=0.9)
+    return torch.optim.AdamW(groups, lr=schedule.lr)
+
+
+def learning_rate_share(schedule: Schedule, step: int, steps: int) -> float:
+    """Share of the highest learning rate at a step, from 1 to ``steps``."""
+    warmup = schedule.warmup * steps
+    if step <= warmup:
+        return step / warmup
+    done = (step - warmup) / max(1.0, steps - warmup)
+    if schedule.decay == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    if schedule.decay == "step":
+        return 1.0 if step < steps * 2 / 3 else 0.1 if step < steps * 5 / 6 else 0.01
+    return 1.0
+
+
+class _Objective(nn.Module):
+    """A network whose forward pass is its loss, so that every process and precision sees it."""
+
+    def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, *batch: Any) -> Tensor:
+        return self.loss(self.model, *batch)
