@@ -1,14 +1,15 @@
 """One training loop, for dense networks, sparsity induction and retraining alike."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Sized
+from typing import Any, Literal
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from secateur.errors import RunError
 from secateur.pruning.sparsity import Penalty
@@ -36,21 +37,15 @@ class Schedule:
     clip: float | None = None
 
 
-class Batches(Sized, Protocol):
-    """Batches that know how many they are."""
-
-    def __iter__(self) -> Any: ...
-
-
 def train(
     fabric: Fabric,
     model: nn.Module,
     loss: Callable[..., Tensor],
-    batches: Batches,
+    batches: DataLoader[Any],
     schedule: Schedule,
     *,
-    penalty: Penalty | None = None,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    penalties: Sequence[Penalty] = (),
+    on_step: Callable[[int, float], None] | None = None,
 ) -> list[float]:
     """Train in place, one step for each batch.
 
@@ -60,7 +55,7 @@ def train(
         loss: of the model and what a batch holds.
         batches: as many as there are steps.
         schedule: optimiser and learning rate.
-        penalty: induces sparsity beside the loss.
+        penalties: induce sparsity beside the loss.
         on_step: told of each step's number, from 1, and loss.
 
     Returns:
@@ -71,7 +66,7 @@ def train(
     """
     steps = len(batches)
     objective = fabric.setup_module(_Objective(model, loss).train())
-    optimizer = fabric.setup_optimizers(make_optimizer(model, schedule))
+    optimizer: Any = fabric.setup_optimizers(make_optimizer(model, schedule))
     trace = []
     for step, batch in enumerate(fabric.setup_dataloaders(batches), start=1):
         for group in optimizer.param_groups:
@@ -80,10 +75,10 @@ def train(
         fabric.backward(value)
         if schedule.clip is not None:
             fabric.clip_gradients(objective, optimizer, max_norm=schedule.clip)
-        if penalty is not None:
+        for penalty in penalties:
             penalty.before_step()
         optimizer.step()
-        if penalty is not None:
+        for penalty in penalties:
             penalty.after_step(optimizer.optimizer)
         optimizer.zero_grad()
         trace.append(float(value.detach()))
@@ -92,7 +87,8 @@ def train(
                 f"the loss is {trace[-1]} at step {step} of {steps}; lower the learning rate "
                 f"(now {schedule.lr:g}) or set clip: 1.0"
             )
-        on_step(step, trace[-1])
+        if on_step is not None:
+            on_step(step, trace[-1])
     model.eval()
     return trace
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as vF
+from torchvision.transforms.v2.functional import crop as crop_picture
 
 # A picture (3, H, W) uint8 with boxes (N, 4) and labels (N,), to the same.
 Transform = Callable[
@@ -15,7 +15,12 @@ Transform = Callable[
 
 
 def ssd_augmentation(
-    size: int, *, photometric: bool = True, expand: float = 4.0, crop: bool = True, flip: bool = True
+    size: int,
+    *,
+    photometric: bool = True,
+    expand: float = 4.0,
+    crop: bool = True,
+    flip: bool = True,
 ) -> Transform:
     """SSD's own augmentation: photometric, expand, IoU crop, flip; then size × size pixels.
 
@@ -67,7 +72,6 @@ def native_crops(
         side = round(size * zoom ** float(torch.empty(()).uniform_(-1, 1)))
         side = min(side, height, width)
         boxes = target["boxes"]
-        left, top = 0.0, 0.0
         if len(boxes) and torch.rand(()) < 0.8:
             x1, y1, x2, y2 = boxes[int(torch.randint(len(boxes), ()))].tolist()
             # Anywhere that holds the whole object, or its middle where it is larger than the crop.
@@ -86,12 +90,12 @@ def native_crops(
         area = (clipped[:, 2:] - clipped[:, :2]).prod(1)
         seen = area > 0.5 * (shifted[:, 2:] - shifted[:, :2]).prod(1)
         target = {
-            "boxes": tv_tensors.BoundingBoxes(  # type: ignore[call-overload]
+            "boxes": tv_tensors.BoundingBoxes(
                 clipped[seen], format="XYXY", canvas_size=(side, side)
             ),
             "labels": target["labels"][seen],
         }
-        result = finish(vF.crop(picture, y, x, side, side), target)
+        result = finish(crop_picture(picture, y, x, side, side), target)
         return result[0], result[1]
 
     return transform

@@ -79,7 +79,7 @@ def annotated_picture(
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
             raise DataError(
                 f"{source}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) is empty or outside its picture "
-                f"{path.name} ({width}×{height} pixels); correct or remove it"
+                f"{path.name} ({width} x {height} pixels); correct or remove it"
             )
     return AnnotatedPicture(
         path,

@@ -15,6 +15,8 @@ from secateur.data.detection_set import DetectionSet, annotated_picture
 from secateur.data.listing import check_root, existing_picture, read_text
 from secateur.errors import DataError
 
+ClassScheme = Literal["43", "super", "sign"]
+
 GTSDB_CLASSES = (
     "speed limit 20",
     "speed limit 30",
@@ -72,7 +74,7 @@ _RANGES = {"train": range(600), "test": range(600, 900)}
 _LINE = re.compile(r"(00[0-8]\d\d)\.\w+" + 5 * r";(\d{1,5})", re.ASCII)
 
 
-def read_gtsdb(root: Path, split: str, classes: Literal["43", "super", "sign"]) -> DetectionSet:
+def read_gtsdb(root: Path, split: str, classes: ClassScheme) -> DetectionSet:
     """Read a split of the German Traffic Sign Detection Benchmark.
 
     Pictures without a sign are kept.

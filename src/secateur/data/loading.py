@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as vF
+from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from secateur.data.augmentation import Transform
 from secateur.data.detection_set import AnnotatedPicture
@@ -26,7 +26,8 @@ def read_picture(picture: AnnotatedPicture) -> Tensor:
     """
     try:
         with Image.open(picture.path) as image:
-            return vF.pil_to_tensor(image.convert("RGB"))
+            pixels: Tensor = pil_to_tensor(image.convert("RGB"))
+            return pixels
     except (UnidentifiedImageError, OSError) as error:
         raise DataError(
             f"{picture.path}: cannot be read ({error}); restore it or remove it from the data"
@@ -57,7 +58,7 @@ class TrainingSamples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         pixels = read_picture(picture)
         wanted = ~picture.difficult
         target: dict[str, Tensor] = {
-            "boxes": tv_tensors.BoundingBoxes(  # type: ignore[call-overload]
+            "boxes": tv_tensors.BoundingBoxes(
                 picture.boxes[wanted], format="XYXY", canvas_size=(picture.height, picture.width)
             ),
             "labels": picture.labels[wanted],
@@ -98,12 +99,14 @@ def evaluation_batches(
     Args:
         size: side every picture is squeezed to, pixels; None leaves them as they are, and puts
             only pictures of one shape into a batch.
+        pictures: on disk.
+        batch_size: pictures at once.
     """
     waiting: dict[tuple[int, ...], tuple[list[int], list[Tensor]]] = {}
     for position, picture in enumerate(pictures):
         pixels = read_picture(picture)
         if size is not None:
-            pixels = vF.resize(pixels, [size, size], antialias=True)
+            pixels = resize(pixels, [size, size], antialias=True)
         positions, batch = waiting.setdefault(tuple(pixels.shape), ([], []))
         positions.append(position)
         batch.append(pixels)

@@ -53,13 +53,13 @@ def read_voc(root: Path, split: str, classes: Sequence[str] | None) -> Detection
 
     Args:
         root: the folder with ``Annotations``, or one with a single ``VOCdevkit/VOC*`` below it.
-        split: name of a list in ``ImageSets/Main``, or several joined by ``+``.
+        split: name of a list in ``ImageSets/Main``, or several joined by ``+``. Where ``root``
+            holds several years, ``VOC2007/trainval+VOC2012/trainval`` names theirs.
         classes: names in the order of their labels; None for the 20 of Pascal VOC.
 
     Raises:
         DataError: a file is missing or broken, a class is unknown, or a box leaves its picture.
     """
-    root = voc_folder(root)
     names = VOC_CLASSES if classes is None else tuple(classes)
     labels = {name: label for label, name in enumerate(names, start=1)}
     return DetectionSet(
@@ -69,7 +69,6 @@ def read_voc(root: Path, split: str, classes: Sequence[str] | None) -> Detection
 
 def read_class_names(root: Path, split: str) -> tuple[str, ...]:
     """Names of the classes that occur in a split, sorted; arguments and errors as `read_voc`."""
-    root = voc_folder(root)
     files = (annotation for annotation, _ in _entries(root, split))
     return tuple(sorted({found.name for file in files for found in _read_objects(file)}))
 
@@ -95,12 +94,15 @@ def voc_folder(root: Path) -> Path:
 def _entries(root: Path, split: str) -> list[tuple[Path, Path]]:
     """Paths of the annotation and the picture of each entry, once each, in the lists' order."""
     entries: dict[tuple[Path, Path], None] = {}
+    check_root(root)
     for part in split.split("+"):
-        file = root / "ImageSets" / "Main" / f"{part}.txt"
+        year, _, list_name = part.rpartition("/")
+        folder = listed_path(root, year, root) if year else voc_folder(root)
+        file = folder / "ImageSets" / "Main" / f"{list_name}.txt"
         text = read_text(file, "write this list of picture names or correct the split's name")
         for name in filter(None, map(str.strip, text.splitlines())):
-            annotation = listed_path(root / "Annotations", f"{name}.xml", file)
-            entries[annotation, root / "JPEGImages" / f"{name}.jpg"] = None
+            annotation = listed_path(folder / "Annotations", f"{name}.xml", file)
+            entries[annotation, folder / "JPEGImages" / f"{name}.jpg"] = None
     if not entries:
         raise DataError(f"{file}: the list is empty; write one picture name a line")
     return list(entries)

@@ -7,15 +7,15 @@ original Caffe model (Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 201
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 import torch
-import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD, SSDHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 NETWORKS = ("ssd300", "ssd512")
 
@@ -63,7 +63,7 @@ class SSDArchitecture(BaseModel):
     classes: tuple[str, ...] = Field(description="names, without the background", min_length=1)
     size: int = Field(description="side of the square input the default boxes refer to, pixels")
     resize: bool = Field(
-        description="true: pictures are squeezed to size × size; false: they enter as they are"
+        description="true: pictures are squeezed to size x size; false: they enter as they are"
     )
     batch_norm: bool = Field(description="batch norm behind every convolution but the heads'")
     detection_layers: PositiveInt = Field(description="how many of the first are kept")
@@ -74,14 +74,14 @@ class SSDArchitecture(BaseModel):
     aspect_ratios: tuple[tuple[int, ...], ...] = Field(
         description="of each detection layer, beside 1"
     )
-    mean: tuple[float, float, float] = Field(description="of the input's channels, 0–1")
-    std: tuple[float, float, float] = Field(description="of the input's channels, 0–1")
+    mean: tuple[float, float, float] = Field(description="of the input's channels, 0 to 1")
+    std: tuple[float, float, float] = Field(description="of the input's channels, 0 to 1")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         k = self.detection_layers
-        if k > len(DETECTION_LAYERS[self.network]):
-            raise ValueError(f"{self.network} has {len(DETECTION_LAYERS[self.network])} detection layers, not {k}")
+        if k > (most := len(DETECTION_LAYERS[self.network])):
+            raise ValueError(f"{self.network} has {most} detection layers, not {k}")
         if (names := layer_names(self.network, k)) != tuple(self.widths):
             raise ValueError(f"widths must name just these layers, in order: {', '.join(names)}")
         if len(self.scales) != k + 1 or len(self.aspect_ratios) != k:
@@ -108,7 +108,17 @@ def ssd_architecture(
     """Fill in what a network's name implies.
 
     Args:
+        network: which extra layers follow VGG16.
+        classes: names, without the background.
+        size: side of the square the default boxes refer to, in pixels; by default the network's.
+        resize: whether pictures are squeezed to that square.
+        batch_norm: whether one follows every convolution but the heads'.
+        detection_layers: how many of the first are kept; by default all.
         widths: a share of the full widths, or the filters of some layers by name (others full).
+        scales: default box size of each detection layer and one more, in shares of the size.
+        aspect_ratios: of each detection layer, beside 1.
+        mean: of the input's channels, 0–1.
+        std: of the input's channels, 0–1.
 
     Raises:
         ValueError: the entries do not fit together.
@@ -159,7 +169,7 @@ def grid_sizes(network: str, size: int) -> list[int]:
 def build_ssd(architecture: SSDArchitecture) -> SSD:
     """Build a torchvision SSD with fresh weights.
 
-    The convolutions of the VGG part start as in torchvision's VGG, all others by Xavier.
+    The convolutions of the VGG part start as in torchvision's VGG, the extra ones by Xavier.
     """
     k = architecture.detection_layers
     grids = grid_sizes(architecture.network, architecture.size)[:k]
@@ -177,20 +187,39 @@ def build_ssd(architecture: SSDArchitecture) -> SSD:
     )
     readers = DETECTION_LAYERS[architecture.network][:k]
     num_classes = len(architecture.classes) + 1
-    return SSD(
+    mean, std = list(architecture.mean), list(architecture.std)
+    ssd = SSD(
         VGGFeatures(architecture),
         boxes,
         (architecture.size, architecture.size),
         num_classes,
-        image_mean=list(architecture.mean),
-        image_std=list(architecture.std),
+        image_mean=mean,
+        image_std=std,
         head=SSDHead(
             [architecture.widths[name] for name in readers],
             boxes.num_anchors_per_location(),
             num_classes,
         ),
-        **({} if architecture.resize else {"_skip_resize": True}),
     )
+    if not architecture.resize:
+        side = architecture.size
+        ssd.transform = NativeTransform(
+            side, side, mean, std, size_divisible=1, fixed_size=(side, side)
+        )
+    # Small heads let a network without trained weights learn several times sooner than
+    # torchvision's Xavier start does: its first outputs are then no guesses to be unlearnt.
+    for layer in ssd.head.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=0.01)
+    return ssd
+
+
+class NativeTransform(GeneralizedRCNNTransform):  # type: ignore[misc] # no types, as above
+    """Normalises pictures, and takes them at the size they have."""
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> Any:
+        """Give the picture and its boxes back as they are."""
+        return image, target
 
 
 class PixelDefaultBoxes(DefaultBoxGenerator):  # type: ignore[misc] # torchvision ships no types
@@ -269,7 +298,7 @@ class VGGFeatures(nn.Module):
     def forward(self, x: Tensor) -> "OrderedDict[str, Tensor]":
         """Map pictures (N, 3, H, W) to one (N, C, H', W') for each detection layer."""
         x = self.features(x)
-        maps = [self.scale_weight.view(1, -1, 1, 1) * F.normalize(x)]
+        maps = [self.scale_weight.view(1, -1, 1, 1) * nn.functional.normalize(x)]
         for block in self.extra:
             x = block(x)
             maps.append(x)

@@ -165,6 +165,8 @@ class _Flow:
     roles: dict[tuple[str, int], Role] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    uncut: dict[str, str] = field(default_factory=dict)
+    hollow: set[fx.Node] = field(default_factory=set)
     sources: dict[fx.Node, str] = field(default_factory=dict)
     flow: dict[fx.Node, Any] = field(default_factory=dict)
 
@@ -183,16 +185,17 @@ class _Flow:
 
     def unite(self, a: Tensor, b: Tensor) -> None:
         """Unite labels position by position; the label of no channel unites with nothing."""
-        pairs = torch.stack(torch.broadcast_tensors(a, b)).reshape(2, -1).unique(dim=1)
-        for x, y in pairs.T.tolist():
-            if x != y and x != NONE and y != NONE:
-                x, y = sorted((self.find(x), self.find(y)))
+        shape = (a + b).shape
+        lists = [labels.expand(shape).flatten().tolist() for labels in (a, b)]
+        for pair in set(zip(*lists, strict=True)):
+            if NONE not in pair:
+                x, y = sorted(self.find(label) for label in pair)
                 self.parent[y] = x
                 if y in self.reasons:
                     self.reasons.setdefault(x, self.reasons.pop(y))
 
     def fix(self, labels: Tensor, reason: str) -> None:
-        for label in _compact(labels).unique().tolist():
+        for label in set(_compact(labels).flatten().tolist()):
             if label != NONE:
                 self.reasons.setdefault(self.find(label), reason)
 
@@ -211,6 +214,8 @@ class _Flow:
                 name = names[node.name]
                 self.sources[node] = name
                 self.tensors[name] = state[name]
+                if node.name in signature.inputs_to_lifted_tensor_constants:
+                    self.uncut[name] = f"{name} is a constant of the forward pass"
             elif node.op == "placeholder":
                 value = node.meta.get("val")
                 if isinstance(value, Tensor):
@@ -219,11 +224,31 @@ class _Flow:
                     self.flow[node] = labels
             elif node.op == "call_function":
                 self.flow[node] = self.step(node)
+            elif node.op == "get_attr":
+                self.flow[node] = _blank(node.meta.get("val"))
             elif node.op == "output":
                 for result in node.all_input_nodes:
                     for labels in _tensors(self.read(result)):
                         self.fix(labels, "the network's output")
+        self.check()
         return self.groups()
+
+    def check(self) -> None:
+        """Fix what no cut of whole slices can take out."""
+        owners: dict[int, str] = {}
+        for name, tensor in self.tensors.items():
+            if (owner := owners.setdefault(id(tensor), name)) != name:
+                for shared in (owner, name):
+                    self.uncut[shared] = f"{owner} and {name} are one tensor"
+        for (name, _), labels in self.labels.items():
+            if name in self.uncut:
+                self.fix(labels, self.uncut[name])
+        roots = torch.tensor([self.find(label) for label in range(len(self.parent))])
+        for node, value in self.flow.items():
+            for labels in _tensors(value):
+                # Without a channel a tensor must still be a box: a channel is whole slices of it.
+                if len(_varying(roots[_compact(labels)])) > 1:
+                    self.fix(labels, f"{node.name}: its channels are mixed with positions")
 
     def read(self, node: fx.Node) -> Any:
         """Labels of a node's value; of a parameter, those of the one dimension it spans."""
@@ -253,7 +278,9 @@ class _Flow:
     def step(self, node: fx.Node) -> Any:
         target = cast(Any, node.target)
         if not any(n in self.sources or _tensors(self.flow.get(n)) for n in node.all_input_nodes):
-            return None  # made of numbers and shapes alone
+            return _blank(node.meta.get("val"))  # made of numbers and shapes alone
+        if _is_hollow(self, node):
+            self.hollow.add(node)
         rule = _RULES.get(target)
         if rule is not None:
             return rule(self, node)
@@ -267,37 +294,38 @@ class _Flow:
         for source in node.all_input_nodes:
             for labels in _tensors(self.read(source)):
                 self.fix(labels, reason)
-        value = node.meta.get("val")
-
-        def blank(item: Any) -> Any:
-            if isinstance(item, Tensor):
-                return torch.tensor(NONE).expand(item.shape)
-            if isinstance(item, list | tuple):
-                return [blank(part) for part in item]
-            return None
-
-        return blank(value)
+        return _blank(node.meta.get("val"))
 
     def move(self, node: fx.Node) -> Any:
         """Run an operator that only moves values on the labels themselves."""
-        args, kwargs = fx.node.map_arg(
-            (node.args, node.kwargs), lambda n: self.read(n) if n in self.sources or n in self.flow else n
-        )
-        return cast(Any, node.target)(*args, **kwargs)
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.read)
+        try:
+            result = cast(Any, node.target)(*args, **kwargs)
+        except (RuntimeError, TypeError):  # sizes that depend on data
+            return self.unknown(node, f"{node.name} cannot be followed")
+        if node.target in _AT_POSITIONS:
+            # x[:, :8] takes other channels once some are gone; x[:, :, :8] does not.
+            before = _sequence(self.read(node.all_input_nodes[0]))
+            if any(not torch.equal(before, _sequence(part)) for part in _tensors(result)):
+                return self.unknown(node, f"{node.name} takes channels by their positions")
+        return result
 
-    def pointwise(self, node: fx.Node) -> Tensor:
-        shape = node.meta["val"].shape
-        operands = [
-            labels
-            for source in node.all_input_nodes
-            for labels in _tensors(self.read(source))
-        ]
-        result = torch.tensor(NONE).expand(shape)
-        for labels in operands:
-            labels = labels.expand(shape)
-            a, b = _compact_together(result, labels)
-            self.unite(a, b)
-            result = torch.where(a == NONE, b, a).expand(shape)
+    def pointwise(self, node: fx.Node) -> Any:
+        value = node.meta["val"]
+        if not isinstance(value, Tensor):
+            return self.unknown(node, f"{node.name} gives several results")
+        result = torch.tensor(NONE).expand(value.shape)
+        for source in node.all_input_nodes:
+            for operand in _tensors(self.read(source)):
+                labels = operand.expand(value.shape)
+                for foreign, own in ((labels, result), (result, labels)):
+                    # What belongs to no channel but has an entry for each cannot be cut with them.
+                    spans = [d for d in _varying(own) if foreign.stride(d) != 0]
+                    if spans and bool((_compact(foreign) == NONE).any()):
+                        self.fix(own, f"{node.name} meets values that belong to no channel")
+                a, b = _compact_together(result, labels)
+                self.unite(a, b)
+                result = torch.where(a == NONE, b, a).expand(value.shape)
         return result
 
     def channels(self, labels: Tensor, dim: int) -> Tensor | None:
@@ -321,7 +349,7 @@ class _Flow:
             pattern = tuple((key, len(positions)) for key, positions in where.items())
             alike[pattern, self.reasons.get(label)].append(label)
         groups: dict[str, ChannelGroup] = {}
-        for (pattern, reason), channels in alike.items():
+        for (pattern, fixed), channels in alike.items():
             members = tuple(
                 Member(
                     name,
@@ -332,18 +360,23 @@ class _Flow:
                 for (name, dim), _ in pattern
             )
             first = next((m for m in members if m.role == "producer"), members[0])
-            if reason is None and not any(m.role == "producer" for m in members):
-                reason = "no layer known to us makes these channels"
+            orphans = not any(m.role == "producer" for m in members)
+            reason = "no layer known to us makes these channels" if orphans else None
             name = _module(first.name) if first.role == "producer" else first.name
             while name in groups:
                 name += "'"
-            groups[name] = ChannelGroup(name, len(channels), members, reason)
+            groups[name] = ChannelGroup(name, len(channels), members, fixed or reason)
         return ChannelGraph(
             groups,
             {name: tuple(tensor.shape) for name, tensor in self.tensors.items()},
             self.positions,
             frozenset(
-                name for name, tensor in self.tensors.items() if isinstance(tensor, nn.Parameter)
+                # A tensor under two names is one.
+                {
+                    id(tensor): name
+                    for name, tensor in self.tensors.items()
+                    if isinstance(tensor, nn.Parameter)
+                }.values()
             ),
         )
 
@@ -351,21 +384,25 @@ class _Flow:
 # ---- rules: what an operator does to channels ----------------------------------------------
 
 
-def _convolve(flow: _Flow, node: fx.Node) -> Tensor:
+def _convolve(flow: _Flow, node: fx.Node) -> Any:
     """Convolutions and linear layers read channels and make new ones."""
     x, weight = cast(Sequence[fx.Node], node.args[:2])
     bias = node.args[2] if len(node.args) > 2 else node.kwargs.get("bias")
     linear = node.target == aten.linear.default
     name = flow.sources.get(weight)
-    groups = 1 if linear else _argument(node, "groups", 1)
     shape = node.meta["val"].shape
     dim = len(shape) - 1 if linear else 1
-    into = flow.channels(flow.read(x), dim) if name else None
-    if name is None or into is None:
-        reason = "its channels are mixed with positions" if name else "its weight is computed"
-        return cast(Tensor, flow.unknown(node, f"{node.name}: {reason}"))
-    flow.positions[name] = math.prod(shape[1:]) // shape[dim]
+    if name is None or (isinstance(bias, fx.Node) and bias not in flow.sources):
+        return flow.unknown(node, f"{node.name}: its weights are computed")
     inner, outer = flow.tensors[name].shape[1], flow.tensors[name].shape[0]
+    # A layer that is used twice works twice.
+    positions = math.prod(shape[1:]) // outer
+    flow.positions[name] = flow.positions.get(name, 0) + positions
+    batched = linear or len(shape) == flow.tensors[name].dim()
+    into = flow.channels(flow.read(x), dim) if batched else None
+    if into is None:
+        return flow.unknown(node, f"{node.name}: its channels are mixed with positions")
+    groups = 1 if linear else _argument(node, "groups", 1)
     if groups == 1:
         out = flow.dimension(name, 0, "producer")
         flow.unite(into, flow.dimension(name, 1, "consumer"))
@@ -390,9 +427,11 @@ def _normalise(flow: _Flow, node: fx.Node) -> Any:
     into = flow.channels(labels, 1)
     if into is None:
         return flow.unknown(node, f"{node.name}: its channels are mixed with positions")
-    for entry in node.args[1:5]:
-        if isinstance(entry, fx.Node):
-            flow.unite(into, flow.dimension(flow.sources[entry], 0, "follower"))
+    entries = [entry for entry in node.args[1:5] if isinstance(entry, fx.Node)]
+    if any(entry not in flow.sources for entry in entries):
+        return flow.unknown(node, f"{node.name}: its entries are computed")
+    for entry in entries:
+        flow.unite(into, flow.dimension(flow.sources[entry], 0, "follower"))
     return labels
 
 
@@ -412,23 +451,28 @@ def _pool(flow: _Flow, node: fx.Node) -> Any:
 def _reduce(flow: _Flow, node: fx.Node) -> Any:
     """Reductions over positions keep channels apart; a sum or norm over channels loses nothing.
 
-    A removed channel is zero wherever the masked network has it, so a sum or a norm does not
-    see it go. A mean, which divides by their number, does, and fixes them.
+    As long as a masked channel is zero, a sum or a norm does not see it go. A mean, which divides
+    by their number, does, and fixes them.
     """
     labels = flow.read(cast(fx.Node, node.args[0]))
     value = node.meta["val"]
     if not isinstance(value, Tensor):
         return flow.unknown(node, f"{node.name} gives several results")
     dims = _argument(node, "dim", None)
-    dims = list(range(labels.dim())) if dims is None else dims
-    dims = [d % labels.dim() for d in ([dims] if isinstance(dims, int) else dims)]
+    dims = [dims] if isinstance(dims, int) else dims or range(labels.dim())
+    dims = [d % labels.dim() for d in dims]
     ahead = labels[tuple(slice(0, 1) if d in dims else slice(None) for d in range(labels.dim()))]
     a, b = _compact_together(labels, ahead.expand(labels.shape))
     if torch.equal(a, b):
         return ahead.reshape(value.shape) if ahead.numel() == value.numel() else ahead
-    if node.target not in (aten.sum.dim_IntList, aten.sum.default, aten.linalg_vector_norm.default):
+    is_sum = node.target in (aten.sum.dim_IntList, aten.sum.default)
+    is_norm = node.target == aten.linalg_vector_norm.default
+    blind = is_sum or (is_norm and _argument(node, "ord", 2) in (1, 2))
+    # Two dimensions of different channels are none that a sum over one of them leaves whole.
+    rest = [d for d in _varying(labels) if d not in dims]
+    if not blind or node.args[0] not in flow.hollow or rest:
         return flow.unknown(node, f"{node.name} reduces over channels")
-    return torch.tensor(NONE).expand(value.shape)
+    return _blank(value)
 
 
 _MOVING = {
@@ -458,7 +502,6 @@ _MOVING = {
     aten.repeat.default,
     aten.flip.default,
     aten.roll.default,
-    aten.contiguous.default,
     aten.movedim.int,
     aten.movedim.intlist,
     aten.pixel_shuffle.default,
@@ -497,10 +540,55 @@ _RULES: dict[Any, Any] = {
     ),
     # These copy values or change their kind; what is drawn by chance is nothing in evaluation.
     **dict.fromkeys(
-        [aten.dropout.default, aten.dropout_.default, aten.clone.default, aten._to_copy.default],
+        [
+            aten.dropout.default,
+            aten.dropout_.default,
+            aten.clone.default,
+            aten.contiguous.default,
+            aten._to_copy.default,
+        ],
         lambda flow, node: flow.read(node.args[0]),
     ),
+    aten._assert_tensor_metadata.default: lambda flow, node: None,  # noqa: ARG005
 }
+
+# Movers that count channels from one end, and so take others when some are gone.
+_AT_POSITIONS = {
+    aten.slice.Tensor,
+    aten.select.int,
+    aten.narrow.default,
+    aten.split.Tensor,
+    aten.split_with_sizes.default,
+    aten.chunk.default,
+    aten.unbind.int,
+    aten.roll.default,
+    aten.channel_shuffle.default,
+}
+
+# Element-wise operators that make zero of zero.
+_KEEPS_ZERO = {
+    aten.relu.default,
+    aten.relu_.default,
+    aten.leaky_relu.default,
+    aten.leaky_relu_.default,
+    aten.silu.default,
+    aten.silu_.default,
+    aten.gelu.default,
+    aten.hardswish.default,
+    aten.hardswish_.default,
+    aten.tanh.default,
+    aten.mul.Tensor,
+}
+
+
+def _is_hollow(flow: _Flow, node: fx.Node) -> bool:
+    """Whether channels that are masked where they are made are zero in this value too."""
+    rule = _RULES.get(node.target)
+    if rule in (_convolve, _normalise):
+        return True
+    if node.target in _KEEPS_ZERO or rule is _pool:
+        return any(source in flow.hollow for source in node.all_input_nodes)
+    return False
 
 
 def _argument(node: fx.Node, name: str, default: Any) -> Any:
@@ -513,7 +601,33 @@ def _argument(node: fx.Node, name: str, default: Any) -> Any:
 def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
-    return [part for part in value if isinstance(part, Tensor)] if isinstance(value, list | tuple) else []
+    parts = value if isinstance(value, list | tuple) else []
+    return [part for part in parts if isinstance(part, Tensor)]
+
+
+def _blank(value: Any) -> Any:
+    """Labels of a value that belongs to no channel; not expanded, for its entries are its own."""
+    if isinstance(value, Tensor):
+        return torch.full(value.shape, NONE)
+    if isinstance(value, list | tuple):
+        return [_blank(part) for part in value]
+    return None
+
+
+def _varying(labels: Tensor) -> list[int]:
+    """Dimensions along which labels differ."""
+    small = _compact(labels)
+    return [
+        dim
+        for dim in range(small.dim())
+        if small.shape[dim] > 1 and not bool((small == small.narrow(dim, 0, 1)).all())
+    ]
+
+
+def _sequence(labels: Tensor) -> Tensor:
+    """Labels along the dimensions along which they differ."""
+    dims = _varying(labels)
+    return labels[tuple(slice(None) if d in dims else 0 for d in range(labels.dim()))].flatten()
 
 
 def _compact(labels: Tensor) -> Tensor:

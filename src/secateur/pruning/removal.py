@@ -1,4 +1,4 @@
-"""Removal: a smaller dense network, proven equal to the unshrunk one with the same channels masked."""
+"""Removal: a smaller dense network, proven equal to the unshrunk one with channels masked."""
 
 import copy
 from collections import defaultdict
@@ -30,7 +30,8 @@ def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) 
         A new model of the same class with smaller layers.
 
     Raises:
-        PruningError: a group is fixed, unknown, or would lose all its channels.
+        PruningError: a group is fixed, unknown, or would lose all its channels, or indices are
+            not rising or out of range.
     """
     slim = copy.deepcopy(model)
     for name, kept in kept_positions(graph, selection).items():
@@ -51,8 +52,8 @@ def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) 
 def mask_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) -> nn.Module:
     """Zero in place of removing: a new model of the old shapes.
 
-    The filters F_i go to zero and so do their followers, so that the channels are zero from
-    where they are made to where they are read.
+    The filters F_i go to zero and so do their followers, so that the channels are zero where they
+    are made; and so do the slices G_i, so that what an activation makes of zero is not read.
     """
     masked = copy.deepcopy(model)
     for name, kept in kept_positions(graph, selection).items():
@@ -76,7 +77,7 @@ def prove_removal(
     """Check ``slim(x) == masked(x)``, in double precision, so that what differs is not rounding.
 
     Returns:
-        The largest absolute difference between any two outputs.
+        The largest difference in any output, as a share of that output's largest magnitude.
 
     Raises:
         PruningError: it is over the tolerance: the removal is wrong, and nothing may go on.
@@ -85,35 +86,57 @@ def prove_removal(
     slim = copy.deepcopy(slim).double()
     doubles = [x.double() if x.is_floating_point() else x for x in inputs]
     with torch.no_grad(), evaluating(masked), evaluating(slim):
-        pairs = zip(_leaves(masked(*doubles)), _leaves(slim(*doubles)), strict=True)
-        difference = max(float((a - b).abs().max()) for a, b in pairs)
-    if not difference <= tolerance:
+        wanted = _leaves(masked(*doubles))
+        try:
+            given = _leaves(slim(*doubles))
+        except (RuntimeError, IndexError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise PruningError(
+                f"the slim network does not run ({reason}); please report this network, it was "
+                "not cut"
+            ) from error
+    if [a.shape for a in wanted] != [b.shape for b in given]:
         raise PruningError(
-            f"the slim network differs from the masked one by {difference:g} (at most "
-            f"{tolerance:g}); please report this network, it was not cut"
+            "the slim network's outputs have other shapes than the masked one's; please report "
+            "this network, it was not cut"
         )
-    return difference
+    largest = 0.0
+    for a, b in zip(wanted, given, strict=True):
+        difference = float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
+        if not difference <= tolerance:  # not a number is no proof either
+            raise PruningError(
+                f"the slim network differs from the masked one by {difference:g} of the output "
+                f"(at most {tolerance:g}); please report this network, it was not cut"
+            )
+        largest = max(largest, difference)
+    return largest
 
 
 def kept_positions(graph: ChannelGraph, selection: Selection) -> dict[str, dict[int, Tensor]]:
     """Give what stays of each dimension of each tensor that loses something.
 
     Raises:
-        PruningError: a group is fixed, unknown, or would lose all its channels.
+        PruningError: a group is fixed, unknown, or would lose all its channels, or indices are
+            not rising or out of range.
     """
     gone: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
     for name, kept in selection.items():
         group = graph.groups.get(name)
         if group is None:
             raise PruningError(f"{name}: no such channel group")
-        if len(kept) == group.channels:
+        if len(kept) == 0:
+            raise PruningError(f"{name} would lose all its filters; keep at least one")
+        indices = kept.tolist()
+        if indices != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= group.channels:
+            raise PruningError(
+                f"{name}: kept indices must rise from 0 to {group.channels - 1} at most"
+            )
+        if len(indices) == group.channels:
             continue
         if group.fixed is not None:
             raise PruningError(f"{name} cannot be pruned: {group.fixed}")
-        if len(kept) == 0:
-            raise PruningError(f"{name} would lose all its filters; keep at least one")
         lost = torch.ones(group.channels, dtype=torch.bool)
-        lost[kept.cpu()] = False
+        lost[indices] = False
         for member in group.members:
             gone[member.name, member.dim].append(member.index[lost].flatten())
     stays: dict[str, dict[int, Tensor]] = defaultdict(dict)
@@ -127,7 +150,7 @@ def kept_positions(graph: ChannelGraph, selection: Selection) -> dict[str, dict[
 def _refit(module: nn.Module) -> None:
     """Make a layer's own counts agree with its tensors."""
     if isinstance(module, nn.modules.conv._ConvNd):
-        if module.groups > 1 and module.weight.shape[1] == 1:  # depthwise
+        if module.groups == module.in_channels > 1:  # depthwise
             module.groups = module.weight.shape[0] // (module.out_channels // module.groups)
         module.out_channels = module.weight.shape[0]
         module.in_channels = module.weight.shape[1] * module.groups

@@ -71,8 +71,9 @@ def select_by_sparsity(
     for name in groups:
         group = _free(graph, name)
         levels[name] = seen = sparsity_levels(group, tensors, kept_positions(graph, kept))
-        goes = (seen.F >= s_F) | ((seen.F >= s_F_both) & (seen.G >= s_G))
-        order = sorted(range(group.channels), key=lambda i: (bool(goes[i]), float(seen.F[i]), float(seen.G[i]), i))
+        goes = (s_F <= seen.F) | ((s_F_both <= seen.F) & (s_G <= seen.G))
+        ranks = list(zip(goes.tolist(), seen.F.tolist(), seen.G.tolist(), strict=True))
+        order = sorted(range(group.channels), key=ranks.__getitem__)
         count = max(int((~goes).sum()), min(min_filters, group.channels))
         kept[name] = torch.tensor(sorted(order[:count]))
     return Choice(kept, levels)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
-
 class Penalty(Protocol):
     """What a training loop calls to make weights sparse."""
 
@@ -43,7 +42,8 @@ class L1Subgradient:
         pairs = [(w.grad, w.detach()) for w in self.weights if w.grad is not None]
         if pairs:
             grads, weights = zip(*pairs, strict=True)
-            torch._foreach_add_(list(grads), torch._foreach_sign(list(weights)), alpha=self.strength)
+            signs = torch._foreach_sign(list(weights))
+            torch._foreach_add_(list(grads), signs, alpha=self.strength)
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Leave the weights."""
@@ -106,7 +106,8 @@ class GroupProximal:
                 norm = torch.linalg.vector_norm(weight, dim=others, keepdim=True)
                 length = step if isinstance(step, float) else step.mean(dim=others, keepdim=True)
                 root = math.sqrt(weight.numel() / weight.shape[dim])
-                weight.mul_((1 - self.strength * root * length / norm.clamp_min(1e-12)).clamp_min(0))
+                shrink = self.strength * root * length / norm.clamp_min(1e-12)
+                weight.mul_((1 - shrink).clamp_min(0))
 
 
 def _step_lengths(

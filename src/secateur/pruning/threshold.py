@@ -1,5 +1,6 @@
 """The global threshold: one cut on weight magnitude for all layers of a phase, validated."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def search_threshold(
         value = float(sizes[min(int(share * len(sizes)), len(sizes) - 1)]) if share > 0 else 0.0
         with thresholded(weights, value):
             metric = evaluate()
-        if metric != metric:
+        if math.isnan(metric):
             raise PruningError("the metric on validation is not a number; check the split")
         trace.append(ThresholdTrial(value, zero_share(weights, value), metric))
         return trace[-1]

@@ -9,7 +9,16 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
-from secateur.tasks.average_precision import Detections
+from secateur.data.detection_set import AnnotatedPicture, DetectionSet
+from secateur.data.loading import evaluation_batches
+from secateur.pruning.graph import evaluating
+from secateur.tasks.average_precision import (
+    Detections,
+    average_precision,
+    coco_average_precision,
+)
+
+METRICS = ("AP50_area", "AP50_voc07", "AP_coco", "AP50_coco", "AP75_coco")
 
 
 def ssd_loss(ssd: SSD, pictures: Tensor, targets: Sequence[dict[str, Tensor]]) -> Tensor:
@@ -62,9 +71,57 @@ def _forward(ssd: SSD, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """Raw outputs in float32, and the default boxes (B, 4), the same for every picture."""
     mean = torch.tensor(ssd.transform.image_mean, device=pictures.device).view(1, 3, 1, 1)
     std = torch.tensor(ssd.transform.image_std, device=pictures.device).view(1, 3, 1, 1)
-    x = ((pictures / 255 - mean) / std)
+    x = (pictures / 255 - mean) / std
     maps = list(ssd.backbone(x).values())
     outputs = {name: value.float() for name, value in ssd.head(maps).items()}
     one = ImageList(x[:1], [cast(tuple[int, int], tuple(x.shape[-2:]))])
     boxes = ssd.anchor_generator(one, [m[:1].float() for m in maps])[0]
     return outputs, boxes
+
+
+def find_objects(
+    ssd: SSD,
+    pictures: Sequence[AnnotatedPicture],
+    *,
+    resize: bool,
+    batch_size: int,
+    device: torch.device,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> list[Detections]:
+    """Find the objects of every picture; boxes are in pixels of the picture on disk.
+
+    Args:
+        ssd: the network.
+        pictures: on disk.
+        resize: squeeze every picture to the network's size, or take them as they are.
+        batch_size: pictures at once.
+        device: where the network is.
+        advance: told how many pictures were done.
+    """
+    size = ssd.transform.fixed_size[0] if resize else None
+    found: dict[int, Detections] = {}
+    with evaluating(ssd):
+        for positions, pixels in evaluation_batches(pictures, size, batch_size):
+            height, width = pixels.shape[-2:]
+            for position, detections in zip(positions, detect(ssd, pixels.to(device)), strict=True):
+                x, y = pictures[position].width / width, pictures[position].height / height
+                found[position] = Detections(
+                    detections.boxes.cpu() * torch.tensor([x, y, x, y]),
+                    detections.labels.cpu(),
+                    detections.scores.cpu(),
+                )
+            advance(len(positions))
+    return [found[position] for position in range(len(pictures))]
+
+
+def measure_accuracy(
+    detections: Sequence[Detections], dataset: DetectionSet, metrics: Sequence[str]
+) -> dict[str, float]:
+    """Give the metrics named, in percent."""
+    values: dict[str, float] = {}
+    if {"AP50_area", "AP50_voc07"} & set(metrics):
+        voc = average_precision(detections, dataset.pictures, dataset.classes)
+        values |= {"AP50_area": voc.AP50_area, "AP50_voc07": voc.AP50_voc07}
+    if any(name.startswith("AP_coco") for name in metrics):
+        values |= coco_average_precision(detections, dataset.pictures, dataset.classes)
+    return {name: value for name, value in values.items() if name in metrics}

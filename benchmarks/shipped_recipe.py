@@ -1,0 +1,65 @@
+"""Run a shipped recipe and write its summary, held against what it promises.
+
+``python benchmarks/shipped_recipe.py quickstart`` writes ``benchmarks/results/quickstart.json``.
+A run that was stopped goes on; one that is done is only read.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from secateur.console import ConsoleReporter
+from secateur.pipeline import compress
+from secateur.recipe import load_recipe
+from secateur.whole_file import write_json
+
+HERE = Path(__file__).parent
+
+# What each recipe promises: times fewer parameters and MACs, points lost on test, least accuracy
+# of the dense network.
+PROMISES: dict[str, dict[str, float]] = {
+    "quickstart": {"params": 8, "macs": 4, "lost": 2, "dense": 80},
+    "gtsdb_laptop": {"params": 5, "lost": 2},
+}
+
+
+def checks(summary: dict[str, Any], promise: dict[str, float]) -> list[dict[str, Any]]:
+    """Hold a summary against a promise."""
+    dense, slim, metric = summary["dense"], summary["slim"], summary["metric"]
+    rows: list[tuple[str, float, float, bool]] = []
+    for count in ("params", "macs"):
+        if count in promise:
+            times = dense[count] / slim[count]
+            rows.append((f"times fewer {count}", times, promise[count], times >= promise[count]))
+    lost = dense[metric] - slim[metric]
+    rows.append((f"points of {metric} lost, at most", lost, promise["lost"], lost <= promise["lost"]))
+    if "dense" in promise:
+        value = dense[metric]
+        rows.append((f"dense {metric}, at least", value, promise["dense"], value >= promise["dense"]))
+    worst = max(phase["slim_minus_masked"] for phase in summary["phases"])
+    rows.append(("slim minus masked, at most", worst, 1e-5, worst <= 1e-5))
+    return [
+        {"name": name, "value": value, "target": target, "met": met}
+        for name, value, target, met in rows
+    ]
+
+
+def main() -> None:
+    """Run, check and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", choices=sorted(PROMISES))
+    parser.add_argument("--run", type=Path, help="run folder; runs/RECIPE if not given")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    name: str = arguments.recipe
+    recipe = load_recipe(HERE.parent / "recipes" / f"{name}.yaml", arguments.set)
+    summary = compress(recipe, arguments.run or Path("runs") / name, ConsoleReporter())
+    result = {**summary, "checks": checks(summary, PROMISES[name])}
+    write_json(HERE / "results" / f"{name}.json", result)
+    for check in result["checks"]:
+        met = "met" if check["met"] else "NOT MET"
+        print(f"{check['name']}: {check['value']:.4g} (target {check['target']:g}) {met}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Write docs/recipe.md from the recipe's own descriptions: python docs/make_recipe_page.py."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from secateur.recipe import (
+    Augmentation,
+    Compress,
+    Data,
+    Evaluate,
+    Model,
+    Phase,
+    Recipe,
+    Select,
+    Sparsify,
+    ThresholdSearch,
+    Training,
+)
+
+# Every section, by its place in the recipe. compress.retrain is a training too.
+SECTIONS: dict[str, type[BaseModel]] = {
+    "": Recipe,
+    "data": Data,
+    "data.augmentation": Augmentation,
+    "model": Model,
+    "train": Training,
+    "compress": Compress,
+    "compress.phases": Phase,
+    "compress.sparsify": Sparsify,
+    "compress.threshold": ThresholdSearch,
+    "compress.select": Select,
+    "compress.retrain": Training,
+    "evaluate": Evaluate,
+}
+
+INTRODUCTION = """\
+# The recipe
+
+A recipe is a YAML file. `secateur init FOLDER` writes one for a folder of annotated pictures, and
+`recipes/` holds others to start from. An unknown entry is an error that names the nearest known
+one. Single entries can be changed for one run: `--set train.steps=100`, or
+`--set compress.phases.0.layers=conv1_1-conv3_3` to reach into a list.
+
+Shares go from 0 to 1. Points are those of the metric in percent. A *required* entry has no default;
+`null` says that nothing is set, and the entry tells what that means.
+
+This page is made from the descriptions in `src/secateur/recipe.py` by
+`python docs/make_recipe_page.py`; change them there.
+"""
+
+
+def page() -> str:
+    """Give the whole page."""
+    return "\n".join([INTRODUCTION, *(_section(place, model) for place, model in SECTIONS.items())])
+
+
+def _section(place: str, model: type[BaseModel]) -> str:
+    title = f"`{place}`" if place else "Top level"
+    lines = [f"## {title}", "", (model.__doc__ or "").strip(), ""]
+    if place == "compress.retrain":
+        return "\n".join([f"## {title}", "", "Step 4. The entries are those of `train`.", ""])
+    lines += ["| entry | values | default | meaning |", "|---|---|---|---|"]
+    schema = model.model_json_schema()
+    for name, entry in schema["properties"].items():
+        child = f"{place}.{name}".lstrip(".")
+        if child in SECTIONS:
+            required = name in schema.get("required", [])
+            default = "*required*" if required else "its own"
+            values = "list of sections" if entry.get("type") == "array" else "section"
+            meaning = f"see `{child}`"
+        else:
+            default = _code(entry["default"]) if "default" in entry else "*required*"
+            values, meaning = _values(entry), entry.get("description", "")
+        cells = (f"`{name}`", values, default, meaning)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _values(entry: dict[str, Any]) -> str:
+    """Say which values a JSON schema allows."""
+    if "anyOf" in entry:
+        return " or ".join(_values(option) for option in entry["anyOf"])
+    if "enum" in entry:
+        return ", ".join(_code(value) for value in entry["enum"])
+    match entry.get("type"):
+        case "null":
+            return "`null`"
+        case "boolean":
+            return "`true`, `false`"
+        case "array":
+            if "prefixItems" in entry:
+                return (
+                    f"list of {len(entry['prefixItems'])} times {_values(entry['prefixItems'][0])}"
+                )
+            return f"list of {_values(entry['items'])}"
+        case "object":
+            inner = entry.get("additionalProperties")
+            return f"map to {_values(inner)}" if isinstance(inner, dict) else "map"
+        case "string":
+            return "path" if entry.get("format") == "path" else "text"
+        case "integer" | "number":
+            return {"integer": "whole number", "number": "number"}[entry["type"]] + _range(entry)
+    raise ValueError(f"no words for {entry}")
+
+
+def _range(entry: dict[str, Any]) -> str:
+    words = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {entry[key]:g}" for key, sign in words.items() if key in entry]
+    return f" {', '.join(limits)}" if limits else ""
+
+
+def _code(value: Any) -> str:
+    # Digits that are a text keep their quotes, as YAML needs them.
+    bare = isinstance(value, str) and not value.isdigit()
+    return f"`{value if bare else json.dumps(value)}`"
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("recipe.md").write_text(page(), encoding="utf-8")

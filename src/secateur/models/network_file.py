@@ -1,0 +1,144 @@
+"""Network files: safetensors with the architecture and where it came from in the header.
+
+Nothing is unpickled from a network file. A torch file is read only when a recipe names one as
+the weights to start from, and then by ``weights_only=True``.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torchvision.models.detection.ssd import SSD
+
+from secateur.errors import ModelError
+from secateur.models.ssd import SSDArchitecture, build_ssd, vgg_keys
+from secateur.whole_file import whole_file
+
+_KEY = "secateur"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFile:
+    """What a network file holds.
+
+    Attributes:
+        ssd: the network, in evaluation mode, on the CPU.
+        architecture: what it was built from.
+        provenance: whatever its writer noted: the run, the recipe, the metric.
+    """
+
+    ssd: SSD
+    architecture: SSDArchitecture
+    provenance: dict[str, Any]
+
+
+def save_network(
+    path: Path, ssd: SSD, architecture: SSDArchitecture, provenance: Mapping[str, Any]
+) -> None:
+    """Write a network and all that is needed to build it again."""
+    header = {"architecture": architecture.model_dump(mode="json"), "provenance": dict(provenance)}
+    tensors = {name: tensor.contiguous() for name, tensor in ssd.state_dict().items()}
+    with whole_file(path) as draft:
+        save_file(tensors, draft, {"format": "pt", _KEY: json.dumps(header)})
+
+
+def load_network(path: Path) -> NetworkFile:
+    """Read a network.
+
+    Raises:
+        ModelError: the file is missing, is no network of ours, or does not fit its own header.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such network file; give the path of a .safetensors file")
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        architecture = SSDArchitecture.model_validate(header["architecture"])
+        provenance = dict(header["provenance"])
+    except (SafetensorError, OSError):
+        raise ModelError(f"{path}: not a safetensors file; give one that secateur wrote") from None
+    except (KeyError, ValueError, TypeError, ValidationError):
+        raise ModelError(
+            f"{path}: a safetensors file without secateur's header; give one that secateur wrote"
+        ) from None
+    # Shapes are compared before any memory is taken for weights.
+    with torch.device("meta"):
+        wanted = {name: list(t.shape) for name, t in build_ssd(architecture).state_dict().items()}
+    if wanted != shapes:
+        odd = next(n for n in [*wanted, *shapes] if wanted.get(n) != shapes.get(n))
+        raise ModelError(
+            f"{path}: {odd} is {shapes.get(odd)} but the header says {wanted.get(odd)}; "
+            "the file was altered, write it anew"
+        )
+    ssd = build_ssd(architecture)
+    ssd.load_state_dict(load_file(path))
+    return NetworkFile(ssd.eval(), architecture, provenance)
+
+
+def load_weights(ssd: SSD, source: str, batch_norm: bool) -> list[str]:
+    """Start a network from trained weights, as far as names and shapes agree.
+
+    Args:
+        ssd: changed in place.
+        source: a ``.safetensors`` file, a torch state dict (``.pth``, ``.pt``), or
+            ``torchvision:`` and the name of weights, such as
+            ``torchvision:SSD300_VGG16_Weights.COCO_V1``, which torchvision downloads. Those of a
+            ``vgg16`` or ``vgg16_bn`` classifier fill the trunk.
+        batch_norm: whether the network has batch norm.
+
+    Returns:
+        Names of the network's tensors that were not filled, a head for other classes for example.
+
+    Raises:
+        ModelError: the file cannot be read, or fills nothing.
+    """
+    state = _read_state(source)
+    if any(name.startswith("features.") for name in state):
+        state = vgg_keys(batch_norm, state)
+    own = ssd.state_dict()
+    fits = {n: t for n, t in state.items() if n in own and t.shape == own[n].shape}
+    if not any(name.endswith("weight") for name in fits):
+        raise ModelError(
+            f"{source}: none of its weights fits this network; check network, widths, batch_norm"
+        )
+    ssd.load_state_dict(fits, strict=False)
+    return [name for name in own if name not in fits]
+
+
+def _read_state(source: str) -> Mapping[str, Tensor]:
+    scheme, _, name = source.partition(":")
+    if scheme == "torchvision":
+        try:
+            weights = torchvision.models.get_weight(name)
+        except (ValueError, AttributeError, KeyError):
+            raise ModelError(
+                f"{source}: torchvision has no such weights; write "
+                "torchvision:SSD300_VGG16_Weights.COCO_V1 for example"
+            ) from None
+        try:
+            downloaded: Mapping[str, Tensor] = weights.get_state_dict(check_hash=True)
+        except OSError as error:
+            raise ModelError(f"{source}: the download failed ({error}); give a file") from None
+        return downloaded
+    path = Path(source)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file of weights; correct model.weights")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        # torch.load raises many kinds, some of them with advice to unpickle; none is passed on.
+        raise ModelError(f"{path}: not a safetensors file or a plain torch state dict") from None
+    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise ModelError(f"{path}: holds no state dict; save model.state_dict() alone")
+    return state

@@ -1,0 +1,316 @@
+"""The recipe: what to compress, with which data, how far. Validated on load.
+
+A recipe is a YAML file. Every key is known, typed and described here; an unknown one is an error
+that names the nearest known key.
+"""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from secateur.errors import RecipeError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Metric = Literal["AP50_area", "AP50_voc07", "AP_coco"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Augmentation(_Section):
+    """How training pictures are varied."""
+
+    photometric: bool = Field(True, description="distort light, contrast, saturation and hue")
+    expand: Annotated[float, Field(ge=1)] = Field(
+        4.0, description="largest canvas a picture is laid on, in its own sides; 1: never"
+    )
+    crop: bool = Field(True, description="SSD's crops with some least overlap with the objects")
+    flip: bool = Field(True, description="mirror half; false where left and right differ")
+    zoom: Annotated[float, Field(ge=1)] = Field(
+        1.25, description="native resolution: largest factor a crop is enlarged or reduced by"
+    )
+
+
+class Data(_Section):
+    """The annotated pictures."""
+
+    format: Literal["voc", "coco", "yolo", "gtsdb", "signs"] = Field(
+        description="layout of the folder; signs is drawn, and needs none"
+    )
+    root: Path = Field(description="the folder; relative to where the command runs")
+    train: str = Field("train", description="name of the split to learn from")
+    test: str | None = Field(
+        "test", description="name of the split that is read once, at the end; null: none"
+    )
+    classes: tuple[str, ...] | Literal["43", "super", "sign"] | None = Field(
+        None, description="names, or for gtsdb its 43 classes, 4 super-categories or 1; null: all"
+    )
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.15, description="share of the training pictures that is kept for validation"
+    )
+    resize: bool = Field(
+        True,
+        description="true: pictures are squeezed to the model's size; false: training takes crops "
+        "of that size, and evaluation whole pictures, at native resolution",
+    )
+    augmentation: Augmentation = Augmentation()
+    workers: Annotated[int, Field(ge=0)] = Field(2, description="processes that load pictures")
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> Self:
+        if isinstance(self.classes, str) != (self.format == "gtsdb" and self.classes is not None):
+            raise ValueError("classes is 43, super or sign for gtsdb, and a list for the others")
+        if isinstance(self.classes, tuple) and len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes names a class twice")
+        return self
+
+
+class Model(_Section):
+    """The network."""
+
+    network: Literal["ssd300", "ssd512"] = Field("ssd300", description="extra layers behind VGG16")
+    size: Annotated[int, Field(ge=32)] | None = Field(
+        None, description="side of the input, pixels; null: the network's own, 300 or 512"
+    )
+    widths: Annotated[float, Field(gt=0, le=4)] | dict[str, Count] = Field(
+        1.0, description="share of the full number of filters, or filters by layer"
+    )
+    batch_norm: bool = Field(False, description="batch norm behind every convolution of the trunk")
+    detection_layers: Count | None = Field(
+        None, description="keep only the first k and drop every layer behind; null: all"
+    )
+    scales: tuple[Positive, ...] | None = Field(
+        None, description="default box size of each detection layer and one more, shares of size"
+    )
+    aspect_ratios: tuple[tuple[int, ...], ...] | None = Field(
+        None, description="of the default boxes of each detection layer, beside 1"
+    )
+    mean: tuple[Share, Share, Share] | None = Field(
+        None, description="of the input's channels, 0 to 1; null: that of the VGG weights"
+    )
+    std: tuple[Positive, Positive, Positive] | None = Field(None, description="likewise")
+    weights: str | None = Field(
+        None,
+        description="start from a .safetensors or .pth file, or torchvision:NAME of its weights; "
+        "null: from scratch",
+    )
+
+
+class Training(_Section):
+    """One training: dense, sparsifying or retraining."""
+
+    steps: Count = Field(description="optimiser steps")
+    batch_size: Count = Field(32, description="pictures a step, over all processes")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd has a momentum of 0.9")
+    lr: Positive = Field(1e-3, description="highest learning rate")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="of weights, not norms")
+    warmup: Share = Field(0.05, description="share of the steps over which lr rises")
+    decay: Literal["cosine", "step", "constant"] = Field("cosine", description="how lr falls")
+    clip: Positive | None = Field(10.0, description="largest norm of the gradient; null: any")
+
+
+class Sparsify(Training):
+    """Step 1: training with a penalty that makes weights zero."""
+
+    penalty: Literal["subgradient", "proximal"] = Field(
+        "proximal",
+        description="L1 by its subgradient, as published, or by its proximal step (exact zeros)",
+    )
+    strength: Annotated[float, Field(ge=0)] = Field(
+        1e-3, description="λ of the L1 penalty on the weights, in units of the loss"
+    )
+    group_strength: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="λ of the penalty on whole blocks F and G beside it; 0: none"
+    )
+    decay: Literal["cosine", "step", "constant"] = Field("constant", description="how lr falls")
+
+
+class ThresholdSearch(_Section):
+    """Step 1, second half: the global threshold."""
+
+    max_drop: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="points of the metric the thresholded network may lose on validation"
+    )
+    resolution: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.01, description="how near the search comes, in shares of the phase's weights"
+    )
+
+
+class Select(_Section):
+    """Step 2: which filters go. Either the published levels, or a budget, or a largest drop."""
+
+    s_F: Share | None = Field(None, description="sparsity level of F that is enough by itself")
+    s_F_both: Share | None = Field(None, description="the paper's s'_F: enough beside s_G")
+    s_G: Share | None = Field(None, description="sparsity level of G")
+    keep_params: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="share of the dense network's parameters left after the last phase"
+    )
+    keep_macs: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="share of the dense network's MACs left after the last phase"
+    )
+    max_drop: Positive | None = Field(
+        None, description="points of the metric the slim network may lose on validation"
+    )
+    attempts: Count = Field(4, description="sizes tried a phase to find the smallest, for max_drop")
+    min_filters: Count = Field(4, description="filters kept in every layer")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        levels = [self.s_F, self.s_F_both, self.s_G]
+        budget = self.keep_params is not None or self.keep_macs is not None
+        ways = [any(v is not None for v in levels), budget, self.max_drop is not None]
+        if sum(ways) != 1:
+            raise ValueError(
+                "say one of: s_F, s_F_both and s_G; keep_params and/or keep_macs; max_drop"
+            )
+        if ways[0] and None in levels:
+            raise ValueError("s_F, s_F_both and s_G go together")
+        if self.s_F is not None and self.s_F_both is not None and self.s_F_both > self.s_F:
+            raise ValueError("s_F_both must not be above s_F")
+        return self
+
+
+class Phase(_Section):
+    """One pass of the four steps over a run of consecutive layers."""
+
+    layers: str = Field(
+        description="first and last layer, conv1_1-conv4_3; the last gives only its G blocks "
+        "unless it is the network's last"
+    )
+    sparsify: dict[str, Any] = Field({}, description="entries that differ from compress.sparsify")
+    retrain: dict[str, Any] = Field({}, description="entries that differ from compress.retrain")
+    select: dict[str, Any] = Field({}, description="takes the place of compress.select, whole")
+
+
+class Compress(_Section):
+    """The phases, and what their steps have in common."""
+
+    phases: tuple[Phase, ...] = Field(min_length=1, description="in the order they run")
+    sparsify: Sparsify
+    threshold: ThresholdSearch = ThresholdSearch()
+    select: Select
+    retrain: Training
+
+
+class Evaluate(_Section):
+    """How accuracy is measured."""
+
+    metric: Metric = Field("AP50_area", description="what every decision on validation goes by")
+    batch_size: Count = Field(16, description="pictures at once")
+    score: Share = Field(0.01, description="least confidence of a detection")
+    nms: Share = Field(0.45, description="IoU above which the lesser box of a class goes")
+    candidates: Count = Field(400, description="best boxes of a class that enter NMS")
+    boxes: Count = Field(200, description="boxes kept a picture")
+
+
+class Recipe(_Section):
+    """All that a run needs to know."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the run's name")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of every chance there is")
+    precision: Literal["32", "bf16"] = Field("32", description="of training arithmetic")
+    data: Data
+    model: Model
+    train: Training
+    compress: Compress
+    evaluate: Evaluate = Evaluate()
+
+    def phase(self, number: int) -> tuple[Phase, Sparsify, Select, Training]:
+        """Give a phase, from 1, and its steps' entries with the phase's own put in."""
+        phase = self.compress.phases[number - 1]
+        common = self.compress
+        return (
+            phase,
+            Sparsify(**{**common.sparsify.model_dump(), **phase.sparsify}),
+            Select(**phase.select) if phase.select else common.select,
+            Training(**{**common.retrain.model_dump(), **phase.retrain}),
+        )
+
+    @model_validator(mode="after")
+    def _phases_hold(self) -> Self:
+        for number in range(1, len(self.compress.phases) + 1):
+            try:
+                self.phase(number)
+            except ValidationError as error:
+                raise ValueError(f"phase {number}: {error.errors()[0]['msg']}") from None
+        return self
+
+
+def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, with some entries changed.
+
+    Args:
+        path: the YAML file.
+        changes: ``key.sub=value`` each, the value in YAML; ``compress.phases.0.layers=…`` reaches
+            into a list.
+
+    Raises:
+        RecipeError: the file is missing, not YAML, or an entry is unknown or out of range.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe; 'secateur init' writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where else ""
+        raise RecipeError(f"{path}:{line} is not valid YAML; mend it there") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of name, data, model, train, compress")
+    for change in changes:
+        _change(content, change)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {_first_error(error)}") from None
+
+
+def _change(content: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {change}: write key=value, such as train.steps=100")
+    *way, last = key.split(".")
+    here: Any = content
+    try:
+        for part in way:
+            here = here[int(part)] if isinstance(here, list) else here.setdefault(part, {})
+        value = yaml.safe_load(text)
+        if isinstance(here, list):
+            here[int(last)] = value
+        else:
+            here[last] = value
+    except (AttributeError, IndexError, TypeError, ValueError, yaml.YAMLError):
+        raise RecipeError(f"--set {change}: there is no such place in the recipe") from None
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        section = _section(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), section, 1, 0)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"unknown entry {where}{hint}"
+    if first["type"] == "missing":
+        return f"{where} is missing; add it"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else first["msg"]
+
+
+def _section(path: Sequence[str | int]) -> list[str]:
+    """Names of the entries known at a place in the recipe."""
+    model: Any = Recipe
+    for part in path:
+        if isinstance(part, int) or part not in model.model_fields:
+            continue
+        kind = model.model_fields[part].annotation
+        model = Phase if part == "phases" else kind
+    return list(model.model_fields)

@@ -1,0 +1,73 @@
+"""A run's folder: every step is an artifact, written whole, and redone only when it must be."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from secateur.whole_file import write_json
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that is done.
+
+    Attributes:
+        folder: its files.
+        key: a fingerprint of all that its result depends on.
+        seconds: what it took, when it ran.
+        result: what it found, as in its ``step.json``.
+    """
+
+    folder: Path
+    key: str
+    seconds: float
+    result: dict[str, Any]
+
+
+def fingerprint(content: Any) -> str:
+    """Give a short digest of anything JSON can write."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def run_step(
+    folder: Path,
+    depends_on: Mapping[str, Any],
+    work: Callable[[Path], dict[str, Any]],
+    *,
+    say: Callable[[str], None],
+) -> Step:
+    """Do a step, unless its folder holds the result of just this step already.
+
+    Args:
+        folder: the step's own; its ``step.json`` is written last, so one without it is undone.
+        depends_on: all that the result depends on: recipe entries, seeds, keys of other steps.
+        work: writes the step's files into the folder and gives what ``step.json`` should hold.
+        say: told whether the step is done anew or was found.
+    """
+    key = fingerprint(depends_on)
+    record = folder / "step.json"
+    found = _read_record(record)
+    if found is not None and found["key"] == key:
+        say(f"{folder.name}: found")
+        return Step(folder, key, found["seconds"], found["result"])
+    record.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    say(folder.name)
+    start = time.perf_counter()
+    result = work(folder)
+    seconds = round(time.perf_counter() - start, 1)
+    write_json(record, {"key": key, "seconds": seconds, "result": result})
+    return Step(folder, key, seconds, result)
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        return record if {"key", "seconds", "result"} <= record.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,172 @@
+"""Selection, with weights set by hand and against a slow, obvious loop."""
+
+import random
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import PruningError
+from secateur.measuring import count_macs, count_params
+from secateur.pruning.graph import ChannelGraph, channel_graph
+from secateur.pruning.removal import remove_filters
+from secateur.pruning.selection import select_by_budget, select_by_sparsity
+
+torch.set_num_threads(1)
+
+
+def chain(*widths: int) -> tuple[nn.Sequential, ChannelGraph, dict[str, Tensor]]:
+    """1×1 convolutions of these widths, from 4 inputs to 2 outputs, named 0, 1, 2, …"""
+    sizes = [4, *widths, 2]
+    net = nn.Sequential(*(nn.Conv2d(a, b, 1) for a, b in zip(sizes, sizes[1:], strict=False)))
+    graph = channel_graph(net, torch.zeros(1, 4, 3, 3))
+    return net, graph, {name: p.detach() for name, p in net.named_parameters()}
+
+
+def matrix(tensors: dict[str, Tensor], layer: int, rows: list[list[float]]) -> None:
+    tensors[f"{layer}.weight"].copy_(torch.tensor(rows)[:, :, None, None])
+
+
+def test_published_rule_by_hand() -> None:
+    _, graph, tensors = chain(5)
+    matrix(tensors, 0, [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
+    matrix(tensors, 1, [[1, 0, 0, 0, 0], [1, 0, 1, 0, 0]])
+    choice = select_by_sparsity(graph, ["0"], tensors, s_F=1.0, s_F_both=0.75, s_G=1.0)
+    # sp(F) 1, ¾, ¾, ½, 0; sp(G) 0, 1, ½, 1, 1: 0 by s_F, 1 by both, equality counts.
+    assert choice.levels["0"].F.tolist() == [1.0, 0.75, 0.75, 0.5, 0.0]
+    assert choice.levels["0"].G.tolist() == [0.0, 1.0, 0.5, 1.0, 1.0]
+    assert choice.kept["0"].tolist() == [2, 3, 4]
+    lower = select_by_sparsity(graph, ["0"], tensors, s_F=1.0, s_F_both=0.5, s_G=0.5)
+    assert lower.kept["0"].tolist() == [4]
+    higher = select_by_sparsity(graph, ["0"], tensors, s_F=1.01, s_F_both=0.76, s_G=0.0)
+    assert higher.kept["0"].tolist() == [1, 2, 3, 4]
+
+
+def test_what_one_layer_loses_is_not_seen_by_the_next() -> None:
+    _, graph, tensors = chain(3, 2)
+    matrix(tensors, 0, [[0, 0, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]])
+    # Filter 0 of layer 1 reads channel 0 alone; filter 1 reads 1 and 2 but not 0.
+    matrix(tensors, 1, [[5, 0, 0], [0, 1, 1]])
+    matrix(tensors, 2, [[1, 1], [1, 1]])
+    levels = {"s_F": 0.9, "s_F_both": 0.8, "s_G": 0.9}
+    choice = select_by_sparsity(graph, ["0", "1"], tensors, **levels)
+    assert choice.kept["0"].tolist() == [1, 2]
+    assert choice.levels["1"].F.tolist() == [1.0, 0.0]
+    assert choice.kept["1"].tolist() == [1]
+    alone = select_by_sparsity(graph, ["1"], tensors, **levels)
+    assert alone.levels["1"].F.tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert alone.kept["1"].tolist() == [0, 1]
+
+
+def test_min_filters_stay_by_sparsity_then_index() -> None:
+    _, graph, tensors = chain(4)
+    matrix(tensors, 0, [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]])
+    matrix(tensors, 1, [[1, 0, 1, 0], [1, 0, 1, 1]])
+    levels = {"s_F": 0.5, "s_F_both": 0.4, "s_G": 0.5}
+    for count, kept in ((1, [3]), (2, [1, 3]), (3, [0, 1, 3]), (9, [0, 1, 2, 3])):
+        choice = select_by_sparsity(graph, ["0"], tensors, **levels, min_filters=count)
+        assert choice.kept["0"].tolist() == kept
+
+
+def test_fixed_group() -> None:
+    _, graph, tensors = chain(3)
+    with pytest.raises(PruningError, match="1 cannot be pruned: the network's output"):
+        select_by_sparsity(graph, ["1"], tensors, s_F=1, s_F_both=1, s_G=1)
+    with pytest.raises(PruningError, match="1 cannot be pruned"):
+        select_by_budget(graph, ["0", "1"], tensors, params=1)
+
+
+def slow_selection(
+    weights: list[list[list[float]]], s_F: float, s_F_both: float, s_G: float
+) -> list[list[int]]:
+    """Algorithm 1 for a chain of 1×1 convolutions given as matrices."""
+    inputs = list(range(len(weights[0][0])))
+    kept = []
+    for W, following in zip(weights, weights[1:], strict=False):
+        stay = []
+        for i, row in enumerate(W):
+            F = sum(row[c] == 0 for c in inputs) / len(inputs)
+            G = sum(other[i] == 0 for other in following) / len(following)
+            if not (s_F <= F or (s_F_both <= F and s_G <= G)):
+                stay.append(i)
+        kept.append(stay)
+        inputs = stay
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_against_a_slow_loop(seed: int) -> None:
+    draw = random.Random(seed)  # noqa: S311 # no secret
+    _, graph, tensors = chain(9, 8, 7)
+    shapes = [(9, 4), (8, 9), (7, 8), (2, 7)]
+    weights = [
+        [[float(draw.random() < 0.4) for _ in range(columns)] for _ in range(rows)]
+        for rows, columns in shapes
+    ]
+    for layer, rows in enumerate(weights):
+        matrix(tensors, layer, rows)
+    levels = {"s_F": 0.85, "s_F_both": 0.6, "s_G": 0.6}
+    wanted = slow_selection(weights, **levels)
+    assert all(wanted), "the draw must not empty a layer"
+    assert any(len(stay) < rows for stay, (rows, _) in zip(wanted, shapes, strict=False))
+    choice = select_by_sparsity(graph, ["0", "1", "2"], tensors, **levels)
+    assert [choice.kept[name].tolist() for name in ("0", "1", "2")] == wanted
+
+
+# ---- budgets -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.2])
+@pytest.mark.parametrize("kind", ["params", "macs", "both"])
+def test_result_fits_the_budget_and_just_so(share: float, kind: str) -> None:
+    torch.manual_seed(0)
+    net, graph, tensors = chain(16, 12, 10)
+    params, macs = graph.cost()
+    budget = {"params": share * params, "macs": share * macs}
+    budget = budget if kind == "both" else {kind: budget[kind]}
+    choice = select_by_budget(graph, ["0", "1", "2"], tensors, **budget)
+    slim = remove_filters(net, graph, choice.kept)
+    cost = {"params": count_params(slim), "macs": count_macs(slim, torch.zeros(1, 4, 3, 3))}
+    assert all(cost[name] <= limit for name, limit in budget.items())
+    left = {name: len(kept) for name, kept in choice.kept.items()}
+    one_more = [
+        dict(zip(("params", "macs"), graph.cost({**left, name: left[name] + 1}), strict=True))
+        for name in left
+        if left[name] < graph.groups[name].channels
+    ]
+    # The last channel taken out was needed: with one of its group put back it would not fit.
+    assert any(cost[name] > limit for cost in one_more for name, limit in budget.items())
+
+
+def test_budget_that_fits_already_takes_nothing() -> None:
+    _, graph, tensors = chain(3)
+    choice = select_by_budget(graph, ["0"], tensors, params=graph.cost()[0])
+    assert choice.kept["0"].tolist() == [0, 1, 2]
+
+
+def test_budget_takes_the_least_worth() -> None:
+    _, graph, tensors = chain(4)
+    matrix(tensors, 0, [[1] * 4, [3] * 4, [2] * 4, [0] * 4])
+    matrix(tensors, 1, [[1] * 4, [1] * 4])
+    params = graph.cost({"0": 2})[0]
+    assert select_by_budget(graph, ["0"], tensors, params=params).kept["0"].tolist() == [1, 2]
+
+
+def test_narrow_layers_are_spared() -> None:
+    _, graph, tensors = chain(2, 40)
+    for tensor in tensors.values():
+        tensor.fill_(1.0)  # every channel is worth the same, and a narrow layer's cost more
+    params, _ = graph.cost()
+    choice = select_by_budget(graph, ["0", "1"], tensors, params=0.6 * params)
+    assert len(choice.kept["0"]) == 2
+    assert len(choice.kept["1"]) < 25
+
+
+def test_impossible_budget() -> None:
+    _, graph, tensors = chain(4, 4)
+    least, _ = graph.cost({"0": 2, "1": 2})
+    assert select_by_budget(graph, ["0", "1"], tensors, params=least, min_filters=2)
+    with pytest.raises(PruningError, match="the budget cannot be met: with 2 filters kept"):
+        select_by_budget(graph, ["0", "1"], tensors, params=least - 1, min_filters=2)
+    with pytest.raises(PruningError, match="no budget given"):
+        select_by_budget(graph, ["0"], tensors)

@@ -1,0 +1,102 @@
+"""The search for the global threshold, against a walk over its whole grid."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from secateur.errors import PruningError
+from secateur.pruning.sparsity import zero_share
+from secateur.pruning.threshold import COARSE, search_threshold, thresholded
+
+torch.set_num_threads(1)
+
+
+def weights() -> list[Tensor]:
+    """Magnitudes 1 to 1000, of both signs, shuffled over two tensors."""
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(0)) + 1.0
+    return [(order[:400] * -1).view(20, 20), order[400:].clone()]
+
+
+def metric_of(tensors: list[Tensor], of_zeros: Callable[[float], float]) -> Callable[[], float]:
+    return lambda: of_zeros(zero_share(tensors))
+
+
+def test_falling_metric() -> None:
+    tensors = weights()
+    before = [tensor.clone() for tensor in tensors]
+    found = search_threshold(tensors, metric_of(tensors, lambda z: 1 - z), floor=0.295)
+    # 70.5 % may go: 0.65 holds and 0.8 does not; then 0.725, 0.6875, 0.70625, 0.696875.
+    assert found.status == "found"
+    assert (found.value, found.zeros) == (697.0, 0.696)
+    assert found.metric == pytest.approx(0.304)
+    assert [trial.zeros for trial in found.trace] == pytest.approx(
+        [0.99, 0.98, 0.965, 0.95, 0.92, 0.88, 0.8, 0.65, 0.725, 0.687, 0.706, 0.696]
+    )
+    assert [trial.threshold for trial in found.trace[:2]] == [991.0, 981.0]
+    assert all(trial.metric == pytest.approx(1 - trial.zeros) for trial in found.trace)
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
+
+
+@pytest.mark.parametrize(
+    "of_zeros",
+    [
+        lambda z: 1.0 if z < 0.3 or 0.91 < z < 0.93 else 0.0,  # holds again far above
+        lambda z: 1.0 if z < 0.5 and not 0.35 < z < 0.45 else 0.0,
+        lambda z: 1.0 if z > 0.985 else 0.0,  # rises
+        lambda z: 1.0 if z == 0 else 0.0,
+        lambda _: 1.0,
+    ],
+)
+def test_value_is_the_largest_of_the_grid_that_holds(of_zeros: Callable[[float], float]) -> None:
+    tensors = weights()
+    found = search_threshold(tensors, metric_of(tensors, of_zeros), floor=0.5)
+    holding = [share for share in COARSE if of_zeros(share) >= 0.5]
+    assert found.metric >= 0.5
+    assert found.zeros >= max(holding)
+    assert all(trial.metric < 0.5 for trial in found.trace if trial.threshold > found.value)
+    assert (found.status == "none") == (max(holding) == 0.0)
+
+
+def test_none_holds() -> None:
+    tensors = weights()
+    found = search_threshold(tensors, lambda: 0.2, floor=0.5)
+    assert (found.status, found.value, found.zeros, found.metric) == ("none", 0.0, 0.0, 0.2)
+    assert len(found.trace) == len(COARSE)
+
+
+def test_a_metric_at_the_floor_holds() -> None:
+    tensors = weights()
+    found = search_threshold(tensors, lambda: 0.5, floor=0.5)
+    assert (found.status, found.zeros) == ("found", 0.992)
+
+
+def test_exact_zeros_are_where_the_search_ends() -> None:
+    tensor = torch.cat([torch.zeros(900), torch.arange(1.0, 101.0)])
+    found = search_threshold([tensor], metric_of([tensor], lambda z: float(z <= 0.9)), floor=1.0)
+    assert (found.status, found.value, found.zeros, found.metric) == ("none", 0.0, 0.9, 1.0)
+    assert [trial.zeros for trial in found.trace] == [0.99, 0.98, 0.965, 0.95, 0.92, 0.9]
+    found = search_threshold([tensor], metric_of([tensor], lambda z: float(z < 0.94)), floor=1.0)
+    assert (found.status, found.value, found.zeros) == ("found", 36.0, 0.935)
+
+
+def test_metric_that_is_no_number() -> None:
+    tensors = weights()
+    before = [tensor.clone() for tensor in tensors]
+    with pytest.raises(PruningError, match="not a number"):
+        search_threshold(tensors, lambda: float("nan"), floor=0.5)
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
+
+
+def test_no_weights() -> None:
+    with pytest.raises(PruningError, match="no weights"):
+        search_threshold([], lambda: 1.0, floor=0.5)
+
+
+def test_weights_are_put_back_after_an_error() -> None:
+    tensor = torch.tensor([0.1, 1.0])
+    with pytest.raises(KeyError), thresholded([tensor], 0.5):
+        assert tensor.tolist() == [0.0, 1.0]
+        raise KeyError
+    assert torch.equal(tensor, torch.tensor([0.1, 1.0]))

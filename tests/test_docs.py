@@ -1,0 +1,131 @@
+"""The pages of docs/ hold what they say."""
+
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torchvision.models.detection.ssd import SSD
+
+from secateur.models.network_file import load_network, save_network
+from secateur.models.ssd import build_ssd, ssd_architecture
+from secateur.recipe import load_recipe
+from secateur.tasks.detection import detect
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+# Architectures that reach every branch of the loader, and the shape of a picture to try each on.
+NETWORKS = {
+    "ssd300": (
+        ssd_architecture("ssd300", ("a", "b"), widths=0.05, std=(0.3, 0.3, 0.3)),
+        (300, 300),
+    ),
+    "two-layers": (
+        ssd_architecture("ssd300", ("a",), size=96, detection_layers=2, widths={"conv6": 9}),
+        (96, 96),
+    ),
+    "one-layer": (
+        ssd_architecture("ssd300", ("a",), size=96, detection_layers=1, widths=0.05),
+        (96, 96),
+    ),
+    "norm": (
+        ssd_architecture(
+            "ssd300",
+            ("a", "b", "c"),
+            size=128,
+            batch_norm=True,
+            detection_layers=4,
+            widths=0.04,
+            mean=(0.5, 0.4, 0.3),
+            std=(0.2, 0.25, 0.3),
+        ),
+        (128, 128),
+    ),
+    "ssd512-native": (
+        ssd_architecture(
+            "ssd512", ("a",), resize=False, batch_norm=True, widths=0.04, std=(0.3, 0.3, 0.3)
+        ),
+        (320, 416),
+    ),
+}
+
+RUN_LOADER = """
+import sys
+from safetensors.torch import load_file, save_file
+folder = sys.argv[1]
+for name in sys.argv[2:]:
+    ssd, classes = load(f"{folder}/{name}.safetensors")
+    with torch.no_grad():
+        found = ssd([load_file(f"{folder}/{name}.picture")["picture"] / 255])[0]
+    save_file(found, f"{folder}/{name}.found", {"classes": " ".join(classes)})
+"""
+
+
+def test_recipe_page_is_up_to_date() -> None:
+    made = runpy.run_path(str(DOCS / "make_recipe_page.py"))["page"]()
+    written = (DOCS / "recipe.md").read_text("utf-8")
+    assert written == made, "run python docs/make_recipe_page.py"
+
+
+def test_readme_recipe_is_valid(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert load_recipe(tmp_path / "recipe.yaml").name == "mine"
+
+
+def test_every_dependency_has_its_row() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = {re.split(r"[^\w.-]", each)[0] for each in sum(extras, project["dependencies"])}
+    rows = re.findall(r"^\| ([\w-]+) \|", (DOCS / "dependencies.md").read_text("utf-8"), re.M)
+    assert set(rows) - {"package"} == wanted
+
+
+def test_loader_finds_the_same_without_secateur(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    expected = {}
+    for name, (architecture, shape) in NETWORKS.items():
+        ssd = build_ssd(architecture)
+        _stir(ssd)
+        save_network(tmp_path / f"{name}.safetensors", ssd, architecture, {"step": "test"})
+        picture = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
+        save_file({"picture": picture}, tmp_path / f"{name}.picture")
+        with torch.no_grad():
+            network = load_network(tmp_path / f"{name}.safetensors").ssd
+            expected[name] = detect(network, picture[None])[0]
+
+    loader = re.findall(r"```python\n(.*?)```", (DOCS / "loading.md").read_text("utf-8"), re.S)[0]
+    assert "secateur" not in re.sub(r'"secateur"', "", loader)
+    script = tmp_path / "loader.py"
+    script.write_text(f"import sys\nsys.modules['secateur'] = None\n{loader}\n{RUN_LOADER}")
+    subprocess.run(
+        [sys.executable, "-I", str(script), str(tmp_path), *NETWORKS],
+        check=True,
+        timeout=300,
+    )
+
+    for name, ours in expected.items():
+        found = load_file(tmp_path / f"{name}.found")
+        assert len(ours.boxes) > 0, name
+        torch.testing.assert_close(found["boxes"], ours.boxes)
+        torch.testing.assert_close(found["scores"], ours.scores)
+        assert found["labels"].tolist() == ours.labels.tolist(), name
+
+
+def _stir(ssd: SSD) -> None:
+    """Give biases, norms and heads values that no two layers share."""
+    for name, tensor in ssd.state_dict().items():
+        if name.endswith("running_var"):
+            nn.init.uniform_(tensor, 0.5, 1.5)
+        elif name.endswith("scale_weight"):
+            nn.init.uniform_(tensor, 10, 30)
+        elif name.startswith("head.") and tensor.dim() > 1:
+            nn.init.normal_(tensor, 0, 0.02)  # small: scores that are all 1 have no order
+        elif name.endswith(("bias", "running_mean")):
+            nn.init.normal_(tensor, 0, 0.2)

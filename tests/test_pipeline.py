@@ -1,0 +1,192 @@
+"""Whole runs of the real command on a few drawn pictures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image, ImageDraw
+
+from secateur.models.network_file import load_network
+
+RECIPE: dict[str, Any] = {
+    "name": "tiny",
+    "seed": 3,
+    "data": {
+        "format": "voc",
+        "train": "train",
+        "test": "test",
+        "classes": ["square", "disc"],
+        "validation": 0.25,
+        "workers": 0,
+        "augmentation": {"expand": 1.5, "crop": False},
+    },
+    "model": {
+        "size": 64,
+        "widths": 0.04,
+        "batch_norm": True,
+        "detection_layers": 3,
+        "scales": [0.2, 0.35, 0.6, 0.9],
+    },
+    "train": {"steps": 30, "batch_size": 4, "optimizer": "adamw", "lr": 0.003},
+    "compress": {
+        "phases": [{"layers": "conv1_1-conv4_3"}, {"layers": "conv4_3-conv8_2"}],
+        "sparsify": {"steps": 20, "batch_size": 4, "lr": 0.01, "strength": 0.05},
+        "threshold": {"max_drop": 5, "resolution": 0.2},
+        "select": {"keep_params": 0.4, "keep_macs": 0.5, "min_filters": 1},
+        "retrain": {"steps": 20, "batch_size": 4},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in VOC's layout: 24 pictures to train, 8 to test, each with one shape."""
+    root = tmp_path_factory.mktemp("shapes")
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    generator = torch.Generator().manual_seed(0)
+    for number in range(32):
+        x, y, side = torch.randint(4, 28, (3,), generator=generator).tolist()
+        x2, y2 = x + side + 6, y + side + 6
+        image = Image.new("RGB", (72, 64), (30, 90, 60))
+        draw = ImageDraw.Draw(image)
+        if number % 2:
+            draw.rectangle((x, y, x2, y2), fill="white")
+        else:
+            draw.ellipse((x, y, x2, y2), fill="red")
+        image.save(root / f"JPEGImages/{number:02}.jpg")
+        (root / f"Annotations/{number:02}.xml").write_text(
+            f"<annotation><object><name>{('disc', 'square')[number % 2]}</name><bndbox>"
+            f"<xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x2 + 1}</xmax><ymax>{y2 + 1}</ymax>"
+            "</bndbox></object></annotation>"
+        )
+    lists = root / "ImageSets/Main"
+    (lists / "train.txt").write_text("\n".join(f"{n:02}" for n in range(24)))
+    (lists / "test.txt").write_text("\n".join(f"{n:02}" for n in range(24, 32)))
+    return root
+
+
+def start(folder: Path, pictures: Path, *changes: str) -> "subprocess.Popen[str]":
+    """Start the real command in a folder of its own."""
+    recipe = folder / "tiny.yaml"
+    folder.mkdir(exist_ok=True)
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    command = [sys.executable, "-m", "secateur.cli", "compress", str(recipe)]
+    command += ["--run", str(folder / "run"), "--set", f"data.root={pictures}"]
+    for change in changes:
+        command += ["--set", change]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """Give the summary without what tells of the clock."""
+    summary: dict[str, Any] = json.loads((folder / "run/summary.json").read_text())
+    del summary["seconds"], summary["provenance"]["date"]
+    return summary
+
+
+@pytest.fixture(scope="module")
+def unbroken(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("unbroken")
+    finish(start(folder, pictures))
+    return folder
+
+
+def test_summary_tells_what_was_done(unbroken: Path) -> None:
+    summary = summary_of(unbroken)
+    dense, slim = summary["dense"], summary["slim"]
+    assert slim["params"] <= 0.4 * dense["params"]
+    assert slim["macs"] <= 0.5 * dense["macs"]
+    assert slim["bytes"] < dense["bytes"]
+    for name in ("AP50_area", "AP50_voc07", "AP_coco"):
+        assert 0 <= dense[name] <= 100
+        assert 0 <= slim[name] <= 100
+    assert [phase["layers"] for phase in summary["phases"]] == [
+        "conv1_1-conv4_3",
+        "conv4_3-conv8_2",
+    ]
+    for phase in summary["phases"]:
+        assert 0 <= phase["slim_minus_masked"] <= 1e-5
+        assert phase["threshold_trace"]
+    first, second = summary["phases"]
+    # The end of the first phase only gives G blocks; its filters go in the second.
+    assert first["filters_after"]["conv4_3"] == first["filters_before"]["conv4_3"]
+    assert first["filters_after"]["conv5_1"] == first["filters_before"]["conv5_1"]
+    assert second["filters_before"] == first["filters_after"]
+    assert slim["widths"] == second["filters_after"]
+
+
+def test_run_folder_holds_networks_that_load(unbroken: Path) -> None:
+    summary = summary_of(unbroken)
+    for name in ("dense", "slim"):
+        file = load_network(unbroken / "run" / f"{name}.safetensors")
+        assert file.architecture.widths == summary[name]["widths"]
+        assert sum(p.numel() for p in file.ssd.parameters()) == summary[name]["params"]
+    split = json.loads((unbroken / "run/split.json").read_text())
+    assert len(split["train"]) == 18
+    assert len(split["validation"]) == 6
+    assert not set(split["train"]) & set(split["validation"])
+
+
+@pytest.mark.parametrize("step", ["dense", "phase1-sparsify", "phase2-retrain"])
+def test_killed_run_ends_like_an_unbroken_one(
+    step: str, unbroken: Path, pictures: Path, tmp_path: Path
+) -> None:
+    process = start(tmp_path, pictures)
+    folder = tmp_path / "run/steps" / step
+    deadline = time.monotonic() + 240
+    while not folder.is_dir():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "step.json").exists(), "killed too late to show anything"
+    output = finish(start(tmp_path, pictures))
+    assert summary_of(tmp_path) == summary_of(unbroken)
+    if step != "dense":
+        assert "dense: found" in output
+
+
+def test_changed_recipe_redoes_what_depends_on_it(
+    unbroken: Path, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
+    output = finish(start(tmp_path, pictures, "compress.phases.1.retrain={steps: 5}"))
+    found = {line.split(":")[0] for line in output.splitlines() if line.endswith(": found")}
+    assert {"dense", "phase1-sparsify", "phase1-retrain", "phase2-remove"} <= found
+    assert "phase2-retrain" not in found
+    assert "evaluate-dense" in found
+    assert "evaluate-slim" not in found
+
+
+def test_largest_drop_is_kept(unbroken: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
+    finish(start(tmp_path, pictures, "compress.select={max_drop: 100, attempts: 2}"))
+    summary = summary_of(tmp_path)
+    for phase in summary["phases"]:
+        tried = [keep for keep, _ in phase["attempts"]]
+        assert tried == sorted(tried, reverse=True), "every size holds a drop of 100"
+    assert summary["slim"]["params"] < summary["dense"]["params"]
