@@ -124,7 +124,12 @@ def test_flattened_map_gives_a_channel_a_block() -> None:
 def test_depthwise_filters_follow() -> None:
     net = nn.Sequential(conv(3, 4), nn.Conv2d(4, 8, 3, groups=4), conv(8, 2))
     (group,) = channel_graph(net, PICTURE).prunable().values()
-    assert (group.name, group.channels, group.producers, group.consumers) == ("0", 4, ("0",), ("2",))
+    assert (group.name, group.channels, group.producers, group.consumers) == (
+        "0",
+        4,
+        ("0",),
+        ("2",),
+    )
     by_name = {m.name: m for m in group.of_role("follower")}
     assert by_name["1.weight"].index.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
@@ -176,8 +181,14 @@ HELD = torch.arange(4.0).view(1, 4, 1, 1)
             "mixed with positions",
         ),
         (lambda n, x: n.b(torch.stack([n.a(x), n.c(x)], 2).sum(2)), "reduces over"),
-        (lambda n, x: n.b(F.conv2d(n.a(x), n.c.weight[:, :1] * 2, groups=4)), "weights are computed"),
-        (lambda n, x: n.b(torch.zeros(1, 4, 8, 8).copy_(n.a(x))), "aten.copy_.default is not known"),
+        (
+            lambda n, x: n.b(F.conv2d(n.a(x), n.c.weight[:, :1] * 2, groups=4)),
+            "weights are computed",
+        ),
+        (
+            lambda n, x: n.b(torch.zeros(1, 4, 8, 8).copy_(n.a(x))),
+            "aten.copy_.default is not known",
+        ),
         (constant_in_forward, "values that belong to no channel"),
         (constant_held, "is a constant of the forward pass"),
         (lambda n, x: n.b(n.a(x) * x[:, :1]), "the network's input"),
@@ -186,6 +197,23 @@ HELD = torch.arange(4.0).view(1, 4, 1, 1)
 def test_what_is_not_known_is_fixed_and_named(forward: Callable[..., object], reason: str) -> None:
     net = Net(forward, a=conv(3, 4), b=conv(4, 2), c=conv(3, 4))
     assert reason in reasons(channel_graph(net, PICTURE))["a"]
+
+
+def test_depthwise_behind_what_is_not_known_is_fixed() -> None:
+    def forward(net: Net, x: Tensor) -> object:
+        x = net.depthwise(net.a(x).softmax(1))
+        return net.b(x * net.gate(x.mean((2, 3), keepdim=True)).sigmoid())
+
+    layers = {"a": conv(3, 4), "depthwise": conv(4, 4, groups=4), "gate": conv(4, 4)}
+    graph = channel_graph(Net(forward, **layers, b=conv(4, 2)), PICTURE)
+    assert graph.prunable() == {}
+
+
+def test_layer_that_also_reads_what_is_not_known_is_fixed() -> None:
+    net = Net(
+        lambda n, x: n.b(n.a(x)) + n.b(n.c(x).softmax(1)), a=conv(3, 4), b=conv(4, 2), c=conv(3, 4)
+    )
+    assert channel_graph(net, PICTURE).prunable() == {}
 
 
 def test_slicing_positions_is_no_slicing_of_channels() -> None:
@@ -303,7 +331,9 @@ def test_agrees_with_torch_pruning() -> None:
             cut = torch_pruning.prune_conv_out_channels
             dependencies = theirs.get_pruning_group(raw.get_submodule(name), cut, [0])
             coupled = {
-                names[d.target.module] for d, _ in dependencies if isinstance(d.target.module, layers)
+                names[d.target.module]
+                for d, _ in dependencies
+                if isinstance(d.target.module, layers)
             }
             ours = {m.name.rpartition(".")[0] for m in group.members} - {"backbone"}
             assert coupled == ours, name

@@ -4,9 +4,11 @@ import random
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from secateur.errors import PruningError
+from secateur.measuring import count_macs, count_params
 from secateur.models.ssd import RawSSD, build_ssd, ssd_architecture
 from secateur.pruning.graph import ChannelGraph, channel_graph
 from secateur.pruning.removal import mask_filters, prove_removal, remove_filters
@@ -58,13 +60,18 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(1)
     build, size = NETWORKS[name]
     model = build()
+    make_alive(model)
+    return model, torch.rand(2, 3, size, size)
+
+
+def make_alive(model: nn.Module) -> None:
+    """Set random weights, biases and statistics that leave no channel dead."""
     for key, tensor in model.state_dict().items():
         if tensor.dim() > 0:
             # All positive, so that no channel is dead behind its ReLU.
             random_tensor = torch.rand_like(tensor) + 0.1
             inputs = tensor[0].numel() / 2 if tensor.dim() > 1 else 1
             tensor.copy_(-random_tensor if "running_mean" in key else random_tensor / inputs)
-    return model, torch.rand(2, 3, size, size)
 
 
 def random_selection(graph: ChannelGraph, seed: int) -> dict[str, Tensor]:
@@ -95,11 +102,31 @@ def test_slim_is_masked(name: str) -> None:
         )
         slim.train()
         outputs = slim(x)
-        loss = sum(o.square().sum() for o in (outputs.values() if name != "residual" else [outputs]))
+        loss = sum(
+            o.square().sum() for o in (outputs.values() if name != "residual" else [outputs])
+        )
         loss.backward()
         assert all(p.grad is not None for p in slim.parameters() if p.requires_grad)
     assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "free"),
+    # The channels that ShuffleNet shuffles are taken by their positions, those within are not.
+    [("resnet18", 12), ("mobilenet_v3_small", 27), ("shufflenet_v2_x0_5", 18)],
+)
+def test_classifiers(name: str, free: int) -> None:
+    model = torchvision.models.get_model(name, weights=None, num_classes=10)
+    make_alive(model)
+    x = torch.rand(1, 3, 64, 64)
+    graph = channel_graph(model, x)
+    assert len(graph.prunable()) == free
+    selection = random_selection(graph, 0)
+    slim = remove_filters(model, graph, selection)
+    assert prove_removal(model, slim, graph, selection, x) < 1e-9
+    left = {group: len(kept) for group, kept in selection.items()}
+    assert graph.cost(left) == (count_params(slim), count_macs(slim, x))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -185,7 +212,9 @@ def test_grouped_convolution_cut_to_one_input_a_group() -> None:
 def test_wrong_selections(selection: dict[str, list[int]], message: str) -> None:
     net, graph, _ = chain()
     with pytest.raises(PruningError, match=message):
-        remove_filters(net, graph, {k: torch.tensor(v, dtype=torch.int64) for k, v in selection.items()})
+        remove_filters(
+            net, graph, {k: torch.tensor(v, dtype=torch.int64) for k, v in selection.items()}
+        )
 
 
 def test_fixed_group() -> None:
@@ -202,7 +231,9 @@ def test_proof_fails_for_a_tampered_network() -> None:
     slim = remove_filters(net, graph, selection)
     assert prove_removal(net, slim, graph, selection, x) == 0.0
     with pytest.raises(PruningError, match="differs from the masked one"):
-        prove_removal(net, remove_filters(net, graph, {"0": torch.tensor([0, 1])}), graph, selection, x)
+        prove_removal(
+            net, remove_filters(net, graph, {"0": torch.tensor([0, 1])}), graph, selection, x
+        )
     wrong = remove_filters(net, graph, selection)
     wrong[2].weight.data = net[2].weight.data[:, [0, 1]]  # the right filter, another's slice
     with pytest.raises(PruningError, match="differs from the masked one"):

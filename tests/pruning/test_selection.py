@@ -1,6 +1,7 @@
 """Selection, with weights set by hand and against a slow, obvious loop."""
 
 import random
+from itertools import pairwise
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ torch.set_num_threads(1)
 def chain(*widths: int) -> tuple[nn.Sequential, ChannelGraph, dict[str, Tensor]]:
     """1×1 convolutions of these widths, from 4 inputs to 2 outputs, named 0, 1, 2, …"""
     sizes = [4, *widths, 2]
-    net = nn.Sequential(*(nn.Conv2d(a, b, 1) for a, b in zip(sizes, sizes[1:], strict=False)))
+    net = nn.Sequential(*(nn.Conv2d(a, b, 1) for a, b in pairwise(sizes)))
     graph = channel_graph(net, torch.zeros(1, 4, 3, 3))
     return net, graph, {name: p.detach() for name, p in net.named_parameters()}
 
@@ -82,7 +83,7 @@ def slow_selection(
     """Algorithm 1 for a chain of 1×1 convolutions given as matrices."""
     inputs = list(range(len(weights[0][0])))
     kept = []
-    for W, following in zip(weights, weights[1:], strict=False):
+    for W, following in pairwise(weights):
         stay = []
         for i, row in enumerate(W):
             F = sum(row[c] == 0 for c in inputs) / len(inputs)

@@ -18,7 +18,9 @@ from secateur.pruning.sparsity import (
 torch.set_num_threads(1)
 
 
-def step(penalty: Penalty, optimizer: torch.optim.Optimizer, *grads: tuple[Tensor, list[float]]) -> None:
+def step(
+    penalty: Penalty, optimizer: torch.optim.Optimizer, *grads: tuple[Tensor, list[float]]
+) -> None:
     for weight, grad in grads:
         weight.grad = torch.tensor(grad).view_as(weight)
     penalty.before_step()

@@ -69,7 +69,8 @@ def test_none_holds() -> None:
 def test_a_metric_at_the_floor_holds() -> None:
     tensors = weights()
     found = search_threshold(tensors, lambda: 0.5, floor=0.5)
-    assert (found.status, found.zeros) == ("found", 0.992)
+    assert found.status == "found"
+    assert found.zeros >= 0.99
 
 
 def test_exact_zeros_are_where_the_search_ends() -> None:
@@ -96,7 +97,13 @@ def test_no_weights() -> None:
 
 def test_weights_are_put_back_after_an_error() -> None:
     tensor = torch.tensor([0.1, 1.0])
-    with pytest.raises(KeyError), thresholded([tensor], 0.5):
-        assert tensor.tolist() == [0.0, 1.0]
+    seen: list[list[float]] = []
+
+    def fail() -> float:
+        seen.append(tensor.tolist())
         raise KeyError
+
+    with pytest.raises(KeyError), thresholded([tensor], 0.5):
+        fail()
+    assert seen == [[0.0, 1.0]]
     assert torch.equal(tensor, torch.tensor([0.1, 1.0]))

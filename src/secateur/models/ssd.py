@@ -80,8 +80,6 @@ class SSDArchitecture(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         k = self.detection_layers
-        if k > (most := len(DETECTION_LAYERS[self.network])):
-            raise ValueError(f"{self.network} has {most} detection layers, not {k}")
         if (names := layer_names(self.network, k)) != tuple(self.widths):
             raise ValueError(f"widths must name just these layers, in order: {', '.join(names)}")
         if len(self.scales) != k + 1 or len(self.aspect_ratios) != k:
@@ -147,7 +145,14 @@ def ssd_architecture(
 
 
 def layer_names(network: str, detection_layers: int) -> tuple[str, ...]:
-    """The convolutions up to the last kept detection layer, by the paper's names, in order."""
+    """The convolutions up to the last kept detection layer, by the paper's names, in order.
+
+    Raises:
+        ValueError: the network has fewer detection layers.
+    """
+    if not 1 <= detection_layers <= len(DETECTION_LAYERS[network]):
+        most = len(DETECTION_LAYERS[network])
+        raise ValueError(f"{network} has {most} detection layers, not {detection_layers}")
     names = tuple(FULL_WIDTHS)
     return names[: names.index(DETECTION_LAYERS[network][detection_layers - 1]) + 1]
 

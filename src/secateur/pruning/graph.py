@@ -194,6 +194,14 @@ class _Flow:
                 if y in self.reasons:
                     self.reasons.setdefault(x, self.reasons.pop(y))
 
+    def read_by(self, channels: Tensor, entries: Tensor) -> None:
+        """Unite channels with the entries of a parameter that read them.
+
+        An entry that reads what belongs to no channel can go with none.
+        """
+        self.unite(channels, entries)
+        self.fix(entries[channels == NONE], "no layer known to us makes these channels")
+
     def fix(self, labels: Tensor, reason: str) -> None:
         for label in set(_compact(labels).flatten().tolist()):
             if label != NONE:
@@ -286,7 +294,8 @@ class _Flow:
             return rule(self, node)
         if target in _MOVING or getattr(target, "__name__", "") == "getitem":
             return self.move(node)
-        if isinstance(target, torch._ops.OpOverload) and torch.Tag.pointwise in target.tags:
+        tags = target.tags if isinstance(target, torch._ops.OpOverload) else ()
+        if torch.Tag.pointwise in tags or target in _UNTAGGED:
             return self.pointwise(node)
         return self.unknown(node, f"the operator {target} is not known to keep channels apart")
 
@@ -299,8 +308,11 @@ class _Flow:
     def move(self, node: fx.Node) -> Any:
         """Run an operator that only moves values on the labels themselves."""
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.read)
+        # Expanded labels lie otherwise in memory than the values, so that a view may need a copy.
+        view = node.target in (aten.view.default, aten._unsafe_view.default)
+        target = cast(Any, aten.reshape.default if view else node.target)
         try:
-            result = cast(Any, node.target)(*args, **kwargs)
+            result = target(*args, **kwargs)
         except (RuntimeError, TypeError):  # sizes that depend on data
             return self.unknown(node, f"{node.name} cannot be followed")
         if node.target in _AT_POSITIONS:
@@ -405,15 +417,16 @@ def _convolve(flow: _Flow, node: fx.Node) -> Any:
     groups = 1 if linear else _argument(node, "groups", 1)
     if groups == 1:
         out = flow.dimension(name, 0, "producer")
-        flow.unite(into, flow.dimension(name, 1, "consumer"))
+        flow.read_by(into, flow.dimension(name, 1, "consumer"))
     elif inner == 1:
         # Depthwise: each input channel has filters of its own, which go with it.
         out = flow.dimension(name, 0, "follower")
-        flow.unite(into.repeat_interleave(outer // groups), out)
+        flow.read_by(into.repeat_interleave(outer // groups), out)
     else:
         # Grouped: every group of the convolution loses the same channels, so that all stay equal.
         out = flow.dimension(name, 0, "producer")
-        flow.unite(into.view(groups, inner), flow.dimension(name, 1, "consumer"))
+        entries = flow.dimension(name, 1, "consumer").expand(groups, inner)
+        flow.read_by(into.reshape(groups, inner), entries)
         rows = out.view(groups, -1)
         flow.unite(rows, rows[0])
     if isinstance(bias, fx.Node):
@@ -431,7 +444,7 @@ def _normalise(flow: _Flow, node: fx.Node) -> Any:
     if any(entry not in flow.sources for entry in entries):
         return flow.unknown(node, f"{node.name}: its entries are computed")
     for entry in entries:
-        flow.unite(into, flow.dimension(flow.sources[entry], 0, "follower"))
+        flow.read_by(into, flow.dimension(flow.sources[entry], 0, "follower"))
     return labels
 
 
@@ -564,6 +577,9 @@ _AT_POSITIONS = {
     aten.roll.default,
     aten.channel_shuffle.default,
 }
+
+# Element-wise operators that torch does not tag as such.
+_UNTAGGED = {aten.hardswish.default, aten.hardswish_.default, aten.mish_.default}
 
 # Element-wise operators that make zero of zero.
 _KEEPS_ZERO = {

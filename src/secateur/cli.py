@@ -1,0 +1,287 @@
+"""The command line. It has no logic of its own: a command reads, calls one function and prints.
+
+What needs torch is imported inside the commands, so that help comes at once.
+"""
+
+# ruff: noqa: PLC0415 # imports inside the commands, for the reason above
+
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from secateur.console import (
+    ConsoleReporter,
+    detections_table,
+    evaluation_tables,
+    layer_table,
+    open_console,
+    say,
+    show_plan,
+    summary_table,
+)
+from secateur.errors import SecateurError
+
+WRONG_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="secateur",
+    help="Make SSD object detectors several times smaller and faster.",
+    epilog="Begin with: secateur init FOLDER (a folder of annotated pictures).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change an entry for this run: --set train.steps=100, or "
+        "--set compress.phases.0.layers=conv1_1-conv3_3. Can be given again.",
+    ),
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--run", metavar="DIR", help="Folder of the run; runs/NAME of the recipe if not given."
+    ),
+]
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A network file, such as slim.safetensors.")
+]
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"secateur {version('secateur')}")
+        raise typer.Exit
+
+
+@app.command(epilog="Example: secateur compress recipes/quickstart.yaml --set seed=1 --run runs/1")
+def compress(
+    recipe: Recipe,
+    changes: Changes = None,
+    run: RunFolder = None,
+    plan_only: Annotated[
+        bool,
+        typer.Option("--plan", help="Only say what would happen; needs no pictures."),
+    ] = False,
+) -> None:
+    """Train a detector, make it small, evaluate both.
+
+    Every step is kept in the run's folder. A stopped run goes on behind the last step that was
+    done when the same command is given again; a changed recipe redoes only what depends on the
+    change. The results are dense.safetensors, slim.safetensors and summary.json.
+    """
+    from secateur.recipe import load_recipe
+
+    loaded = load_recipe(recipe, changes or ())
+    console = open_console()
+    if plan_only:
+        from secateur.planning import plan
+
+        show_plan(console, plan(loaded))
+        return
+    from secateur import pipeline
+
+    folder = run or Path("runs", loaded.name)
+    summary = pipeline.compress(loaded, folder, ConsoleReporter(console))
+    say(console, f"{loaded.name}, on {summary['split']}:")
+    console.print(summary_table(summary))
+    say(console, f"the small network: {folder / 'slim.safetensors'}")
+
+
+@app.command(epilog="Example: secateur train recipes/quickstart.yaml --set train.steps=2000")
+def train(recipe: Recipe, changes: Changes = None, run: RunFolder = None) -> None:
+    """Train only the dense network; compress then goes on from it.
+
+    The network is written to dense.safetensors in the run's folder.
+    """
+    from secateur import pipeline
+    from secateur.layers import DENSE_FILE
+    from secateur.models.network_file import save_network
+    from secateur.recipe import load_recipe
+
+    loaded = load_recipe(recipe, changes or ())
+    folder = run or Path("runs", loaded.name)
+    console = open_console()
+    opened = pipeline.open_run(loaded, folder, ConsoleReporter(console))
+    dense, step = pipeline.train_dense(opened)
+    provenance = {
+        "run": loaded.name,
+        "role": "dense",
+        "metric": loaded.evaluate.metric,
+        "split": "validation",
+        "value": step.result["metric"],
+    }
+    save_network(folder / DENSE_FILE, dense.ssd, dense.architecture, provenance)
+    say(console, f"the dense network: {folder / DENSE_FILE}")
+
+
+@app.command(
+    epilog="Example: secateur evaluate runs/quickstart/slim.safetensors --data my/pictures"
+)
+def evaluate(
+    model: Model,
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="RECIPE|FOLDER",
+            help="A recipe, or a folder of annotated pictures (VOC, COCO, YOLO, GTSDB).",
+        ),
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which pictures; test if there are any. With a recipe, validation is what it "
+            "keeps from training.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Measure a network's accuracy, overall and by class.
+
+    The classes of the pictures must be the network's own. A missing picture, a box outside its
+    picture or an unknown class is an error that names the file: nothing is left out in silence.
+    """
+    from secateur.evaluation import evaluate_file
+
+    result = evaluate_file(model, data, split, ConsoleReporter(open_console(stderr=True)).bar)
+    if as_json:
+        typer.echo(json.dumps(asdict(result), indent=2, ensure_ascii=False))
+        return
+    console = open_console()
+    say(console, f"{model}: {result.pictures:,} pictures of {result.split}")
+    for table in evaluation_tables(result):
+        console.print(table)
+
+
+@app.command(epilog="Example: secateur inspect slim.safetensors --against full")
+def inspect(
+    model: Model,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL|full",
+            help="Compare with this network file, or with the same network at full widths. "
+            "Otherwise with dense.safetensors beside MODEL, if it is there.",
+        ),
+    ] = None,
+) -> None:
+    """Show every layer's filters, parameters and MACs.
+
+    Beside a network to compare with, it shows filters before and after, and the shares kept.
+
+    A MAC is one multiply-add of a convolution, for one picture of the network's nominal size. A
+    norm's parameters are counted with the convolution before it.
+    """
+    from secateur.layers import costs_before, layer_costs
+    from secateur.models.network_file import load_network
+
+    network = load_network(model)
+    architecture = network.architecture
+    before = costs_before(model, architecture, against)
+    console = open_console()
+    say(console, f"{model}: {architecture.network} at {architecture.size} pixels")
+    console.print(layer_table(layer_costs(network.ssd, architecture), before))
+    say(console, f"classes: {', '.join(architecture.classes)}")
+    for key, value in network.provenance.items():
+        say(console, f"{key}: {value}")
+
+
+@app.command(epilog="Example: secateur detect slim.safetensors photo.jpg street/ --out found")
+def detect(
+    model: Model,
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PICTURE|FOLDER", help="Pictures, or folders of them.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the drawn copies and detections.json go.")
+    ],
+    score: Annotated[
+        float, typer.Option(min=0, max=1, help="Least confidence of what is drawn, 0 to 1.")
+    ] = 0.4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Find objects in pictures and draw them on copies.
+
+    Each box has its class and its confidence.
+
+    DIR/detections.json lists, for each picture, class, score and box (x1, y1, x2, y2 in pixels).
+    """
+    from secateur.detecting import detect_and_draw
+
+    reporter = ConsoleReporter(open_console(stderr=True))
+    found = detect_and_draw(model, pictures, out, score, reporter.bar)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    console = open_console()
+    console.print(detections_table(found))
+    say(console, f"drawn on copies in {out}")
+
+
+@app.command(epilog="Example: secateur init my/pictures --out my.yaml")
+def init(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Annotated pictures: VOC, COCO, YOLO or GTSDB."),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The recipe to write; never overwritten.")
+    ] = Path("recipe.yaml"),
+) -> None:
+    """Write a first recipe for your own pictures.
+
+    Its comments explain it. The layout is found out, every picture and annotation is checked,
+    and the lengths of the trainings are chosen by the number of pictures.
+    """
+    from secateur.init_recipe import write_first_recipe
+
+    first = write_first_recipe(folder, out)
+    console = open_console()
+    say(console, first.summary)
+    say(console, first.hint)
+    say(console, f"recipe written to {out}; next: secateur compress {out} --plan")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process.
+
+    Args:
+        arguments: without the program's name; None for those of the process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file name or an arrow that the terminal's encoding lacks must not end a run.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(arguments)
+    except SecateurError as error:
+        say(open_console(stderr=True), f"error: {' '.join(str(error).splitlines())}")
+        sys.exit(WRONG_INPUT)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            say(
+                open_console(stderr=True),
+                "stopped; give the same command again, and compress and train go on behind the "
+                "last step that was done",
+            )
+        raise

@@ -1,0 +1,277 @@
+"""What people see in the terminal: lines, progress bars and tables.
+
+Names of files, layers and classes go through ``rich.text.Text``, which takes them as they are;
+in plain strings rich would read ``[brackets]`` as markup and ``:words:`` as emoji.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:  # they import torch, and `secateur --help` is to be quick
+    from secateur.evaluation import Evaluation
+    from secateur.layers import LayerCost
+    from secateur.planning import Plan
+
+_COUNTS = {"params": "parameters", "macs": "MACs", "bytes": "bytes of the file"}
+# Characters; in a file or a pipe nothing is folded.
+_PLAIN_WIDTH = 1000
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """Give a console for a standard stream."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_PLAIN_WIDTH)
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(Text(text), soft_wrap=True)
+
+
+class ConsoleReporter:
+    """Tells of a run in the terminal; without one, a line now and then."""
+
+    # Seconds between plain lines of one bar, so that short work leaves no trace in a log.
+    patience = 10.0
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        say(self.console, text)
+
+    @contextmanager
+    def bar(self, title: str, total: int) -> Iterator[Callable[..., None]]:
+        """Show progress with the time left; give ``advance(count=1, note="")``."""
+        if not self.console.is_terminal:
+            yield self._plain_bar(title, total)
+            return
+        with Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self.console,
+            transient=True,
+        ) as progress:
+            task = progress.add_task(title, total=total, note="")
+
+            def advance(count: int = 1, note: str = "") -> None:
+                progress.update(task, advance=count, note=note)
+
+            yield advance
+
+    def _plain_bar(self, title: str, total: int) -> Callable[..., None]:
+        start = said_at = time.monotonic()
+        done = said = 0
+
+        def advance(count: int = 1, note: str = "") -> None:
+            nonlocal done, said, said_at
+            done += count
+            now = time.monotonic()
+            tenth = 10 * done // max(1, total)
+            if tenth == said or now - said_at < self.patience:
+                return
+            said, said_at = tenth, now
+            left = (now - start) / done * (total - done)
+            self.say(
+                f"{title}: {done / total:.0%}, {done} of {total}, {_time(now - start)} gone, "
+                f"{_time(left)} left{', ' if note else ''}{note}"
+            )
+
+        return advance
+
+
+# ---- tables --------------------------------------------------------------------------------
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """Dense against slim: the counts with their ratio, the metrics with their difference."""
+    dense, slim = summary["dense"], summary["slim"]
+    table = _table("", "dense", "slim", "")
+    for key, name in _COUNTS.items():
+        ratio = dense[key] / slim[key]
+        _add(table, name, f"{dense[key]:,}", f"{slim[key]:,}", f"{ratio:.2f} times fewer")
+    for name, before in dense.items():
+        if isinstance(before, float):
+            after = slim[name]
+            _add(table, name, f"{before:.2f}", f"{after:.2f}", f"{after - before:+.2f}")
+    return table
+
+
+def layer_table(
+    after: Mapping[str, "LayerCost"], before: Mapping[str, "LayerCost"] | None
+) -> Table:
+    """Filters, parameters and MACs of every layer, beside those of ``before`` if it is given."""
+    if before is None:
+        table = _table("layer", "filters", "parameters", "MACs")
+        for name, cost in after.items():
+            _add(table, name, f"{cost.filters:,}", f"{cost.params:,}", f"{cost.macs:,}")
+        table.add_section()
+        params, macs = _totals(after)
+        _add(table, "together", "", f"{params:,}", f"{macs:,}")
+        return table
+    table = _table("layer", "filters", "parameters", "kept", "MACs", "kept")
+    for name in dict.fromkeys([*before, *after]):
+        old_filters, old_params, old_macs = _counts(before.get(name))
+        filters, params, macs = _counts(after.get(name))
+        _add(
+            table,
+            name,
+            f"{old_filters} → {filters}",
+            f"{params:,}",
+            _kept(old_params, params),
+            f"{macs:,}",
+            _kept(old_macs, macs),
+        )
+    table.add_section()
+    (old_params, old_macs), (params, macs) = _totals(before), _totals(after)
+    _add(
+        table,
+        "together",
+        "",
+        f"{params:,}",
+        _kept(old_params, params),
+        f"{macs:,}",
+        _kept(old_macs, macs),
+    )
+    return table
+
+
+def evaluation_tables(evaluation: "Evaluation") -> tuple[Table, Table]:
+    """All metrics, and accuracy by class."""
+    metrics = _table("metric", "%")
+    for name, value in evaluation.metrics.items():
+        _add(metrics, name, _percent(value))
+    classes = _table("class", "objects", "AP50_area", "AP50_voc07")
+    for name, found in evaluation.by_class.items():
+        _add(
+            classes,
+            name,
+            f"{found.objects:,}",
+            _percent(found.AP50_area),
+            _percent(found.AP50_voc07),
+        )
+    return metrics, classes
+
+
+def detections_table(found: Mapping[str, list[dict[str, Any]]]) -> Table:
+    """One row for each object, under the picture's name."""
+    table = _table("picture", "class", "score", "box: x1, y1, x2, y2", left=2)
+    for path, objects in found.items():
+        if not objects:
+            _add(table, path, "nothing", "", "")
+        for number, each in enumerate(objects):
+            box_text = ", ".join(f"{side:.0f}" for side in each["box"])
+            name = path if number == 0 else ""
+            _add(table, name, each["class"], f"{each['score']:.0%}", box_text)
+    return table
+
+
+def show_plan(console: Console, plan: "Plan") -> None:
+    """Print what a run would do."""
+    architecture = plan.architecture
+    say(
+        console,
+        f"{plan.name}: {architecture.network}, {architecture.size} by {architecture.size} pixels, "
+        f"{len(architecture.classes)} classes, {architecture.detection_layers} detection layers",
+    )
+    say(
+        console,
+        f"dense network: {plan.params:,} parameters, {plan.macs:,} MACs; "
+        f"trained for {plan.train_steps:,} steps",
+    )
+    table = _table(
+        "phase",
+        "layers",
+        "groups",
+        "filters",
+        "sparsify",
+        "retrain",
+        "parameters ≤",
+        "MACs ≤",
+        left=2,
+    )
+    for number, phase in enumerate(plan.phases, start=1):
+        _add(
+            table,
+            str(number),
+            phase.layers,
+            f"{len(phase.filters):,}",
+            f"{sum(phase.filters.values()):,}",
+            f"{phase.sparsify_steps:,}",
+            f"{phase.retrain_steps:,}",
+            _allowed(phase.budget.params),
+            _allowed(phase.budget.macs),
+        )
+    console.print(table)
+    for number, phase in enumerate(plan.phases, start=1):
+        filters = ", ".join(f"{name} {count}" for name, count in phase.filters.items())
+        say(console, f"phase {number}, {phase.goal}: {filters}")
+    for reason in dict.fromkeys(plan.fixed.values()):
+        names = [name for name, why in plan.fixed.items() if why == reason]
+        say(console, f"never lose filters ({reason}): {', '.join(names)}")
+    if plan.untouched:
+        say(console, f"no phase takes filters from: {', '.join(plan.untouched)}")
+    for note in plan.notes:
+        say(console, f"note: {note}")
+
+
+def _table(*columns: str, left: int = 1) -> Table:
+    """Give a table whose first ``left`` columns are words, and the others numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, name in enumerate(columns):
+        words = number < left
+        table.add_column(
+            Text(name), justify="left" if words else "right", overflow="fold", no_wrap=not words
+        )
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*map(Text, cells))
+
+
+def _totals(costs: Mapping[str, "LayerCost"]) -> tuple[int, int]:
+    return sum(c.params for c in costs.values()), sum(c.macs for c in costs.values())
+
+
+def _counts(cost: "LayerCost | None") -> tuple[int, int, int]:
+    """Filters, parameters and MACs; of a layer that was dropped, none."""
+    return (cost.filters, cost.params, cost.macs) if cost else (0, 0, 0)
+
+
+def _kept(before: int, after: int) -> str:
+    return f"{after / before:.1%}" if before else "-"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _allowed(count: int | None) -> str:
+    return "any" if count is None else f"{count:,}"
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -1,0 +1,205 @@
+"""A first recipe for somebody's own pictures, with comments that explain its numbers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from secateur.data.detection_set import DetectionSet
+from secateur.data.layout import guess_layout
+from secateur.data.source import read_split
+from secateur.errors import RecipeError
+from secateur.recipe import Data
+from secateur.whole_file import write_text
+
+_BATCH = 32
+_SIZE = 300
+# Passes over the pictures. SSD's reference training on VOC 07+12 is 232 passes in 120,000 steps;
+# half of that comes near its accuracy, and a small set needs some steps whatever its size.
+_PASSES = 120
+_LEAST_STEPS, _MOST_STEPS = 2000, 60_000
+# Pixels at the network's input; SSD300's smallest default boxes have 21.
+_SMALL = 20
+
+_TEMPLATE = """\
+# {summary}.
+#
+# {hint}.
+#
+#   secateur compress {file} --plan    what will happen, without training
+#   secateur compress {file}           all of it; a stopped run goes on where it was
+#
+# Every entry and its default: docs/recipe.md. Shares go from 0 to 1.
+{name}
+seed: 0
+precision: "32"        # "bf16" is quicker on a recent GPU
+
+data:
+  format: {format}
+  # Relative to where the command runs.
+  {root}
+  {train}
+  # Read once, at the end. null: accuracy is told on the validation pictures.
+  {test}
+  # In the order of the network's outputs; null: as the data name them.
+  {classes}
+  validation: 0.15     # share of the training pictures by which everything is decided
+  augmentation:
+    flip: true         # false where left and right are different classes
+  workers: 2           # processes that load pictures
+
+model:
+  network: ssd300      # ssd512 sees smaller objects, at about three times the work
+  # Trained on ImageNet; torchvision downloads them once (about 500 MB). A trained SSD of your
+  # own is better: give its file here. null: from scratch, which needs batch_norm: true.
+  weights: torchvision:VGG16_Weights.IMAGENET1K_FEATURES
+
+# The dense network, about {passes:.0f} passes over the training pictures.
+train:
+  steps: {train_steps}
+  batch_size: {batch}       # halve it, and lr with it, where memory is short
+  lr: 0.001
+
+compress:
+  # A phase sparsifies its layers, removes filters and retrains. The published ones for SSD300;
+  # the last layer of one is the first of the next.
+  phases:
+    - layers: conv1_1-conv4_3
+    - layers: conv4_3-conv7
+    - layers: conv7-conv11_2
+  sparsify:
+    steps: {sparsify_steps}
+    batch_size: {batch}
+    lr: 0.001
+    penalty: proximal
+    strength: 0.001    # more zeros with more; too much costs accuracy
+  threshold:
+    max_drop: 1.0      # points of the metric that zeroing small weights may cost
+  # How small: the share of the dense network's multiply-adds that is left in the end. Instead,
+  # keep_params: 0.15 bounds parameters (both together will do), or max_drop: 1.0 looks for the
+  # smallest network within so many points of the metric.
+  select:
+    keep_macs: 0.3
+  retrain:
+    steps: {retrain_steps}
+    batch_size: {batch}
+    lr: 0.001
+
+evaluate:
+  metric: AP50_area    # or AP50_voc07, AP_coco
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRecipe:
+    """A recipe's text, and what was found of the data."""
+
+    text: str
+    summary: str
+    hint: str
+
+
+def first_recipe(folder: Path, file: Path) -> FirstRecipe:
+    """Write a recipe for a folder of annotated pictures; they are all read and checked.
+
+    Args:
+        folder: in any layout that is known.
+        file: where the recipe will be, for its comments.
+
+    Raises:
+        DataError: the layout is unknown, or anything is wrong with a picture or its annotation.
+    """
+    layout = guess_layout(folder)
+    data = Data(
+        format=layout.format,
+        root=folder,
+        train=layout.train,
+        test=layout.test,
+        classes=layout.classes,
+    )
+    train = read_split(data, layout.train, None)
+    test = read_split(data, layout.test, None) if layout.test is not None else None
+    sets = [train] if test is None else [train, test]
+    classes: Any = layout.classes
+    names = train.classes
+    if classes is None:
+        # Pascal VOC's reader knows 20 classes, and other data may name some that never occur.
+        used = {label for each in sets for p in each.pictures for label in p.labels.tolist()}
+        names = tuple(n for label, n in enumerate(train.classes, start=1) if label in used) or names
+        classes = names
+    pictures = len(train.pictures)
+    steps = min(max(_PASSES * pictures // _BATCH, _LEAST_STEPS), _MOST_STEPS) // 100 * 100
+    objects = sum(len(p.labels) for p in train.pictures)
+    summary = (
+        f"{pictures:,} pictures to train on with {objects:,} objects of {len(names)} "
+        f"class{'es' if len(names) > 1 else ''}, "
+        + (f"{len(test.pictures):,} to test on" if test is not None else "none to test on")
+    )
+    hint = _hint(train)
+    text = _TEMPLATE.format(
+        summary=summary,
+        hint=hint,
+        file=" ".join(str(file).split()),
+        name=_entry("name", _name(folder)),
+        format=layout.format,
+        root=_entry("root", str(folder)),
+        train=_entry("train", layout.train),
+        test=_entry("test", layout.test),
+        classes=_entry("classes", list(classes) if isinstance(classes, tuple) else classes),
+        passes=steps * _BATCH / pictures,
+        batch=_BATCH,
+        train_steps=steps,
+        sparsify_steps=max(500, steps // 4 // 100 * 100),
+        retrain_steps=max(500, steps // 2 // 100 * 100),
+    )
+    return FirstRecipe(text, summary, hint)
+
+
+def write_first_recipe(folder: Path, file: Path) -> FirstRecipe:
+    """Write ``first_recipe`` to a file that is not there yet.
+
+    Raises:
+        DataError: as ``first_recipe``.
+        RecipeError: the file exists.
+        RunError: it cannot be written.
+    """
+    if file.exists():
+        raise RecipeError(f"{file}: exists and is not overwritten; give another with --out")
+    first = first_recipe(folder, file)
+    write_text(file, first.text)
+    return first
+
+
+def _hint(train: DetectionSet) -> str:
+    """Say how large the objects are to the network, and what follows."""
+    sides = [
+        ((p.boxes[:, 2:] - p.boxes[:, :2]) * torch.tensor([_SIZE / p.width, _SIZE / p.height]))
+        for p in train.pictures
+    ]
+    areas = torch.cat(sides).prod(dim=1)
+    if not len(areas):
+        return "No object is marked in the training pictures: nothing can be learnt from them"
+    side = float(areas.median().sqrt())
+    hint = (
+        f"Half of the objects are smaller than {side:.0f} by {side:.0f} pixels once a picture is "
+        f"squeezed to {_SIZE} by {_SIZE}"
+    )
+    if side < _SMALL:
+        return f"{hint}: little for ssd300; try ssd512, or data.resize: false (native resolution)"
+    return hint
+
+
+def _entry(key: str, value: Any) -> str:
+    """Write one entry in a single line of YAML, with quotes where they are needed."""
+    # In a list, for a bare value is followed by YAML's mark of the end.
+    text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9)
+    return f"{key}: {text.strip()[1:-1]}"
+
+
+def _name(folder: Path) -> str:
+    """Make a run's name of the folder's."""
+    letters = folder.resolve().name
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in letters)
+    return name.lstrip("._-") or "recipe"

@@ -1,0 +1,182 @@
+"""What a recipe will do, found out before anything is trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+from secateur.data.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
+from secateur.data.signs import CLASSES as SIGN_CLASSES
+from secateur.data.source import read_split
+from secateur.data.voc import VOC_CLASSES
+from secateur.errors import DataError
+from secateur.layers import layer_names_by_path
+from secateur.models.ssd import RawSSD, SSDArchitecture, build_ssd
+from secateur.pipeline import (
+    Budget,
+    Network,
+    Run,
+    example_input,
+    model_architecture,
+    phase_budget,
+    phase_groups,
+    phase_layers,
+)
+from secateur.pruning.graph import ChannelGraph, channel_graph
+from secateur.recipe import Data, Recipe, Select
+
+
+@dataclass(frozen=True, slots=True)
+class PhasePlan:
+    """One phase.
+
+    Attributes:
+        layers: as the recipe names them.
+        filters: how many each layer has that may lose some, by the paper's name.
+        goal: what decides which filters go.
+        budget: what the whole network may have after it.
+        sparsify_steps: optimiser steps.
+        retrain_steps: optimiser steps.
+    """
+
+    layers: str
+    filters: dict[str, int]
+    goal: str
+    budget: Budget
+    sparsify_steps: int
+    retrain_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        name: the run's.
+        architecture: of the dense network.
+        train_steps: optimiser steps of the dense network.
+        params: of the dense network.
+        macs: of the dense network, for one picture of its nominal size.
+        phases: in their order.
+        fixed: layers that keep all filters whatever the recipe says, and why.
+        untouched: layers that no phase takes filters from.
+        notes: what the plan takes for granted, or warns of.
+    """
+
+    name: str
+    architecture: SSDArchitecture
+    train_steps: int
+    params: int
+    macs: int
+    phases: tuple[PhasePlan, ...]
+    fixed: dict[str, str]
+    untouched: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Find out what a recipe will do; the pictures need not be there.
+
+    Raises:
+        RecipeError: its entries do not fit together.
+        DataError: the pictures cannot be read, and nothing else tells their classes.
+    """
+    classes, notes = _classes(recipe)
+    architecture = model_architecture(recipe.model, classes, recipe.data.resize)
+    dense = Network(build_ssd(architecture), architecture, Path(), "")
+    graph = channel_graph(RawSSD(dense.ssd), example_input(architecture))
+    names = layer_names_by_path(dense.ssd, architecture)
+    # The budget goes by nothing but the recipe of a run, and there is no run yet.
+    run = cast(Run, SimpleNamespace(recipe=recipe))
+    phases = []
+    least: dict[str, int] = {}
+    for number in range(1, len(recipe.compress.phases) + 1):
+        phase, sparsify, select, retrain = recipe.phase(number)
+        phase_layers(phase, architecture)
+        groups = phase_groups(phase, dense, graph)
+        budget = Budget(None, None)
+        if select.keep_params is not None or select.keep_macs is not None:
+            budget = phase_budget(run, number, dense)
+        least |= {g: min(select.min_filters, graph.groups[g].channels) for g in groups}
+        notes += _out_of_reach(number, budget, graph, least)
+        filters = {names[graph.groups[g].producers[0]]: graph.groups[g].channels for g in groups}
+        phases.append(
+            PhasePlan(
+                phase.layers,
+                filters,
+                _goal(select, recipe.evaluate.metric),
+                budget,
+                sparsify.steps,
+                retrain.steps,
+            )
+        )
+    fixed = {
+        names[path]: group.fixed
+        for group in graph.groups.values()
+        for path in group.producers
+        if group.fixed is not None
+    }
+    pruned = {layer for phase in phases for layer in phase.filters}
+    params, macs = graph.cost()
+    return Plan(
+        recipe.name,
+        architecture,
+        recipe.train.steps,
+        params,
+        macs,
+        tuple(phases),
+        fixed,
+        tuple(n for n in architecture.widths if n not in pruned and n not in fixed),
+        tuple(notes),
+    )
+
+
+def _classes(recipe: Recipe) -> tuple[tuple[str, ...], list[str]]:
+    """Names of the classes, and a note where they or the pictures were not read."""
+    data = recipe.data
+    if data.format == "signs":
+        return SIGN_CLASSES, []  # to read them would draw them
+    try:
+        pictures = read_split(data, data.train, recipe.model.size)
+    except DataError as error:
+        classes = _assumed_classes(data)
+        if classes is None:
+            raise
+        return classes, [f"the pictures cannot be read, {len(classes)} classes assumed: {error}"]
+    return pictures.classes, [f"{len(pictures.pictures):,} pictures in {data.train}"]
+
+
+def _assumed_classes(data: Data) -> tuple[str, ...] | None:
+    if isinstance(data.classes, tuple):
+        return data.classes
+    match data.format:
+        case "voc":
+            return VOC_CLASSES
+        case "gtsdb":
+            schemes = {"super": tuple(SUPER_CATEGORIES), "sign": ("sign",)}
+            return schemes.get(data.classes or "43", GTSDB_CLASSES)
+    return None
+
+
+def _goal(select: Select, metric: str) -> str:
+    if select.max_drop is not None:
+        return f"least size within {select.max_drop:g} points of {metric}"
+    if select.s_F is not None:
+        return f"s_F {select.s_F:g}, or {select.s_F_both:g} with s_G {select.s_G:g}"
+    keeps = (("params", select.keep_params), ("MACs", select.keep_macs))
+    return "keep " + " and ".join(f"{v:.1%} of {what}" for what, v in keeps if v is not None)
+
+
+def _out_of_reach(
+    number: int, budget: Budget, graph: ChannelGraph, least: Mapping[str, int]
+) -> list[str]:
+    """Say so where a phase's budget is below what even ``min_filters`` everywhere would leave."""
+    return [
+        f"phase {number} cannot come down to {allowed:,} {what}: with min_filters in every layer "
+        f"so far {left:,} are left"
+        for what, allowed, left in zip(
+            ("parameters", "MACs"), (budget.params, budget.macs), graph.cost(least), strict=True
+        )
+        if allowed is not None and left > allowed
+    ]

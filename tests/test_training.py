@@ -1,0 +1,108 @@
+"""The training loop, on a network of a few weights."""
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from secateur.errors import RunError
+from secateur.pruning.sparsity import L1Proximal
+from secateur.training import Schedule, learning_rate_share, make_optimizer, train
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of its own imports
+    from lightning.fabric import Fabric
+
+torch.set_num_threads(1)
+SGD = Schedule(optimizer="sgd", lr=0.05, weight_decay=5e-4, warmup=0.1, decay="cosine")
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return nn.functional.mse_loss(model(x), y)
+
+
+def batches(steps: int = 40) -> DataLoader[tuple[Tensor, ...]]:
+    x = torch.randn(8 * steps, 3, generator=torch.Generator().manual_seed(1))
+    return DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), batch_size=8)
+
+
+def fabric() -> Fabric:
+    return Fabric(accelerator="cpu", devices=1)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_loss_falls(optimizer: str) -> None:
+    model, told = network(), []
+    schedule = Schedule(optimizer, 0.05, 0.0, 0.1, "cosine", clip=1.0)
+    trace = train(
+        fabric(), model, loss, batches(), schedule, on_step=lambda *step: told.append(step)
+    )
+    assert len(trace) == 40
+    assert told == list(enumerate(trace, start=1))
+    assert not model.training
+    with torch.no_grad():
+        after, before = (loss(m.eval(), *batches(1).dataset.tensors) for m in (model, network()))
+    assert after < 0.3 * before
+
+
+def test_same_seed_gives_the_same_bits() -> None:
+    states = []
+    for _ in range(2):
+        model = network()
+        train(fabric(), model, loss, batches(), SGD)
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_frozen_parameters_stay() -> None:
+    model = network()
+    model[0].requires_grad_(requires_grad=False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    train(fabric(), model, loss, batches(5), SGD)
+    same = [
+        name for name, tensor in model.state_dict().items() if torch.equal(tensor, before[name])
+    ]
+    assert same == ["0.weight", "0.bias"]
+
+
+def test_penalty_makes_zeros() -> None:
+    model = network()
+    weight = model[0].weight
+    train(fabric(), model, loss, batches(), SGD, penalties=[L1Proximal([weight], 5.0)])
+    assert int((weight == 0).sum()) > 0
+
+
+def test_loss_that_is_no_number() -> None:
+    with pytest.raises(RunError, match=r"the loss is nan at step 1 of 3; lower the learning rate"):
+        train(fabric(), network(), lambda m, x, y: loss(m, x, y) * torch.nan, batches(3), SGD)
+
+
+def test_norms_and_biases_are_not_decayed() -> None:
+    model = network()
+    decayed, free = make_optimizer(model, SGD).param_groups
+    assert [id(p) for p in decayed["params"]] == [id(model[0].weight), id(model[3].weight)]
+    assert (decayed["weight_decay"], free["weight_decay"], len(free["params"])) == (5e-4, 0.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("decay", "warmup", "shares"),
+    [
+        ("constant", 0.0, {1: 1.0, 100: 1.0}),
+        ("constant", 0.1, {1: 0.1, 5: 0.5, 10: 1.0, 11: 1.0, 100: 1.0}),
+        ("cosine", 0.0, {50: 0.5, 100: 0.0, 25: 0.8535534}),
+        ("cosine", 0.2, {10: 0.5, 20: 1.0, 60: 0.5, 100: 0.0}),
+        ("step", 0.0, {1: 1.0, 66: 1.0, 67: 0.1, 83: 0.1, 84: 0.01, 100: 0.01}),
+        ("step", 0.1, {5: 0.5, 10: 1.0, 66: 1.0, 67: 0.1}),
+    ],
+)
+def test_learning_rate_share(decay: str, warmup: float, shares: dict[int, float]) -> None:
+    schedule = Schedule("sgd", 1.0, 0.0, warmup, decay)
+    for step, share in shares.items():
+        assert learning_rate_share(schedule, step, 100) == pytest.approx(share, abs=1e-7)
