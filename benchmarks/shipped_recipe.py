@@ -31,11 +31,11 @@ def checks(summary: dict[str, Any], promise: dict[str, float]) -> list[dict[str,
         if count in promise:
             times = dense[count] / slim[count]
             rows.append((f"times fewer {count}", times, promise[count], times >= promise[count]))
-    lost = dense[metric] - slim[metric]
-    rows.append((f"points of {metric} lost, at most", lost, promise["lost"], lost <= promise["lost"]))
+    lost, most = dense[metric] - slim[metric], promise["lost"]
+    rows.append((f"points of {metric} lost, at most", lost, most, lost <= most))
     if "dense" in promise:
-        value = dense[metric]
-        rows.append((f"dense {metric}, at least", value, promise["dense"], value >= promise["dense"]))
+        value, least = dense[metric], promise["dense"]
+        rows.append((f"dense {metric}, at least", value, least, value >= least))
     worst = max(phase["slim_minus_masked"] for phase in summary["phases"])
     rows.append(("slim minus masked, at most", worst, 1e-5, worst <= 1e-5))
     return [

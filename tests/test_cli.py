@@ -264,8 +264,8 @@ def test_inspect_counts_the_whole_network(
 
     write_network(tmp_path / "dense.safetensors", tiny(0.06))
     beside = secateur("inspect", model)
-    # 2 filters of 3 × 3 × 3, their biases, and two entries of the norm each: 62; 4 filters: 124
-    assert row(beside.out, "conv1_1")[:4] == ["conv1_1", "4 → 2", "62", "50.0%"]
+    # 2 filters of 3 × 3 × 3, their biases, and two entries of the norm each
+    assert row(beside.out, "conv1_1")[:4] == ["conv1_1", "4 → 2", "60", "50.0%"]
 
     full = secateur("inspect", model, "--against", "full")
     assert "64 → 2" in full.out

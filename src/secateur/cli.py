@@ -62,15 +62,25 @@ Model = Annotated[
 ]
 
 
-@app.callback()
-def _options(
-    show_version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Print the version and end.")
-    ] = False,
-) -> None:
-    if show_version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"secateur {version('secateur')}")
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and end.",
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 @app.command(epilog="Example: secateur compress recipes/quickstart.yaml --set seed=1 --run runs/1")
@@ -98,10 +108,10 @@ def compress(
 
         show_plan(console, plan(loaded))
         return
-    from secateur import pipeline
+    from secateur.pipeline import compress as compress_run
 
     folder = run or Path("runs", loaded.name)
-    summary = pipeline.compress(loaded, folder, ConsoleReporter(console))
+    summary = compress_run(loaded, folder, ConsoleReporter(console))
     say(console, f"{loaded.name}, on {summary['split']}:")
     console.print(summary_table(summary))
     say(console, f"the small network: {folder / 'slim.safetensors'}")
@@ -113,16 +123,17 @@ def train(recipe: Recipe, changes: Changes = None, run: RunFolder = None) -> Non
 
     The network is written to dense.safetensors in the run's folder.
     """
-    from secateur import pipeline
     from secateur.layers import DENSE_FILE
     from secateur.models.network_file import save_network
     from secateur.recipe import load_recipe
+    from secateur.run import open_run
+    from secateur.steps import train_dense
 
     loaded = load_recipe(recipe, changes or ())
     folder = run or Path("runs", loaded.name)
     console = open_console()
-    opened = pipeline.open_run(loaded, folder, ConsoleReporter(console))
-    dense, step = pipeline.train_dense(opened)
+    opened = open_run(loaded, folder, ConsoleReporter(console))
+    dense, step = train_dense(opened)
     provenance = {
         "run": loaded.name,
         "role": "dense",

@@ -38,7 +38,7 @@ def draw_detections(pixels: Tensor, found: Detections, classes: Sequence[str]) -
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(letters)
     for label, score, colour, box in zip(labels, scores, colours, boxes.tolist(), strict=True):
-        _write(pen, font, f"{classes[label - 1]} {score:.0%}", colour, (box[0], box[1]))
+        _write(pen, font, f"{classes[label - 1]}: {score:.0%}", colour, (box[0], box[1]))
     return picture
 
 

@@ -63,8 +63,8 @@ train:
   lr: 0.001
 
 compress:
-  # A phase sparsifies its layers, removes filters and retrains. The published ones for SSD300;
-  # the last layer of one is the first of the next.
+  # A phase sparsifies its layers, removes filters and retrains; the last layer of one is the
+  # first of the next. These are the published ones, but the last two are one here.
   phases:
     - layers: conv1_1-conv4_3
     - layers: conv4_3-conv7

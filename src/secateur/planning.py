@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 from secateur.data.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
 from secateur.data.signs import CLASSES as SIGN_CLASSES
@@ -13,18 +10,10 @@ from secateur.data.voc import VOC_CLASSES
 from secateur.errors import DataError
 from secateur.layers import layer_names_by_path
 from secateur.models.ssd import RawSSD, SSDArchitecture, build_ssd
-from secateur.pipeline import (
-    Budget,
-    Network,
-    Run,
-    example_input,
-    model_architecture,
-    phase_budget,
-    phase_groups,
-    phase_layers,
-)
+from secateur.phases import Budget, example_input, phase_budget, phase_groups, phase_layers
 from secateur.pruning.graph import ChannelGraph, channel_graph
 from secateur.recipe import Data, Recipe, Select
+from secateur.run import model_architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +73,18 @@ def plan(recipe: Recipe) -> Plan:
     """
     classes, notes = _classes(recipe)
     architecture = model_architecture(recipe.model, classes, recipe.data.resize)
-    dense = Network(build_ssd(architecture), architecture, Path(), "")
-    graph = channel_graph(RawSSD(dense.ssd), example_input(architecture))
-    names = layer_names_by_path(dense.ssd, architecture)
-    # The budget goes by nothing but the recipe of a run, and there is no run yet.
-    run = cast(Run, SimpleNamespace(recipe=recipe))
+    ssd = build_ssd(architecture)
+    graph = channel_graph(RawSSD(ssd), example_input(architecture))
+    names = layer_names_by_path(ssd, architecture)
     phases = []
     least: dict[str, int] = {}
     for number in range(1, len(recipe.compress.phases) + 1):
         phase, sparsify, select, retrain = recipe.phase(number)
         phase_layers(phase, architecture)
-        groups = phase_groups(phase, dense, graph)
+        groups = phase_groups(phase, ssd, architecture, graph)
         budget = Budget(None, None)
         if select.keep_params is not None or select.keep_macs is not None:
-            budget = phase_budget(run, number, dense)
+            budget = phase_budget(recipe, number, ssd, architecture, graph)
         least |= {g: min(select.min_filters, graph.groups[g].channels) for g in groups}
         notes += _out_of_reach(number, budget, graph, least)
         filters = {names[graph.groups[g].producers[0]]: graph.groups[g].channels for g in groups}

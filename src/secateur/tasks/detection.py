@@ -122,6 +122,6 @@ def measure_accuracy(
     if {"AP50_area", "AP50_voc07"} & set(metrics):
         voc = average_precision(detections, dataset.pictures, dataset.classes)
         values |= {"AP50_area": voc.AP50_area, "AP50_voc07": voc.AP50_voc07}
-    if any(name.startswith("AP_coco") for name in metrics):
+    if any(name.endswith("_coco") for name in metrics):
         values |= coco_average_precision(detections, dataset.pictures, dataset.classes)
     return {name: value for name, value in values.items() if name in metrics}

@@ -1,0 +1,119 @@
+"""Phases: which layers, channel groups and weights one is about, and what it may keep."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.ssd import SSD
+
+from secateur.errors import RecipeError
+from secateur.models.ssd import RawSSD, SSDArchitecture, convolutions
+from secateur.pruning.graph import ChannelGraph, channel_graph
+from secateur.recipe import Phase, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the whole network may have after a phase; None for any number."""
+
+    params: int | None
+    macs: int | None
+
+
+def phase_layers(phase: Phase, architecture: SSDArchitecture) -> list[str]:
+    """The layers from a phase's first to its last, by the paper's names.
+
+    Raises:
+        RecipeError: a name is unknown, or the order is wrong.
+    """
+    names = list(architecture.widths)
+    first, _, last = phase.layers.partition("-")
+    for name in (first, last or first):
+        if name not in names:
+            raise RecipeError(
+                f"phase {phase.layers}: the network has no layer {name!r}; "
+                f"it has {', '.join(names)}"
+            )
+    layers = names[names.index(first) : names.index(last or first) + 1]
+    if len(layers) < 2:
+        raise RecipeError(f"phase {phase.layers}: name a first and a later last layer")
+    return layers
+
+
+def phase_groups(
+    phase: Phase, ssd: SSD, architecture: SSDArchitecture, graph: ChannelGraph
+) -> list[str]:
+    """Channel groups whose filters a phase may remove, in the order the network runs.
+
+    The phase's last layer only gives G blocks, its own filters go in the next phase; but the
+    network's last layer has no next phase, and loses filters too.
+    """
+    layers = phase_layers(phase, architecture)
+    if layers[-1] != list(architecture.widths)[-1]:
+        layers = layers[:-1]
+    paths = convolutions(ssd)
+    producers = {paths[layer] for layer in layers}
+    return [n for n, g in graph.prunable().items() if producers & set(g.producers)]
+
+
+def phase_budget(
+    recipe: Recipe, number: int, ssd: SSD, architecture: SSDArchitecture, graph: ChannelGraph
+) -> Budget:
+    """Share a budget for the end of the run out to its phases.
+
+    A layer that n phases visit should keep the share b of its cost in the end, so b^(m/n) after
+    the m-th visit. The last phase meets the budget itself.
+    """
+    select = recipe.phase(number)[2]
+    visits = [
+        set(phase_layers(recipe.phase(i + 1)[0], architecture))
+        for i in range(len(recipe.compress.phases))
+    ]
+    paths = {path: layer for layer, path in convolutions(ssd).items()}
+    last = number == len(visits)
+
+    def allowed(keep: float | None, costs: Mapping[str, int]) -> int | None:
+        if keep is None:
+            return None
+        total = sum(costs.values())
+        if last:
+            return int(keep * total)
+        left = 0.0
+        for weight, cost in costs.items():
+            layer = paths.get(weight.rpartition(".")[0])
+            n = sum(layer in layers for layers in visits)
+            m = sum(layer in layers for layers in visits[:number])
+            left += cost * (keep ** (m / n) if n else 1.0)
+        return int(left)
+
+    params = {n: torch.Size(graph.shapes[n]).numel() for n in graph.parameters}
+    macs = {n: torch.Size(graph.shapes[n]).numel() * k for n, k in graph.positions.items()}
+    return Budget(allowed(select.keep_params, params), allowed(select.keep_macs, macs))
+
+
+def penalised(
+    phase: Phase, ssd: SSD, architecture: SSDArchitecture
+) -> tuple[list[nn.Parameter], list[tuple[nn.Parameter, int]]]:
+    """The weights a phase makes sparse, and its blocks F_i and G_i.
+
+    They are those of its layers, and of the heads that read a channel which may go: a head's
+    weights are part of G, and the paper lets the heads take part as consumers.
+    """
+    raw = RawSSD(ssd)
+    graph = channel_graph(raw, example_input(architecture))
+    paths = convolutions(ssd)
+    wanted = {f"{paths[layer]}.weight": None for layer in phase_layers(phase, architecture)}
+    blocks = []
+    parameters = dict(raw.named_parameters())
+    for name in phase_groups(phase, ssd, architecture, graph):
+        for member in graph.groups[name].members:
+            if member.role != "follower":
+                wanted[member.name] = None
+                blocks.append((parameters[member.name], member.dim))
+    return [parameters[name] for name in wanted], blocks
+
+
+def example_input(architecture: SSDArchitecture) -> Tensor:
+    """A picture of the network's nominal size, (1, 3, size, size)."""
+    return torch.zeros(1, 3, architecture.size, architecture.size)

@@ -1,0 +1,141 @@
+"""What every step of a run shares: its recipe, its pictures, its folder, its networks."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning.fabric import Fabric
+from pydantic import ValidationError
+from torchvision.models.detection.ssd import SSD
+
+from secateur.data.source import Splits, describe, read_splits
+from secateur.errors import RecipeError
+from secateur.models.network_file import load_network
+from secateur.models.ssd import VGG_MEAN, VGG_STD, SSDArchitecture, ssd_architecture
+from secateur.phases import phase_layers
+from secateur.recipe import Model, Recipe
+from secateur.run_folder import Step, run_step
+from secateur.whole_file import write_json
+
+
+class Reporter(Protocol):
+    """Where a run tells what it does."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+
+    def bar(self, title: str, total: int) -> AbstractContextManager[Callable[..., None]]:
+        """Show progress; what it gives is called once for each unit done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network at some point of the run."""
+
+    ssd: SSD
+    architecture: SSDArchitecture
+    path: Path
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What every step of a run shares."""
+
+    recipe: Recipe
+    folder: Path
+    splits: Splits
+    fabric: Fabric
+    reporter: Reporter
+    data_key: str
+
+    def step(
+        self, name: str, depends_on: Mapping[str, Any], work: Callable[[Path], dict[str, Any]]
+    ) -> Step:
+        """Do a step in its own folder of the run."""
+        return run_step(self.folder / "steps" / name, depends_on, work, say=self.reporter.say)
+
+    def seed(self, name: str) -> int:
+        """A seed for one step; steps do not share chances, so that each can be redone alone."""
+        digest = hashlib.sha256(f"{self.recipe.seed} {name}".encode()).digest()
+        return int.from_bytes(digest[:4], "big")
+
+
+def open_run(recipe: Recipe, folder: Path, reporter: Reporter) -> Run:
+    """Check everything that can be checked before hours are spent, and write down the split."""
+    splits = read_splits(recipe.data, recipe.model.size, recipe.seed)
+    architecture = model_architecture(recipe.model, splits.train.classes, recipe.data.resize)
+    for number in range(1, len(recipe.compress.phases) + 1):
+        phase_layers(recipe.phase(number)[0], architecture)
+    root = recipe.data.root
+    described = {
+        name: describe(part, root)
+        for name, part in (("train", splits.train), ("validation", splits.validation))
+    }
+    write_json(
+        folder / "split.json",
+        {name: [str(picture[0]) for picture in pictures] for name, pictures in described.items()},
+    )
+    write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
+    fabric = Fabric(
+        accelerator="auto",
+        devices=1,
+        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+    )
+    return Run(recipe, folder, splits, fabric, reporter, digest)
+
+
+def model_architecture(model: Model, classes: tuple[str, ...], resize: bool) -> SSDArchitecture:
+    """Build the architecture a recipe asks for.
+
+    Raises:
+        RecipeError: its entries do not fit together.
+    """
+    try:
+        return ssd_architecture(
+            model.network,
+            classes,
+            size=model.size,
+            resize=resize,
+            batch_norm=model.batch_norm,
+            detection_layers=model.detection_layers,
+            widths=model.widths,
+            scales=model.scales,
+            aspect_ratios=model.aspect_ratios,
+            mean=model.mean or VGG_MEAN,
+            std=model.std or VGG_STD,
+        )
+    except ValueError as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise RecipeError(f"model: {str(reason).removeprefix('Value error, ')}") from None
+
+
+def load_step(step: Step) -> Network:
+    """Read the network a step wrote."""
+    path = step.folder / "network.safetensors"
+    file = load_network(path)
+    return Network(file.ssd, file.architecture, path, step.key)
+
+
+def provenance() -> dict[str, Any]:
+    """Say what made the result: versions, machine and date."""
+    packages = ("secateur", "torch", "torchvision", "lightning", "faster-coco-eval")
+    return {
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

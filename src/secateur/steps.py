@@ -1,0 +1,357 @@
+"""The steps of a run, each an artifact in the run folder."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.detection.ssd import SSD
+
+from secateur.data.detection_set import DetectionSet
+from secateur.data.loading import training_batches
+from secateur.data.source import describe, training_transform
+from secateur.measuring import count_macs, count_params
+from secateur.models.network_file import load_network, load_weights, save_network
+from secateur.models.ssd import RawSSD, SSDArchitecture, build_ssd, widths
+from secateur.phases import Budget, example_input, penalised, phase_groups
+from secateur.pruning.graph import channel_graph
+from secateur.pruning.removal import prove_removal, remove_filters
+from secateur.pruning.selection import Choice, select_by_budget, select_by_sparsity
+from secateur.pruning.sparsity import (
+    GroupProximal,
+    L1Proximal,
+    L1Subgradient,
+    Penalty,
+    apply_threshold,
+    zero_share,
+)
+from secateur.pruning.threshold import search_threshold
+from secateur.recipe import Phase, Recipe, Select, Sparsify, Training
+from secateur.run import Network, Run, load_step, model_architecture
+from secateur.run_folder import Step
+from secateur.tasks.detection import METRICS, find_objects, measure_accuracy, ssd_loss
+from secateur.training import Schedule, train
+
+
+def train_dense(run: Run) -> tuple[Network, Step]:
+    """Train the dense network, or start from the weights the recipe names."""
+    recipe = run.recipe
+    architecture = model_architecture(recipe.model, run.splits.train.classes, recipe.data.resize)
+
+    def work(folder: Path) -> dict[str, Any]:
+        torch.manual_seed(run.seed("dense"))
+        ssd = build_ssd(architecture)
+        fresh = (
+            load_weights(ssd, recipe.model.weights, architecture.batch_norm)
+            if recipe.model.weights
+            else []
+        )
+        trace = train_network(run, "dense", ssd, architecture, recipe.train)
+        metric = validate(run, ssd, architecture)
+        save_network(folder / "network.safetensors", ssd, architecture, {"step": "dense"})
+        return {"metric": metric, "loss": trace, "fresh": fresh}
+
+    weights = recipe.model.weights
+    depends_on = {
+        "data": run.data_key,
+        "recipe": _entries(recipe, "seed", "precision", "model", "train", "evaluate"),
+        "augmentation": recipe.data.augmentation.model_dump(),
+        "weights": _file_digest(Path(weights)) if weights and Path(weights).is_file() else weights,
+        "versions": [torch.__version__, torchvision.__version__],
+    }
+    step = run.step("dense", depends_on, work)
+    run.reporter.say(f"dense: {recipe.evaluate.metric} {step.result['metric']:.1f} on validation")
+    return load_step(step), step
+
+
+def sparsify_network(
+    run: Run, name: str, phase: Phase, model: Network, settings: Sparsify
+) -> tuple[Network, Step]:
+    """Step 1: train with the penalty on the phase's layers."""
+
+    def work(folder: Path) -> dict[str, Any]:
+        ssd = load_network(model.path).ssd
+        weights, blocks = penalised(phase, ssd, model.architecture)
+        penalties = make_penalties(settings, weights, blocks)
+        step = f"{name}-sparsify"
+        trace = train_network(run, step, ssd, model.architecture, settings, penalties)
+        metric = validate(run, ssd, model.architecture)
+        save_network(folder / "network.safetensors", ssd, model.architecture, {"step": step})
+        return {"metric": metric, "zeros": zero_share(weights), "loss": trace}
+
+    depends_on = {"model": model.key, "layers": phase.layers, "sparsify": settings.model_dump()}
+    step = run.step(f"{name}-sparsify", depends_on, work)
+    run.reporter.say(
+        f"  sparsified: {step.result['zeros']:.1%} exact zeros, "
+        f"{run.recipe.evaluate.metric} {step.result['metric']:.1f}"
+    )
+    return load_step(step), step
+
+
+def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, before: str) -> Step:
+    """Step 1, second half: find and apply the largest global threshold within the drop."""
+    settings = run.recipe.compress.threshold
+
+    def work(folder: Path) -> dict[str, Any]:
+        ssd = load_network(sparse.path).ssd
+        weights, _ = penalised(phase, ssd, sparse.architecture)
+        reference = validate(run, ssd, sparse.architecture)
+        found = search_threshold(
+            weights,
+            lambda: validate(run, ssd, sparse.architecture),
+            reference - settings.max_drop,
+            settings.resolution,
+        )
+        apply_threshold(weights, found.value)
+        save_network(
+            folder / "network.safetensors", ssd, sparse.architecture, {"step": f"{name}-threshold"}
+        )
+        return {
+            "threshold": found.value,
+            "zeros": found.zeros,
+            "metric": found.metric,
+            "status": found.status,
+            "trace": [[trial.threshold, trial.zeros, trial.metric] for trial in found.trace],
+        }
+
+    depends_on = {"model": sparse.key, "layers": phase.layers, "threshold": settings.model_dump()}
+    step = run.step(f"{name}-threshold", {**depends_on, "before": before}, work)
+    run.reporter.say(
+        f"  threshold {step.result['threshold']:.3g}: {step.result['zeros']:.1%} zeros, "
+        f"{run.recipe.evaluate.metric} {step.result['metric']:.1f}"
+        + ("" if step.result["status"] == "found" else " (no threshold holds the drop)")
+    )
+    return step
+
+
+def remove_from_network(
+    run: Run,
+    name: str,
+    phase: Phase,
+    sparse: Network,
+    thresholded: Network,
+    way: Select | Budget,
+    min_filters: int,
+) -> Step:
+    """Steps 2 and 3: select on the thresholded weights, remove from the unthresholded ones."""
+    budget = way if isinstance(way, Budget) else None
+
+    def work(folder: Path) -> dict[str, Any]:
+        raw = RawSSD(sparse.ssd)
+        example = example_input(sparse.architecture)
+        graph = channel_graph(raw, example)
+        names = phase_groups(phase, sparse.ssd, sparse.architecture, graph)
+        tensors = dict(thresholded.ssd.named_parameters())
+        if budget is not None:
+            choice = select_by_budget(
+                graph,
+                names,
+                tensors,
+                params=budget.params,
+                macs=budget.macs,
+                min_filters=min_filters,
+            )
+        else:
+            levels = cast(Select, way)
+            choice = select_by_sparsity(
+                graph,
+                names,
+                tensors,
+                s_F=cast(float, levels.s_F),
+                s_F_both=cast(float, levels.s_F_both),
+                s_G=cast(float, levels.s_G),
+                min_filters=min_filters,
+            )
+        slim_raw = cast(RawSSD, remove_filters(raw, graph, choice.kept))
+        batch = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0))
+        difference = prove_removal(raw, slim_raw, graph, choice.kept, batch)
+        architecture = sparse.architecture.model_copy(update={"widths": widths(slim_raw)})
+        ssd = build_ssd(architecture)
+        ssd.load_state_dict(slim_raw.state_dict())
+        removed = sum(graph.groups[g].channels - len(kept) for g, kept in choice.kept.items())
+        if removed == 0:
+            run.reporter.say("  nothing was removed: lower the levels, or raise the strength")
+        save_network(folder / "network.safetensors", ssd, architecture, {"step": name})
+        return {
+            "metric": validate(run, ssd, architecture),
+            "slim_minus_masked": difference,
+            "removed": removed,
+            "params": count_params(ssd),
+            "macs": count_macs(RawSSD(ssd), example),
+            "selection": _selection_record(choice),
+        }
+
+    depends_on = {
+        "sparse": sparse.key,
+        "thresholded": thresholded.key,
+        "layers": phase.layers,
+        "way": asdict(way) if isinstance(way, Budget) else way.model_dump(),
+        "min_filters": min_filters,
+    }
+    step = run.step(name, depends_on, work)
+    run.reporter.say(
+        f"  removed {step.result['removed']} filters: {step.result['params'] / 1e6:.3f} M "
+        f"parameters, {step.result['macs'] / 1e9:.3f} GMACs, "
+        f"{run.recipe.evaluate.metric} {step.result['metric']:.1f}"
+    )
+    return step
+
+
+def retrain_network(run: Run, name: str, slim: Network, settings: Training) -> Step:
+    """Step 4: train with the original loss, without the penalty."""
+
+    def work(folder: Path) -> dict[str, Any]:
+        ssd = load_network(slim.path).ssd
+        trace = train_network(run, name, ssd, slim.architecture, settings)
+        save_network(folder / "network.safetensors", ssd, slim.architecture, {"step": name})
+        return {"metric": validate(run, ssd, slim.architecture), "loss": trace}
+
+    step = run.step(name, {"model": slim.key, "retrain": settings.model_dump()}, work)
+    run.reporter.say(
+        f"  retrained: {run.recipe.evaluate.metric} {step.result['metric']:.1f} on validation"
+    )
+    return step
+
+
+def evaluate_network(run: Run, name: str, network: Network) -> Step:
+    """Measure a network on test, or on validation where the recipe names no test split."""
+    dataset = run.splits.test or run.splits.validation
+
+    def work(_: Path) -> dict[str, Any]:
+        example = evaluation_input(network.architecture, dataset)
+        return {
+            "params": count_params(network.ssd),
+            "macs": count_macs(RawSSD(network.ssd), example),
+            "bytes": network.path.stat().st_size,
+            **measure(run, network.ssd, network.architecture, dataset, METRICS),
+            "widths": widths(network.ssd),
+            "input": list(example.shape[1:]),
+        }
+
+    root = run.recipe.data.root
+    depends_on = {
+        "model": network.key,
+        "test": hashlib.sha256(json.dumps(describe(dataset, root)).encode()).hexdigest(),
+        "evaluate": run.recipe.evaluate.model_dump(),
+    }
+    return run.step(f"evaluate-{name}", depends_on, work)
+
+
+def train_network(
+    run: Run,
+    name: str,
+    ssd: SSD,
+    architecture: SSDArchitecture,
+    settings: Training,
+    penalties: Sequence[Penalty] = (),
+) -> list[float]:
+    """Train in place; gives the loss, averaged over about a hundredth of the steps each."""
+    seed = run.seed(name)
+    torch.manual_seed(seed)
+    batches = training_batches(
+        run.splits.train.pictures,
+        training_transform(run.recipe.data, architecture.size),
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        seed=seed,
+        workers=run.recipe.data.workers,
+    )
+    schedule = Schedule(
+        settings.optimizer,
+        settings.lr,
+        settings.weight_decay,
+        settings.warmup,
+        settings.decay,
+        settings.clip,
+    )
+    with run.reporter.bar(name, settings.steps) as advance:
+        trace = train(
+            run.fabric,
+            ssd,
+            ssd_loss,
+            batches,
+            schedule,
+            penalties=penalties,
+            on_step=lambda _step, loss: advance(1, f"loss {loss:.2f}"),
+        )
+    ssd.cpu()
+    span = max(1, len(trace) // 100)
+    parts = [trace[i : i + span] for i in range(0, len(trace), span)]
+    return [round(sum(part) / len(part), 4) for part in parts]
+
+
+def measure(
+    run: Run,
+    ssd: SSD,
+    architecture: SSDArchitecture,
+    dataset: DetectionSet,
+    metrics: tuple[str, ...],
+) -> dict[str, float]:
+    """Find the objects of a set and give the metrics named, in percent."""
+    settings = run.recipe.evaluate
+    ssd.score_thresh, ssd.nms_thresh = settings.score, settings.nms
+    ssd.topk_candidates, ssd.detections_per_img = settings.candidates, settings.boxes
+    device = run.fabric.device
+    with run.reporter.bar("evaluating", len(dataset.pictures)) as advance:
+        detections = find_objects(
+            ssd.to(device),
+            dataset.pictures,
+            resize=architecture.resize,
+            batch_size=settings.batch_size,
+            device=device,
+            advance=advance,
+        )
+    ssd.cpu()
+    return measure_accuracy(detections, dataset, metrics)
+
+
+def validate(run: Run, ssd: SSD, architecture: SSDArchitecture) -> float:
+    """The recipe's metric on validation, in percent."""
+    metric = run.recipe.evaluate.metric
+    return measure(run, ssd, architecture, run.splits.validation, (metric,))[metric]
+
+
+def make_penalties(
+    settings: Sparsify, weights: list[nn.Parameter], blocks: list[tuple[nn.Parameter, int]]
+) -> list[Penalty]:
+    """Build the penalties a recipe asks for."""
+    penalties: list[Penalty] = []
+    if settings.strength > 0:
+        kind = L1Subgradient if settings.penalty == "subgradient" else L1Proximal
+        penalties.append(kind(weights, settings.strength))
+    if settings.group_strength > 0:
+        penalties.append(GroupProximal(blocks, settings.group_strength))
+    return penalties
+
+
+def evaluation_input(architecture: SSDArchitecture, dataset: DetectionSet) -> Tensor:
+    """A picture as evaluation meets it: of native size where pictures are not squeezed."""
+    if architecture.resize:
+        return example_input(architecture)
+    return torch.zeros(1, 3, dataset.pictures[0].height, dataset.pictures[0].width)
+
+
+def _selection_record(choice: Choice) -> dict[str, Any]:
+    """Every filter's levels and fate, by group."""
+    return {
+        name: {
+            "kept": kept.tolist(),
+            "F": [round(v, 4) for v in choice.levels[name].F.tolist()],
+            "G": [round(v, 4) for v in choice.levels[name].G.tolist()],
+        }
+        for name, kept in choice.kept.items()
+    }
+
+
+def _entries(recipe: Recipe, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in recipe.model_dump(mode="json").items() if name in names}
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

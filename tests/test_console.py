@@ -1,0 +1,69 @@
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from secateur.console import ConsoleReporter, evaluation_tables, open_console, summary_table
+from secateur.evaluation import ClassAccuracy, Evaluation
+
+
+def test_without_a_terminal_a_bar_is_a_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100, 1000, 4))  # each call 4 seconds after the one before
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    out = io.StringIO()
+    reporter = ConsoleReporter(Console(file=out, width=1000))
+    with reporter.bar("a [b] :c:", 100) as advance:
+        for _ in range(20):
+            advance(5, "loss [1.5]")
+    lines = out.getvalue().splitlines()
+    # A step of 5 takes 4 seconds; a line comes once 10 seconds and a tenth have gone by.
+    assert lines[0] == ("a [b] :c:: 15%, 15 of 100, 0:00:12 gone, 0:01:08 left, loss [1.5]")
+    assert [line.split()[3] for line in lines] == ["15%,", "30%,", "45%,", "60%,", "75%,", "90%,"]
+
+
+def test_short_work_leaves_no_line() -> None:
+    out = io.StringIO()
+    with ConsoleReporter(Console(file=out)).bar("quick", 3) as advance:
+        for _ in range(3):
+            advance()
+    assert out.getvalue() == ""
+
+
+def test_in_a_terminal_there_is_a_bar() -> None:
+    out = io.StringIO()
+    reporter = ConsoleReporter(Console(file=out, force_terminal=True, width=120))
+    with reporter.bar("dense", 2) as advance:
+        advance(1, "loss [1.5]")
+        reporter.say("a [line] :dog:")
+        advance(1, "loss [1.25]")
+    assert "a [line] :dog:" in out.getvalue()
+    assert "loss [1.25]" in out.getvalue()
+    assert "100%" in out.getvalue()
+
+
+def test_long_lines_stay_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    ConsoleReporter(open_console()).say("x" * 5000)
+    assert capsys.readouterr().out == "x" * 5000 + "\n"
+
+
+def test_summary_tells_ratios_and_differences(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = {
+        "dense": {"params": 1000, "macs": 9000, "bytes": 4100, "AP50_area": 70.0, "widths": {}},
+        "slim": {"params": 250, "macs": 3000, "bytes": 1025, "AP50_area": 69.5, "widths": {}},
+    }
+    open_console().print(summary_table(summary))
+    cells = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["parameters", "1,000", "250", "4.00", "times", "fewer"] in cells
+    assert ["MACs", "9,000", "3,000", "3.00", "times", "fewer"] in cells
+    assert ["AP50_area", "70.00", "69.50", "-0.50"] in cells
+
+
+def test_class_table_shows_what_could_not_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    by_class = {"[dog]": ClassAccuracy(3, 50.0, 51.25), "cat": ClassAccuracy(0, None, None)}
+    for table in evaluation_tables(Evaluation("test", 2, {"AP_coco": None}, by_class)):
+        open_console().print(table)
+    cells = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["AP_coco", "-"] in cells
+    assert ["[dog]", "3", "50.00", "51.25"] in cells
+    assert ["cat", "0", "-", "-"] in cells
