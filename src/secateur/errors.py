@@ -5,6 +5,7 @@
 ├── ``DataError``      a picture, an annotation or a folder of them is wrong
 ├── ``ModelError``     a network file or an architecture is wrong
 ├── ``PruningError``   a step of the method cannot be carried out as asked
+│   └── ``BudgetError``   not even the least that may be kept fits the budget
 └── ``RunError``       a run folder is wrong or in use
 
 Each message is one line that names the file or the entry and the cure. The command line prints
@@ -30,6 +31,10 @@ class ModelError(SecateurError):
 
 class PruningError(SecateurError):
     """A step of the method cannot be carried out as asked."""
+
+
+class BudgetError(PruningError):
+    """Not even the least that may be kept fits the budget."""
 
 
 class RunError(SecateurError):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import PruningError
+from secateur.errors import BudgetError
 from secateur.measuring import count_macs, count_params
 from secateur.models.network_file import save_network
 from secateur.models.ssd import RawSSD, widths
@@ -55,7 +55,7 @@ def compress(recipe: Recipe, folder: Path, reporter: Reporter) -> dict[str, Any]
         done_step = evaluate_network(run, name, network)
         evaluations[name] = done_step.result
         steps.append(done_step)
-    summary = {
+    summary: dict[str, Any] = {
         "name": recipe.name,
         "metric": recipe.evaluate.metric,
         "split": recipe.data.test or "validation",
@@ -63,13 +63,11 @@ def compress(recipe: Recipe, folder: Path, reporter: Reporter) -> dict[str, Any]
         "slim": evaluations["slim"],
         "phases": phases,
         "detection_layers": model.architecture.detection_layers,
-        "input": evaluations["dense"].pop("input"),
         "seed": recipe.seed,
         "recipe": recipe.model_dump(mode="json"),
         "provenance": provenance(),
         "seconds": {step.folder.name: step.seconds for step in steps},
     }
-    evaluations["slim"].pop("input")
     for name, network in (("dense", dense), ("slim", model)):
         save_network(
             folder / f"{name}.safetensors",
@@ -168,8 +166,8 @@ def _smallest_within(
         keep = (low + high) / 2
         try:
             network, steps = attempt(f"try{number}-", Budget(int(params * keep), int(macs * keep)))
-        except PruningError:
-            low = keep  # not even the least number of filters is small enough
+        except BudgetError:
+            low = keep
             continue
         metric = steps[-1].result["metric"]
         trace.append([keep, metric])

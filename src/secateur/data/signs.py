@@ -35,7 +35,7 @@ Colour = tuple[int, int, int]
 
 VERSION = 1  # goes up when the same seed gives other pictures; part of the folder's name
 PICTURES = {"train": 3000, "test": 1000}
-SIGN_PIXELS = (16.0, 64.0)  # a sign's longer side, log-uniform, in a picture of 160 pixels
+SIGN_PIXELS = (14.0, 60.0)  # a sign's longer side, log-uniform, in a picture of 160 pixels
 SIGNS_A_PICTURE = (0.10, 0.28, 0.28, 0.20, 0.14)  # probabilities of 0, 1, 2, 3 and 4 signs
 MOST_DISTRACTORS = 4  # a picture
 SUPERSAMPLING = 3

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secateur.errors import PruningError
+from secateur.errors import BudgetError, PruningError
 from secateur.pruning.graph import ChannelGraph, ChannelGroup, Role
 from secateur.pruning.removal import kept_positions
 
@@ -140,7 +140,7 @@ def select_by_budget(
         return (params is None or now_params <= params) and (macs is None or now_macs <= macs)
 
     if not fits(len(candidates)):
-        raise PruningError(
+        raise BudgetError(
             f"the budget cannot be met: with {min_filters} filters kept in every group of the "
             "phase the network is still too large; allow more, or name more layers"
         )
