@@ -5,10 +5,6 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.stamp
 
-# Left out of `make bench`: what takes hours, what needs a GPU, and modules the scripts share.
-LONG_BENCHMARKS := benchmarks/gtsdb_laptop.py
-BENCHMARKS := $(filter-out $(LONG_BENCHMARKS) benchmarks/%_gpu.py benchmarks/_%,$(sort $(wildcard benchmarks/*.py)))
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench bench-gtsdb
 
@@ -27,13 +23,10 @@ lint: $(STAMP) ## style, format and types
 	$(VENV)/bin/mypy
 
 bench: $(STAMP) ## the benchmarks a CPU can run; each writes benchmarks/results/NAME.json
-	@$(if $(BENCHMARKS),,echo 'there is no benchmark for a CPU in benchmarks/' >&2; exit 1;) \
-	for script in $(BENCHMARKS); do \
-	  echo "$$script"; $(VENV)/bin/python "$$script" || exit 1; \
-	done
+	$(VENV)/bin/python benchmarks/shipped_recipe.py quickstart
 
-bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop; 1 to 2 hours
-	$(VENV)/bin/python $(LONG_BENCHMARKS)
+bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop, from data/gtsdb; 1 to 2 hours
+	$(VENV)/bin/python benchmarks/shipped_recipe.py gtsdb_laptop
 
 # One environment for everything; made anew when what it is made from changes.
 $(STAMP): pyproject.toml constraints.txt

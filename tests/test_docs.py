@@ -73,6 +73,14 @@ def test_recipe_page_is_up_to_date() -> None:
     assert written == made, "run python docs/make_recipe_page.py"
 
 
+def test_results_are_those_of_the_files() -> None:
+    maker = runpy.run_path(str(DOCS / "make_results_page.py"))
+    results = maker["read_results"]()
+    assert (DOCS / "results.md").read_text("utf-8") == maker["page"](results)
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert maker["readme"](text, results) == text, "run python docs/make_results_page.py"
+
+
 def test_readme_recipe_is_valid(tmp_path: Path) -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
     (tmp_path / "recipe.yaml").write_text(text)

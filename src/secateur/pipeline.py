@@ -98,7 +98,7 @@ def run_phase(
     name = f"phase{number}"
     run.reporter.say(f"{name}: {phase.layers}")
     sparse, sparsified = sparsify_network(run, name, phase, model, sparsify)
-    thresholded_step = threshold_network(run, name, phase, sparse, model.key)
+    thresholded_step = threshold_network(run, name, phase, sparse, sparsified.result["metric"])
     thresholded = load_step(thresholded_step)
     steps = [sparsified, thresholded_step]
 

@@ -93,14 +93,16 @@ def sparsify_network(
     return load_step(step), step
 
 
-def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, before: str) -> Step:
-    """Step 1, second half: find and apply the largest global threshold within the drop."""
+def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, reference: float) -> Step:
+    """Step 1, second half: find and apply the largest global threshold within the drop.
+
+    The drop is taken from ``reference``, the metric of the sparse network before the threshold.
+    """
     settings = run.recipe.compress.threshold
 
     def work(folder: Path) -> dict[str, Any]:
         ssd = load_network(sparse.path).ssd
         weights, _ = penalised(phase, ssd, sparse.architecture)
-        reference = validate(run, ssd, sparse.architecture)
         found = search_threshold(
             weights,
             lambda: validate(run, ssd, sparse.architecture),
@@ -120,7 +122,7 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, before
         }
 
     depends_on = {"model": sparse.key, "layers": phase.layers, "threshold": settings.model_dump()}
-    step = run.step(f"{name}-threshold", {**depends_on, "before": before}, work)
+    step = run.step(f"{name}-threshold", depends_on, work)
     run.reporter.say(
         f"  threshold {step.result['threshold']:.3g}: {step.result['zeros']:.1%} zeros, "
         f"{run.recipe.evaluate.metric} {step.result['metric']:.1f}"

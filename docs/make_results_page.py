@@ -1,0 +1,106 @@
+"""Write the results in README.md and docs/results.md from the files in benchmarks/results/."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+# Between these lines of README.md stands the table.
+START, END = "<!-- results -->\n", "<!-- end of results -->\n"
+
+TITLES = {
+    "quickstart": "Drawn signs (`make demo`)",
+    "gtsdb_laptop": "GTSDB, four super-categories (`make bench-gtsdb`)",
+}
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """Give the table of the README, one row a run."""
+    lines = [
+        "| run | parameters | MACs | bytes | accuracy on test |",
+        "|---|---|---|---|---|",
+    ]
+    for name, result in results.items():
+        dense, slim, metric = result["dense"], result["slim"], result["metric"]
+        sizes = [
+            f"{dense[key] / unit:.{digits}f} → {slim[key] / unit:.{digits}f} {word} "
+            f"({dense[key] / slim[key]:.1f}×)"
+            for key, unit, digits, word in (
+                ("params", 1e6, 3, "M"),
+                ("macs", 1e9, 3, "G"),
+                ("bytes", 1e6, 2, "MB"),
+            )
+        ]
+        accuracy = f"{metric} {dense[metric]:.1f} → {slim[metric]:.1f}"
+        lines.append(f"| {' | '.join([TITLES[name], *sizes, accuracy])} |")
+    return "\n".join(lines) + "\n"
+
+
+def page(results: dict[str, dict[str, Any]]) -> str:
+    """Give docs/results.md: every metric, every promise, and where the figures come from."""
+    parts = [
+        "# Results\n\nEvery figure here is read from a file in `benchmarks/results/` by "
+        "`docs/make_results_page.py`.\n"
+    ]
+    for name, result in results.items():
+        dense, slim = result["dense"], result["slim"]
+        machine, versions = result["provenance"]["machine"], result["provenance"]["versions"]
+        rows = [
+            f"| {key} | {_figure(dense[key])} | {_figure(slim[key])} |"
+            for key in dense
+            if isinstance(dense[key], int | float)
+        ]
+        checks = [
+            f"| {c['name']} | {_figure(c['target'])} | {_figure(c['value'])} | "
+            f"{'yes' if c['met'] else '**no**'} |"
+            for c in result["checks"]
+        ]
+        filters = [
+            f"| {layer} | {before} | {slim['widths'][layer]} |"
+            for layer, before in dense["widths"].items()
+        ]
+        seconds = sum(result["seconds"].values())
+        parts.append(
+            f"\n## {TITLES[name]}\n\n"
+            f"Measured on the {result['split']} split, seed {result['seed']}, "
+            f"{result['provenance']['date'][:10]}; {seconds / 60:.0f} minutes of steps on "
+            f"{machine['threads']} threads ({machine['accelerator'] or machine['processor']}); "
+            f"torch {versions['torch']}, torchvision {versions['torchvision']}, "
+            f"Python {versions['python']}.\n\n"
+            "| | dense | slim |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
+            "| promise | target | measured | met |\n|---|---|---|---|\n"
+            + "\n".join(checks)
+            + "\n\n"
+            "| filters of | dense | slim |\n|---|---|---|\n" + "\n".join(filters) + "\n"
+        )
+    return "".join(parts)
+
+
+def readme(text: str, results: dict[str, dict[str, Any]]) -> str:
+    """Put the table in its place in README.md."""
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    return before + START + "\n" + table(results) + "\n" + END + after
+
+
+def read_results() -> dict[str, dict[str, Any]]:
+    """Read the result files there are, in the order of ``TITLES``."""
+    return {
+        name: json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+        for name in TITLES
+        if (RESULTS / f"{name}.json").is_file()
+    }
+
+
+def _figure(value: float) -> str:
+    if isinstance(value, int) or value == round(value):
+        return f"{int(value):,}"
+    return f"{value:.2f}" if abs(value) >= 0.01 else f"{value:.1e}"
+
+
+if __name__ == "__main__":
+    found = read_results()
+    (ROOT / "docs" / "results.md").write_text(page(found), "utf-8")
+    target = ROOT / "README.md"
+    target.write_text(readme(target.read_text("utf-8"), found), "utf-8")
