@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from secateur.console import ConsoleReporter
+from secateur.console import ConsoleReporter, open_console
 from secateur.pipeline import compress
 from secateur.recipe import load_recipe
 from secateur.whole_file import write_json
@@ -53,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     name: str = arguments.recipe
     recipe = load_recipe(HERE.parent / "recipes" / f"{name}.yaml", arguments.set)
-    summary = compress(recipe, arguments.run or Path("runs") / name, ConsoleReporter())
+    summary = compress(recipe, arguments.run or Path("runs") / name, ConsoleReporter(open_console()))
     result = {**summary, "checks": checks(summary, PROMISES[name])}
     write_json(HERE / "results" / f"{name}.json", result)
     for check in result["checks"]:
