@@ -53,7 +53,9 @@ def main() -> None:
     arguments = parser.parse_args()
     name: str = arguments.recipe
     recipe = load_recipe(HERE.parent / "recipes" / f"{name}.yaml", arguments.set)
-    summary = compress(recipe, arguments.run or Path("runs") / name, ConsoleReporter(open_console()))
+    summary = compress(
+        recipe, arguments.run or Path("runs") / name, ConsoleReporter(open_console())
+    )
     result = {**summary, "checks": checks(summary, PROMISES[name])}
     write_json(HERE / "results" / f"{name}.json", result)
     for check in result["checks"]:
