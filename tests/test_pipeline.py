@@ -79,7 +79,7 @@ def start(folder: Path, pictures: Path, *changes: str) -> "subprocess.Popen[str]
     recipe = folder / "tiny.yaml"
     folder.mkdir(exist_ok=True)
     recipe.write_text(yaml.safe_dump(RECIPE))
-    command = [sys.executable, "-m", "secateur.cli", "compress", str(recipe)]
+    command = [sys.executable, "-m", "secateur", "compress", str(recipe)]
     command += ["--run", str(folder / "run"), "--set", f"data.root={pictures}"]
     for change in changes:
         command += ["--set", change]
