@@ -8,13 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import BudgetError
-from secateur.measuring import count_macs, count_params
 from secateur.models.network_file import save_network
 from secateur.models.ssd import RawSSD, widths
-from secateur.phases import Budget, example_input, phase_budget
+from secateur.phases import Budget, example_input, phase_budget, phase_groups
 from secateur.pruning.graph import channel_graph
-from secateur.recipe import Recipe, Select
+from secateur.recipe import Phase, Recipe, Select
 from secateur.run import Network, Reporter, Run, load_step, open_run, provenance
 from secateur.run_folder import Step
 from secateur.steps import (
@@ -112,7 +110,7 @@ def run_phase(
 
     if select.max_drop is not None:
         floor = dense_metric - select.max_drop * number / len(recipe.compress.phases)
-        after, done, trace = _smallest_within(run, attempt, model, select.attempts, floor)
+        after, done, trace = _smallest_within(run, attempt, model, phase, select, floor)
     else:
         way: Select | Budget = select
         if select.s_F is None:
@@ -149,26 +147,34 @@ def _smallest_within(
     run: Run,
     attempt: Callable[[str, Select | Budget], tuple[Network, list[Step]]],
     model: Network,
-    attempts: int,
+    phase: Phase,
+    select: Select,
     floor: float,
 ) -> tuple[Network, list[Step], list[list[float]]]:
-    """Halve the interval of kept MACs and parameters for the least that stays above the floor.
+    """Halve the interval between the least a phase can leave and the whole network.
 
-    Each size is removed and retrained in full, so what is promised is what was measured. Where
-    no attempt holds, the phase leaves the network as it was.
+    Parameters and MACs move together, each between its own ends, for a phase may hold most of
+    the one and little of the other. Each size is removed and retrained in full, so what is
+    promised is what was measured. Where no attempt holds, the network stays as it was.
+
+    Returns:
+        The network, its steps, and each attempt's share of the removable that was kept, with
+        its metric.
     """
-    params = count_params(model.ssd)
-    macs = count_macs(RawSSD(model.ssd), example_input(model.architecture))
+    graph = channel_graph(RawSSD(model.ssd), example_input(model.architecture))
+    groups = phase_groups(phase, model.ssd, model.architecture, graph)
+    fewest = {name: min(select.min_filters, graph.groups[name].channels) for name in groups}
+    (least_params, least_macs), (params, macs) = graph.cost(fewest), graph.cost()
     low, high = 0.0, 1.0
     best: tuple[Network, list[Step]] = (model, [])
     trace = []
-    for number in range(1, attempts + 1):
+    for number in range(1, select.attempts + 1):
         keep = (low + high) / 2
-        try:
-            network, steps = attempt(f"try{number}-", Budget(int(params * keep), int(macs * keep)))
-        except BudgetError:
-            low = keep
-            continue
+        budget = Budget(
+            int(least_params + keep * (params - least_params)),
+            int(least_macs + keep * (macs - least_macs)),
+        )
+        network, steps = attempt(f"try{number}-", budget)
         metric = steps[-1].result["metric"]
         trace.append([keep, metric])
         if metric >= floor:
