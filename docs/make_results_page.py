@@ -78,6 +78,18 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             for layer, before in dense["widths"].items()
         ]
         seconds = sum(result["seconds"].values())
+        fresh = ""
+        if "fresh" in result:
+            drawn = result["fresh"]
+            fresh = (
+                f"On {drawn['pictures']:,} signs pictures drawn from seed {drawn['seed']}, which no "
+                "setting was tried on:\n\n| | dense | slim |\n|---|---|---|\n"
+                + "".join(
+                    f"| {key} | {_figure(value)} | {_figure(drawn['slim'][key])} |\n"
+                    for key, value in drawn["dense"].items()
+                )
+                + "\n"
+            )
         parts.append(
             f"\n## {TITLES[name]}\n\n"
             f"Measured on the {result['split']} split, seed {result['seed']}, "
@@ -85,8 +97,11 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             f"{machine['threads']} threads ({machine['accelerator'] or machine['processor']}); "
             f"torch {versions['torch']}, torchvision {versions['torchvision']}, "
             f"Python {versions['python']}.\n\n{NOTES[name]}\n"
-            "| | dense | slim |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
-            "| promise | target | measured | met |\n|---|---|---|---|\n"
+            "| | dense | slim |\n|---|---|---|\n"
+            + "\n".join(rows)
+            + "\n\n"
+            + fresh
+            + "| promise | target | measured | met |\n|---|---|---|---|\n"
             + "\n".join(checks)
             + "\n\n"
             "| filters of | dense | slim |\n|---|---|---|\n" + "\n".join(filters) + "\n"

@@ -22,7 +22,7 @@ ORDER = (
     ("run",),
     ("steps",),
     ("pipeline",),
-    ("applying", "drawing", "layers", "picture_files"),
+    ("drawing", "layers", "picture_files"),
     ("detecting", "evaluation", "init_recipe", "planning"),
     ("report",),
     ("console",),

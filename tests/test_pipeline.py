@@ -164,6 +164,10 @@ def test_killed_run_ends_like_an_unbroken_one(
     assert not (folder / "step.json").exists(), "killed too late to show anything"
     output = finish(start(tmp_path, pictures))
     assert summary_of(tmp_path) == summary_of(unbroken)
+    for name in ("dense", "slim"):
+        # Metrics are rounded by what little there is to find; weights are not.
+        file = f"run/{name}.safetensors"
+        assert (tmp_path / file).read_bytes() == (unbroken / file).read_bytes()
     if step != "dense":
         assert "dense: found" in output
 
@@ -179,6 +183,16 @@ def test_changed_recipe_redoes_what_depends_on_it(
     assert "phase2-retrain" not in found
     assert "evaluate-dense" in found
     assert "evaluate-slim" not in found
+
+
+def test_changed_way_of_reading_pictures_redoes_the_dense_network(
+    unbroken: Path, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
+    output = finish(start(tmp_path, pictures, "data.resize=false"))
+    assert "dense: found" not in output
+    assert not load_network(tmp_path / "run/dense.safetensors").architecture.resize
 
 
 def test_largest_drop_is_kept(unbroken: Path, pictures: Path, tmp_path: Path) -> None:

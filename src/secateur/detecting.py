@@ -5,12 +5,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from secateur.applying import apply_network
 from secateur.data.loading import read_picture
 from secateur.drawing import draw_detections
 from secateur.models.network_file import load_network
 from secateur.picture_files import copy_paths, find_pictures
 from secateur.recipe import Evaluate
+from secateur.tasks.detection import find_objects
 from secateur.whole_file import whole_file, write_json
 
 
@@ -46,7 +46,9 @@ def detect_and_draw(
     with bar("finding", len(pictures)) as advance:
         # One at a time: people's pictures differ in shape, and may be large.
         settings = Evaluate(score=score, batch_size=1)
-        detections = apply_network(network, pictures, settings, advance)
+        detections = find_objects(
+            network.ssd, network.architecture, pictures, settings, advance=advance
+        )
     listed = {}
     with bar("drawing", len(pictures)) as advance:
         for picture, copy, found in zip(pictures, copies, detections, strict=True):

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from secateur.applying import apply_network
 from secateur.data.detection_set import DetectionSet
 from secateur.data.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
 from secateur.data.layout import guess_layout
@@ -16,7 +15,7 @@ from secateur.models.network_file import load_network
 from secateur.models.ssd import SSDArchitecture
 from secateur.recipe import Data, Evaluate, load_recipe
 from secateur.tasks.average_precision import average_precision
-from secateur.tasks.detection import METRICS, measure_accuracy
+from secateur.tasks.detection import METRICS, find_objects, measure_accuracy
 
 VALIDATION = "validation"
 
@@ -89,7 +88,9 @@ def evaluate_file(
     if pictures.classes != architecture.classes:
         raise ModelError(_disagreement(model, architecture.classes, data, pictures.classes))
     with bar("evaluating", len(pictures.pictures)) as advance:
-        detections = apply_network(network, pictures.pictures, settings, advance)
+        detections = find_objects(
+            network.ssd, architecture, pictures.pictures, settings, advance=advance
+        )
     voc = average_precision(detections, pictures.pictures, pictures.classes)
     metrics = measure_accuracy(detections, pictures, METRICS)
     return Evaluation(

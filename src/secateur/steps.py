@@ -59,7 +59,9 @@ def train_dense(run: Run) -> tuple[Network, Step]:
     weights = recipe.model.weights
     depends_on = {
         "data": run.data_key,
-        "recipe": _entries(recipe, "seed", "precision", "model", "train", "evaluate"),
+        # With the classes and how pictures are read, which the recipe may leave to the data.
+        "architecture": architecture.model_dump(mode="json"),
+        "recipe": _entries(recipe, "seed", "precision", "train", "evaluate"),
         "augmentation": recipe.data.augmentation.model_dump(),
         "weights": _file_digest(Path(weights)) if weights and Path(weights).is_file() else weights,
         "versions": [torch.__version__, torchvision.__version__],
@@ -295,20 +297,15 @@ def measure(
     metrics: tuple[str, ...],
 ) -> dict[str, float]:
     """Find the objects of a set and give the metrics named, in percent."""
-    settings = run.recipe.evaluate
-    ssd.score_thresh, ssd.nms_thresh = settings.score, settings.nms
-    ssd.topk_candidates, ssd.detections_per_img = settings.candidates, settings.boxes
-    device = run.fabric.device
     with run.reporter.bar("evaluating", len(dataset.pictures)) as advance:
         detections = find_objects(
-            ssd.to(device),
+            ssd,
+            architecture,
             dataset.pictures,
-            resize=architecture.resize,
-            batch_size=settings.batch_size,
-            device=device,
+            run.recipe.evaluate,
+            device=run.fabric.device,
             advance=advance,
         )
-    ssd.cpu()
     return measure_accuracy(detections, dataset, metrics)
 
 

@@ -13,8 +13,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from secateur.data.clipping import clip_boxes, picture_size
-from secateur.data.detection_set import AnnotatedPicture, DetectionSet, annotated_picture
+from secateur.data.detection_set import (
+    AnnotatedPicture,
+    DetectionSet,
+    annotated_picture,
+    picture_size,
+)
 from secateur.data.listing import check_root, listed_path, read_text
 from secateur.errors import DataError
 
@@ -137,10 +141,10 @@ def _read_picture(
             f"picture has {width} by {height}; restore the picture that the boxes were drawn on "
             "or correct the entry"
         )
-    corners = ((x, y, x + w, y + h) for x, y, w, h in (each.bbox for each in objects))
+    corners = [(x, y, x + w, y + h) for x, y, w, h in (each.bbox for each in objects)]
     return annotated_picture(
         path,
-        clip_boxes(corners, width, height),
+        corners,
         [label_of[each.category_id] for each in objects],
         [each.iscrowd for each in objects],
         file,

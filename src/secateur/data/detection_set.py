@@ -54,7 +54,7 @@ def annotated_picture(
     difficult: Sequence[bool],
     source: Path,
 ) -> AnnotatedPicture:
-    """Read the picture's size and check its boxes against it.
+    """Read the picture's size, and clip or refuse the boxes that leave it.
 
     Args:
         path: the picture's file.
@@ -64,18 +64,12 @@ def annotated_picture(
         source: the annotation file, named in errors.
 
     Raises:
-        DataError: the picture is missing or unreadable, or a box is empty or leaves it.
+        DataError: the picture is missing or unreadable, or a box is empty or leaves it by
+            more than 1 pixel.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: picture not found, but {source} names it; restore it or remove its entry"
-        ) from None
-    except (UnidentifiedImageError, OSError):
-        raise DataError(f"{path}: not a readable picture; replace it or remove it") from None
-    for x1, y1, x2, y2 in boxes:
+    width, height = picture_size(path, source)
+    clipped = [_clip(box, width, height) for box in boxes]
+    for x1, y1, x2, y2 in clipped:
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
             raise DataError(
                 f"{source}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) is empty or outside its picture "
@@ -85,7 +79,40 @@ def annotated_picture(
         path,
         height,
         width,
-        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        torch.tensor(clipped, dtype=torch.float32).reshape(-1, 4),
         torch.tensor(labels, dtype=torch.int64),
         torch.tensor(difficult, dtype=torch.bool),
     )
+
+
+def picture_size(path: Path, source: Path) -> tuple[int, int]:
+    """Width and height of a picture in pixels, from its header.
+
+    Args:
+        path: the picture's file.
+        source: the annotation file, named in errors.
+
+    Raises:
+        DataError: the picture is missing or unreadable.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: picture not found, but {source} names it; restore it or remove its entry"
+        ) from None
+    except (UnidentifiedImageError, OSError):
+        raise DataError(f"{path}: not a readable picture; replace it or remove it") from None
+
+
+def _clip(box: Sequence[float], width: int, height: int) -> list[float]:
+    """Move sides that leave the picture by at most 1 pixel onto its border.
+
+    That much is rounding, or counting from 0 where VOC counts from 1. What leaves the picture by
+    more stays as it is, to be refused.
+    """
+    return [
+        min(max(side, 0), length) if -1 <= side <= length + 1 else side
+        for side, length in zip(box, (width, height, width, height), strict=True)
+    ]

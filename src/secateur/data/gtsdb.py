@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from secateur.data.clipping import clip_boxes, picture_size
 from secateur.data.detection_set import DetectionSet, annotated_picture
 from secateur.data.listing import check_root, existing_picture, read_text
 from secateur.errors import DataError
@@ -114,9 +113,10 @@ def read_gtsdb(root: Path, split: str, classes: ClassScheme) -> DetectionSet:
     for picture in _RANGES[split]:
         path = existing_picture(root / f"{picture:05}.ppm")
         if picture in boxes or path.is_file():
-            clipped = clip_boxes(boxes.get(picture, ()), *picture_size(path, source))
             found = kinds.get(picture, ())
-            pictures.append(annotated_picture(path, clipped, found, [False] * len(found), source))
+            pictures.append(
+                annotated_picture(path, boxes.get(picture, ()), found, [False] * len(found), source)
+            )
     if not pictures:
         raise DataError(f"{root}: no picture of the split {split!r}; put NNNNN.ppm files there")
     return DetectionSet(names, tuple(pictures))

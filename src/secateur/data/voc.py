@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from defusedxml import ElementTree
 
-from secateur.data.clipping import clip_boxes, picture_size
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet, annotated_picture
 from secateur.data.listing import check_root, existing_picture, listed_path, read_text
 from secateur.errors import DataError
@@ -118,8 +117,7 @@ def _read_picture(annotation: Path, picture: Path, labels: dict[str, int]) -> An
     path = existing_picture(picture)
     return annotated_picture(
         path,
-        # Many tools count from 0 where VOC counts from 1: their boxes start 1 pixel outside.
-        clip_boxes((found.box for found in objects), *picture_size(path, annotation)),
+        [found.box for found in objects],
         [labels[found.name] for found in objects],
         [found.difficult for found in objects],
         annotation,

@@ -13,8 +13,12 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from secateur.data.clipping import clip_boxes, picture_size
-from secateur.data.detection_set import AnnotatedPicture, DetectionSet, annotated_picture
+from secateur.data.detection_set import (
+    AnnotatedPicture,
+    DetectionSet,
+    annotated_picture,
+    picture_size,
+)
 from secateur.data.listing import PICTURE_SUFFIXES, check_root, read_text
 from secateur.errors import DataError
 
@@ -138,5 +142,4 @@ def _read_picture(path: Path, file: Path, ids: Sequence[int | None]) -> Annotate
                 (cy + h / 2) * height,
             )
         )
-    boxes = clip_boxes(boxes, width, height)
     return annotated_picture(path, boxes, labels, [False] * len(boxes), file)

@@ -47,7 +47,9 @@ def save_network(
     header = {"architecture": architecture.model_dump(mode="json"), "provenance": dict(provenance)}
     tensors = {name: tensor.contiguous() for name, tensor in ssd.state_dict().items()}
     with whole_file(path) as draft:
-        save_file(tensors, draft, {"format": "pt", _KEY: json.dumps(header)})
+        # One entry only: safetensors writes several in any order, and then the same network would
+        # not give the same file.
+        save_file(tensors, draft, {_KEY: json.dumps(header)})
 
 
 def load_network(path: Path) -> NetworkFile:

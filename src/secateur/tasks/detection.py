@@ -11,7 +11,10 @@ from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.data.loading import evaluation_batches
+from secateur.errors import DataError
+from secateur.models.ssd import SSDArchitecture, grid_sizes
 from secateur.pruning.graph import evaluating
+from secateur.recipe import Evaluate
 from secateur.tasks.average_precision import (
     Detections,
     average_precision,
@@ -81,27 +84,38 @@ def _forward(ssd: SSD, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor]:
 
 def find_objects(
     ssd: SSD,
+    architecture: SSDArchitecture,
     pictures: Sequence[AnnotatedPicture],
+    settings: Evaluate,
     *,
-    resize: bool,
-    batch_size: int,
-    device: torch.device,
+    device: torch.device | None = None,
     advance: Callable[[int], None] = lambda _count: None,
 ) -> list[Detections]:
     """Find the objects of every picture; boxes are in pixels of the picture on disk.
 
     Args:
-        ssd: the network.
+        ssd: the network; its thresholds are set to those of ``settings``, and it ends on the CPU.
+        architecture: says whether pictures are squeezed to the network's size.
         pictures: on disk.
-        resize: squeeze every picture to the network's size, or take them as they are.
-        batch_size: pictures at once.
-        device: where the network is.
+        settings: scores, NMS and batch size.
+        device: where to run; None for the accelerator, if there is one.
         advance: told how many pictures were done.
+
+    Raises:
+        DataError: a picture cannot be read, or is too small for the network.
     """
-    size = ssd.transform.fixed_size[0] if resize else None
+    for picture in pictures:
+        _check_size(picture, architecture)
+    ssd.score_thresh, ssd.nms_thresh = settings.score, settings.nms
+    ssd.topk_candidates, ssd.detections_per_img = settings.candidates, settings.boxes
+    if device is None:
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        device = accelerator or torch.device("cpu")
+    ssd.to(device)
+    size = architecture.size if architecture.resize else None
     found: dict[int, Detections] = {}
     with evaluating(ssd):
-        for positions, pixels in evaluation_batches(pictures, size, batch_size):
+        for positions, pixels in evaluation_batches(pictures, size, settings.batch_size):
             height, width = pixels.shape[-2:]
             for position, detections in zip(positions, detect(ssd, pixels.to(device)), strict=True):
                 x, y = pictures[position].width / width, pictures[position].height / height
@@ -111,6 +125,7 @@ def find_objects(
                     detections.scores.cpu(),
                 )
             advance(len(positions))
+    ssd.cpu()
     return [found[position] for position in range(len(pictures))]
 
 
@@ -125,3 +140,15 @@ def measure_accuracy(
     if any(name.endswith("_coco") for name in metrics):
         values |= coco_average_precision(detections, dataset.pictures, dataset.classes)
     return {name: value for name, value in values.items() if name in metrics}
+
+
+def _check_size(picture: AnnotatedPicture, architecture: SSDArchitecture) -> None:
+    """Refuse a picture that would leave a detection layer without a cell."""
+    if architecture.resize:
+        return
+    side = min(picture.height, picture.width)
+    if min(grid_sizes(architecture.network, side)[: architecture.detection_layers]) < 1:
+        raise DataError(
+            f"{picture.path}: {picture.width} by {picture.height} pixels are too few for this "
+            "network, which takes pictures at native size; leave it out or enlarge it"
+        )
