@@ -74,9 +74,8 @@ def main() -> None:
     arguments = parser.parse_args()
     name: str = arguments.recipe
     recipe = load_recipe(HERE.parent / "recipes" / f"{name}.yaml", arguments.set)
-    summary = compress(
-        recipe, arguments.run or Path("runs") / name, ConsoleReporter(open_console())
-    )
+    folder = arguments.run or Path("runs") / name
+    summary = compress(recipe, folder, ConsoleReporter(open_console()))
     result = {**summary, "checks": checks(summary, PROMISES[name])}
     if recipe.data.format == "signs":
         result["fresh"] = measure_fresh(folder, recipe)

@@ -82,7 +82,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         if "fresh" in result:
             drawn = result["fresh"]
             fresh = (
-                f"On {drawn['pictures']:,} signs pictures drawn from seed {drawn['seed']}, which no "
+                f"On {drawn['pictures']:,} pictures drawn from seed {drawn['seed']}, which no "
                 "setting was tried on:\n\n| | dense | slim |\n|---|---|---|\n"
                 + "".join(
                     f"| {key} | {_figure(value)} | {_figure(drawn['slim'][key])} |\n"
