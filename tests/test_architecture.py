@@ -17,6 +17,7 @@ ORDER = (
     ("tasks",),
     ("training",),
     ("measuring",),
+    ("compression",),
     ("exporting",),
     ("run_folder", "phases"),
     ("run",),

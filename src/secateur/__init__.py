@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from secateur.errors import SecateurError
     from secateur.models.network_file import load_network, save_network
     from secateur.pipeline import compress
-    from secateur.pruning.graph import channel_graph
+    from secateur.pruning.graph import channel_groups
     from secateur.pruning.removal import mask_filters, prove_removal, remove_filters
     from secateur.pruning.selection import select_by_budget, select_by_sparsity
     from secateur.pruning.sparsity import GroupProximal, L1Proximal, L1Subgradient
@@ -24,7 +24,7 @@ _HOMES = {
     "L1Proximal": "pruning.sparsity",
     "L1Subgradient": "pruning.sparsity",
     "SecateurError": "errors",
-    "channel_graph": "pruning.graph",
+    "channel_groups": "pruning.graph",
     "compress": "pipeline",
     "load_network": "models.network_file",
     "load_recipe": "recipe",
@@ -42,7 +42,7 @@ __all__ = [
     "L1Proximal",
     "L1Subgradient",
     "SecateurError",
-    "channel_graph",
+    "channel_groups",
     "compress",
     "load_network",
     "load_recipe",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.pruning.example_inputs import ExampleInputs, call_arguments
 from secateur.pruning.graph import evaluating
 
 
@@ -17,12 +18,12 @@ def count_params(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def layer_macs(model: nn.Module, *inputs: Tensor) -> dict[str, int]:
+def layer_macs(model: nn.Module, example_inputs: ExampleInputs) -> dict[str, int]:
     """MACs of each convolution and linear layer for one picture, by module path.
 
     Args:
         model: any module.
-        inputs: example inputs with a batch of 1.
+        example_inputs: with a batch of 1.
     """
     macs: dict[str, int] = {}
     names = {module: name for name, module in model.named_modules()}
@@ -40,13 +41,14 @@ def layer_macs(model: nn.Module, *inputs: Tensor) -> dict[str, int]:
     hooks = [m.register_forward_hook(count) for m in names if isinstance(m, counted)]
     try:
         with torch.no_grad(), evaluating(model):
-            model(*inputs)
+            args, kwargs = call_arguments(example_inputs)
+            model(*args, **kwargs)
     finally:
         for hook in hooks:
             hook.remove()
     return macs
 
 
-def count_macs(model: nn.Module, *inputs: Tensor) -> int:
+def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> int:
     """MACs for one picture."""
-    return sum(layer_macs(model, *inputs).values())
+    return sum(layer_macs(model, example_inputs).values())

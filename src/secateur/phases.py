@@ -9,7 +9,7 @@ from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import RecipeError
 from secateur.models.ssd import RawSSD, SSDArchitecture, convolutions
-from secateur.pruning.graph import ChannelGraph, channel_graph
+from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.recipe import Phase, Recipe
 
 
@@ -101,7 +101,7 @@ def penalised(
     weights are part of G, and the paper lets the heads take part as consumers.
     """
     raw = RawSSD(ssd)
-    graph = channel_graph(raw, example_input(architecture))
+    graph = channel_groups(raw, example_input(architecture))
     paths = convolutions(ssd)
     wanted = {f"{paths[layer]}.weight": None for layer in phase_layers(phase, architecture)}
     blocks = []

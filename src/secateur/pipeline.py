@@ -11,7 +11,7 @@ from typing import Any
 from secateur.models.network_file import save_network
 from secateur.models.ssd import RawSSD, widths
 from secateur.phases import Budget, example_input, phase_budget, phase_groups
-from secateur.pruning.graph import channel_graph
+from secateur.pruning.graph import channel_groups
 from secateur.recipe import Phase, Recipe, Select
 from secateur.run import Network, Reporter, Run, load_step, open_run, provenance
 from secateur.run_folder import Step
@@ -114,7 +114,7 @@ def run_phase(
     else:
         way: Select | Budget = select
         if select.s_F is None:
-            graph = channel_graph(RawSSD(dense.ssd), example_input(dense.architecture))
+            graph = channel_groups(RawSSD(dense.ssd), example_input(dense.architecture))
             way = phase_budget(recipe, number, dense.ssd, dense.architecture, graph)
         after, done = attempt("", way)
         trace = []
@@ -161,7 +161,7 @@ def _smallest_within(
         The network, its steps, and each attempt's share of the removable that was kept, with
         its metric.
     """
-    graph = channel_graph(RawSSD(model.ssd), example_input(model.architecture))
+    graph = channel_groups(RawSSD(model.ssd), example_input(model.architecture))
     groups = phase_groups(phase, model.ssd, model.architecture, graph)
     fewest = {name: min(select.min_filters, graph.groups[name].channels) for name in groups}
     (least_params, least_macs), (params, macs) = graph.cost(fewest), graph.cost()

@@ -11,7 +11,7 @@ from secateur.errors import DataError
 from secateur.layers import layer_names_by_path
 from secateur.models.ssd import RawSSD, SSDArchitecture, build_ssd
 from secateur.phases import Budget, example_input, phase_budget, phase_groups, phase_layers
-from secateur.pruning.graph import ChannelGraph, channel_graph
+from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.recipe import Data, Recipe, Select
 from secateur.run import model_architecture
 
@@ -74,7 +74,7 @@ def plan(recipe: Recipe) -> Plan:
     classes, notes = _classes(recipe)
     architecture = model_architecture(recipe.model, classes, recipe.data.resize)
     ssd = build_ssd(architecture)
-    graph = channel_graph(RawSSD(ssd), example_input(architecture))
+    graph = channel_groups(RawSSD(ssd), example_input(architecture))
     names = layer_names_by_path(ssd, architecture)
     phases = []
     least: dict[str, int] = {}

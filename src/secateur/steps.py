@@ -19,7 +19,7 @@ from secateur.measuring import count_macs, count_params
 from secateur.models.network_file import load_network, load_weights, save_network
 from secateur.models.ssd import RawSSD, SSDArchitecture, build_ssd, widths
 from secateur.phases import Budget, example_input, penalised, phase_groups
-from secateur.pruning.graph import channel_graph
+from secateur.pruning.graph import channel_groups
 from secateur.pruning.removal import prove_removal, remove_filters
 from secateur.pruning.selection import Choice, select_by_budget, select_by_sparsity
 from secateur.pruning.sparsity import (
@@ -148,7 +148,7 @@ def remove_from_network(
     def work(folder: Path) -> dict[str, Any]:
         raw = RawSSD(sparse.ssd)
         example = example_input(sparse.architecture)
-        graph = channel_graph(raw, example)
+        graph = channel_groups(raw, example)
         names = phase_groups(phase, sparse.ssd, sparse.architecture, graph)
         tensors = dict(thresholded.ssd.named_parameters())
         if budget is not None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from secateur.errors import PruningError
 from secateur.measuring import count_macs, count_params
 from secateur.models.ssd import RawSSD, build_ssd, convolutions, ssd_architecture
-from secateur.pruning.graph import ChannelGraph, channel_graph
+from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.pruning.removal import prove_removal, remove_filters
 
 torch.set_num_threads(1)
@@ -49,7 +49,7 @@ def reasons(graph: ChannelGraph) -> dict[str, str]:
 
 def test_chain_with_batch_norm() -> None:
     net = nn.Sequential(conv(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), conv(4, 5))
-    graph = channel_graph(net, PICTURE)
+    graph = channel_groups(net, PICTURE)
     norm = {("weight"), ("bias"), ("running_mean"), ("running_var")}
     assert table(graph) == {
         "0": (
@@ -71,7 +71,7 @@ def test_two_heads_behind_permute_reshape_and_cat() -> None:
         flat = [h.view(1, 2, -1, 8, 8).permute(0, 3, 4, 1, 2).reshape(1, 128, -1) for h in heads]
         return torch.cat(flat, dim=1)
 
-    graph = channel_graph(Net(forward, a=conv(3, 4), b=conv(4, 6), c=conv(4, 6)), PICTURE)
+    graph = channel_groups(Net(forward, a=conv(3, 4), b=conv(4, 6), c=conv(4, 6)), PICTURE)
     assert table(graph) == {
         "a": (
             4,
@@ -92,13 +92,13 @@ def test_l2_norm_and_its_scale() -> None:
         return net.b(net.scale.view(1, -1, 1, 1) * F.normalize(net.a(x).relu()))
 
     net = Net(forward, a=conv(3, 4), b=conv(4, 2), scale=nn.Parameter(torch.ones(4)))
-    (members,) = (members for _, members in table(channel_graph(net, PICTURE)).values())
+    (members,) = (members for _, members in table(channel_groups(net, PICTURE)).values())
     assert ("scale", 0, "follower") in members
 
 
 def test_l2_norm_of_what_is_not_zero_when_masked_is_fixed() -> None:
     net = Net(lambda n, x: n.b(F.normalize(n.a(x).sigmoid())), a=conv(3, 4), b=conv(4, 2))
-    assert "reduces over channels" in reasons(channel_graph(net, PICTURE))["a"]
+    assert "reduces over channels" in reasons(channel_groups(net, PICTURE))["a"]
 
 
 def test_residual_sum_is_one_group() -> None:
@@ -108,7 +108,7 @@ def test_residual_sum_is_one_group() -> None:
         y += x
         return net.c(y)
 
-    graph = channel_graph(Net(forward, a=conv(3, 4), b=conv(4, 4), c=conv(4, 2)), PICTURE)
+    graph = channel_groups(Net(forward, a=conv(3, 4), b=conv(4, 4), c=conv(4, 2)), PICTURE)
     assert graph.prunable().keys() == {"a"}
     assert graph.groups["a"].producers == ("a", "b")
     assert graph.groups["a"].consumers == ("b", "c")
@@ -116,14 +116,14 @@ def test_residual_sum_is_one_group() -> None:
 
 def test_flattened_map_gives_a_channel_a_block() -> None:
     net = nn.Sequential(conv(3, 2), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(8, 3))
-    (group,) = channel_graph(net, PICTURE).prunable().values()
+    (group,) = channel_groups(net, PICTURE).prunable().values()
     (consumer,) = group.of_role("consumer")
     assert consumer.index.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_depthwise_filters_follow() -> None:
     net = nn.Sequential(conv(3, 4), nn.Conv2d(4, 8, 3, groups=4), conv(8, 2))
-    (group,) = channel_graph(net, PICTURE).prunable().values()
+    (group,) = channel_groups(net, PICTURE).prunable().values()
     assert (group.name, group.channels, group.producers, group.consumers) == (
         "0",
         4,
@@ -136,7 +136,7 @@ def test_depthwise_filters_follow() -> None:
 
 def test_grouped_convolution_loses_the_same_channels_in_every_group() -> None:
     net = nn.Sequential(conv(3, 4), nn.Conv2d(4, 6, 1, groups=2), conv(6, 2))
-    graph = channel_graph(net, PICTURE)
+    graph = channel_groups(net, PICTURE)
     assert {name: group.channels for name, group in graph.prunable().items()} == {"0": 2, "1": 3}
     assert graph.groups["0"].of_role("producer")[0].index.tolist() == [[0, 2], [1, 3]]
 
@@ -148,7 +148,7 @@ def test_concatenation_keeps_positions() -> None:
         b=conv(3, 3),
         c=conv(5, 2),
     )
-    graph = channel_graph(net, PICTURE)
+    graph = channel_groups(net, PICTURE)
     assert [group.of_role("consumer")[0].index.flatten().tolist() for group in
             graph.prunable().values()] == [[0, 1], [2, 3, 4]]  # fmt: skip
 
@@ -196,7 +196,7 @@ HELD = torch.arange(4.0).view(1, 4, 1, 1)
 )
 def test_what_is_not_known_is_fixed_and_named(forward: Callable[..., object], reason: str) -> None:
     net = Net(forward, a=conv(3, 4), b=conv(4, 2), c=conv(3, 4))
-    assert reason in reasons(channel_graph(net, PICTURE))["a"]
+    assert reason in reasons(channel_groups(net, PICTURE))["a"]
 
 
 def test_depthwise_behind_what_is_not_known_is_fixed() -> None:
@@ -205,7 +205,7 @@ def test_depthwise_behind_what_is_not_known_is_fixed() -> None:
         return net.b(x * net.gate(x.mean((2, 3), keepdim=True)).sigmoid())
 
     layers = {"a": conv(3, 4), "depthwise": conv(4, 4, groups=4), "gate": conv(4, 4)}
-    graph = channel_graph(Net(forward, **layers, b=conv(4, 2)), PICTURE)
+    graph = channel_groups(Net(forward, **layers, b=conv(4, 2)), PICTURE)
     assert graph.prunable() == {}
 
 
@@ -213,12 +213,12 @@ def test_layer_that_also_reads_what_is_not_known_is_fixed() -> None:
     net = Net(
         lambda n, x: n.b(n.a(x)) + n.b(n.c(x).softmax(1)), a=conv(3, 4), b=conv(4, 2), c=conv(3, 4)
     )
-    assert channel_graph(net, PICTURE).prunable() == {}
+    assert channel_groups(net, PICTURE).prunable() == {}
 
 
 def test_slicing_positions_is_no_slicing_of_channels() -> None:
     net = Net(lambda n, x: n.b(n.a(x)[:, :, 1:, ::2]), a=conv(3, 4), b=conv(4, 2))
-    assert channel_graph(net, PICTURE).prunable().keys() == {"a"}
+    assert channel_groups(net, PICTURE).prunable().keys() == {"a"}
 
 
 def test_squeeze_and_excitation_is_one_group() -> None:
@@ -228,7 +228,7 @@ def test_squeeze_and_excitation_is_one_group() -> None:
 
     layers = {"a": conv(3, 4), "b": conv(4, 2), "c": conv(2, 4), "d": conv(4, 2)}
     net = Net(forward, **layers)
-    graph = channel_graph(net, PICTURE)
+    graph = channel_groups(net, PICTURE)
     assert graph.prunable().keys() == {"a", "b"}
     assert graph.groups["a"].producers == ("a", "c")
     selection = {"a": torch.tensor([0, 2]), "b": torch.tensor([1])}
@@ -239,7 +239,7 @@ def test_squeeze_and_excitation_is_one_group() -> None:
 def test_one_tensor_under_two_names_is_fixed() -> None:
     net = nn.Sequential(conv(3, 4), conv(4, 4), conv(4, 4), conv(4, 2))
     net[2].weight = net[1].weight
-    graph = channel_graph(net, PICTURE)
+    graph = channel_groups(net, PICTURE)
     assert graph.prunable() == {}
     assert "are one tensor" in reasons(graph)["0"]
     assert graph.cost()[0] == count_params(net)
@@ -247,7 +247,7 @@ def test_one_tensor_under_two_names_is_fixed() -> None:
 
 def test_layer_used_twice_is_counted_twice() -> None:
     net = Net(lambda n, x: n.c(n.b(n.b(n.a(x)))), a=conv(3, 4), b=conv(4, 4), c=conv(4, 2))
-    graph = channel_graph(net, PICTURE)
+    graph = channel_groups(net, PICTURE)
     assert graph.cost() == (count_params(net), count_macs(net, PICTURE))
     assert graph.prunable().keys() == {"a"}
     slim = remove_filters(net, graph, {"a": torch.tensor([1, 3])})
@@ -258,7 +258,7 @@ def test_layer_used_twice_is_counted_twice() -> None:
 def test_untraceable_network_is_an_error() -> None:
     net = Net(lambda n, x: n.a(x) if x.sum() > 0 else n.a(-x), a=conv(3, 4))
     with pytest.raises(PruningError, match="cannot be traced"):
-        channel_graph(net, PICTURE)
+        channel_groups(net, PICTURE)
 
 
 def test_modes_are_put_back_and_frozen_layers_stay_in_the_graph() -> None:
@@ -266,7 +266,7 @@ def test_modes_are_put_back_and_frozen_layers_stay_in_the_graph() -> None:
     net[1].eval()
     net[0].requires_grad_(requires_grad=False)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    graph = channel_graph(net, PICTURE)
+    graph = channel_groups(net, PICTURE)
     assert [module.training for module in net] == [True, False, True, True]
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert graph.groups["0"].producers == ("0",)
@@ -290,7 +290,7 @@ def small_ssd(batch_norm: bool) -> tuple[RawSSD, Tensor]:
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_every_trunk_layer_of_ssd_is_one_group(batch_norm: bool) -> None:
     raw, x = small_ssd(batch_norm)
-    graph = channel_graph(raw, x)
+    graph = channel_groups(raw, x)
     paths = convolutions(raw)
     assert list(graph.prunable()) == list(paths.values())
     assert all(group.producers == (name,) for name, group in graph.prunable().items())
@@ -321,7 +321,7 @@ def test_agrees_with_torch_pruning() -> None:
 
     raw, x = small_ssd(batch_norm=True)
     raw.requires_grad_()  # frozen layers vanish from its graph
-    graph = channel_graph(raw, x)
+    graph = channel_groups(raw, x)
     layers = (nn.Conv2d, nn.BatchNorm2d)
     names = {module: name for name, module in raw.named_modules()}
     with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from secateur.errors import PruningError
 from secateur.measuring import count_macs, count_params
 from secateur.models.ssd import RawSSD, build_ssd, ssd_architecture
-from secateur.pruning.graph import ChannelGraph, channel_graph
+from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.pruning.removal import mask_filters, prove_removal, remove_filters
 
 torch.set_num_threads(1)
@@ -85,7 +85,7 @@ def random_selection(graph: ChannelGraph, seed: int) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_slim_is_masked(name: str) -> None:
     model, x = network(name)
-    graph = channel_graph(model, x[:1])
+    graph = channel_groups(model, x[:1])
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     for seed in range(3):
         selection = random_selection(graph, seed)
@@ -120,7 +120,7 @@ def test_classifiers(name: str, free: int) -> None:
     model = torchvision.models.get_model(name, weights=None, num_classes=10)
     make_alive(model)
     x = torch.rand(1, 3, 64, 64)
-    graph = channel_graph(model, x)
+    graph = channel_groups(model, x)
     assert len(graph.prunable()) == free
     selection = random_selection(graph, 0)
     slim = remove_filters(model, graph, selection)
@@ -133,7 +133,7 @@ def test_classifiers(name: str, free: int) -> None:
 def test_outputs_tell_channels_apart(name: str) -> None:
     """Without this the proof would prove nothing."""
     model, x = network(name)
-    graph = channel_graph(model, x[:1])
+    graph = channel_groups(model, x[:1])
     for group in graph.prunable().values():
         others = torch.arange(1, group.channels)
         masked = mask_filters(model, graph, {group.name: others}) if len(others) else None
@@ -147,7 +147,7 @@ def test_outputs_tell_channels_apart(name: str) -> None:
 
 def test_zeroed_filters_alone_are_the_same_where_zero_stays_zero() -> None:
     model, x = network("ssd")
-    graph = channel_graph(model, x[:1])
+    graph = channel_groups(model, x[:1])
     selection = random_selection(graph, 7)
     zeroed, _ = network("ssd")
     zeroed.load_state_dict(model.state_dict())
@@ -171,7 +171,7 @@ def chain() -> tuple[nn.Sequential, ChannelGraph, Tensor]:
     net[2].weight.data = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)
     net[2].bias.data = torch.tensor([7.0])
     x = torch.tensor([2.0]).view(1, 1, 1, 1)
-    return net, channel_graph(net, torch.zeros(1, 1, 2, 2)), x
+    return net, channel_groups(net, torch.zeros(1, 1, 2, 2)), x
 
 
 def test_by_hand() -> None:
@@ -190,7 +190,7 @@ def test_by_hand() -> None:
 def test_grouped_convolution_cut_to_one_input_a_group() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1, groups=4), nn.Conv2d(8, 2, 1))
     x = torch.randn(1, 3, 4, 4)
-    graph = channel_graph(net, x)
+    graph = channel_groups(net, x)
     selection = {"0": torch.tensor([1]), "1": torch.tensor([0])}
     slim = remove_filters(net, graph, selection)
     assert (slim[1].groups, slim[1].in_channels, slim[1].out_channels) == (4, 4, 4)
@@ -219,7 +219,7 @@ def test_wrong_selections(selection: dict[str, list[int]], message: str) -> None
 
 def test_fixed_group() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 1))
-    graph = channel_graph(net, torch.zeros(1, 3, 2, 2))
+    graph = channel_groups(net, torch.zeros(1, 3, 2, 2))
     with pytest.raises(PruningError, match="0 cannot be pruned: the network's output"):
         remove_filters(net, graph, {"0": torch.tensor([0])})
     assert remove_filters(net, graph, {"0": torch.arange(4)})[0].out_channels == 4
@@ -257,7 +257,7 @@ def test_proof_sees_what_is_no_number_in_any_output() -> None:
             return self.b(x), self.c(x)
 
     net, x = TwoOutputs(), torch.randn(1, 3, 2, 2)
-    graph = channel_graph(net, x)
+    graph = channel_groups(net, x)
     selection = {"a": torch.tensor([0, 1])}
     slim = remove_filters(net, graph, selection)
     slim.c.bias.data[0] = float("nan")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.measuring import count_macs, count_params
-from secateur.pruning.graph import ChannelGraph, channel_graph
+from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.pruning.removal import remove_filters
 from secateur.pruning.selection import select_by_budget, select_by_sparsity
 
@@ -20,7 +20,7 @@ def chain(*widths: int) -> tuple[nn.Sequential, ChannelGraph, dict[str, Tensor]]
     """1×1 convolutions of these widths, from 4 inputs to 2 outputs, named 0, 1, 2, …"""
     sizes = [4, *widths, 2]
     net = nn.Sequential(*(nn.Conv2d(a, b, 1) for a, b in pairwise(sizes)))
-    graph = channel_graph(net, torch.zeros(1, 4, 3, 3))
+    graph = channel_groups(net, torch.zeros(1, 4, 3, 3))
     return net, graph, {name: p.detach() for name, p in net.named_parameters()}
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from secateur.errors import PruningError
+from secateur.pruning.example_inputs import ExampleInputs, call_arguments
 
 aten = torch.ops.aten
 
@@ -128,19 +129,21 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def channel_graph(model: nn.Module, *inputs: Tensor) -> ChannelGraph:
+def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGraph:
     """Find the channel groups of a network.
 
     Args:
         model: any module that ``torch.export`` can trace; it is left as it was.
-        inputs: example inputs, of any values.
+        example_inputs: of any values: a tensor, a tuple of arguments, or a mapping of them by
+            name.
 
     Raises:
         PruningError: the network cannot be traced.
     """
+    args, kwargs = call_arguments(example_inputs)
     with evaluating(model), torch.no_grad():
         try:
-            program = torch.export.export(model, inputs, strict=False)
+            program = torch.export.export(model, args, kwargs, strict=False)
         except Exception as error:
             reason = str(error).strip().partition("\n")[0]
             raise PruningError(

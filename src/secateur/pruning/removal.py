@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PruningError
+from secateur.pruning.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.pruning.graph import ChannelGraph, evaluating
 
 # The kept channels of each group, by the group's name; a group not named keeps all.
@@ -71,7 +72,8 @@ def prove_removal(
     slim: nn.Module,
     graph: ChannelGraph,
     selection: Selection,
-    *inputs: Tensor,
+    example_inputs: ExampleInputs,
+    *,
     tolerance: float = 1e-5,
 ) -> float:
     """Check ``slim(x) == masked(x)``, in double precision, so that what differs is not rounding.
@@ -84,11 +86,13 @@ def prove_removal(
     """
     masked = mask_filters(model, graph, selection).double()
     slim = copy.deepcopy(slim).double()
-    doubles = [x.double() if x.is_floating_point() else x for x in inputs]
+    args, kwargs = call_arguments(
+        map_tensors(lambda x: x.double() if x.is_floating_point() else x, example_inputs)
+    )
     with torch.no_grad(), evaluating(masked), evaluating(slim):
-        wanted = _leaves(masked(*doubles))
+        wanted = _leaves(masked(*args, **kwargs))
         try:
-            given = _leaves(slim(*doubles))
+            given = _leaves(slim(*args, **kwargs))
         except (RuntimeError, IndexError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise PruningError(
