@@ -11,7 +11,7 @@ from typing import Any
 from secateur.console import ConsoleReporter, open_console
 from secateur.data.signs import read_signs
 from secateur.models.network_file import load_network
-from secateur.pipeline import compress
+from secateur.pipeline import compress_recipe
 from secateur.recipe import Recipe, load_recipe
 from secateur.tasks.detection import METRICS, find_objects, measure_accuracy
 from secateur.whole_file import write_json
@@ -60,7 +60,7 @@ def measure_fresh(folder: Path, recipe: Recipe) -> dict[str, Any]:
     fresh: dict[str, Any] = {"seed": FRESH_SEED, "pictures": len(pictures.pictures)}
     for name in ("dense", "slim"):
         file = load_network(folder / f"{name}.safetensors")
-        found = find_objects(file.ssd, file.architecture, pictures.pictures, recipe.evaluate)
+        found = find_objects(file.model, file.architecture, pictures.pictures, recipe.evaluate)
         fresh[name] = measure_accuracy(found, pictures, METRICS)
     return fresh
 
@@ -75,7 +75,7 @@ def main() -> None:
     name: str = arguments.recipe
     recipe = load_recipe(HERE.parent / "recipes" / f"{name}.yaml", arguments.set)
     folder = arguments.run or Path("runs") / name
-    summary = compress(recipe, folder, ConsoleReporter(open_console()))
+    summary = compress_recipe(recipe, folder, ConsoleReporter(open_console()))
     result = {**summary, "checks": checks(summary, PROMISES[name])}
     if recipe.data.format == "signs":
         result["fresh"] = measure_fresh(folder, recipe)

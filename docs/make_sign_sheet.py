@@ -27,7 +27,7 @@ def main() -> None:
     drawn = []
     for picture in read_signs(Path("data/signs"), "test", size=size).pictures[:21]:
         pixels = read_picture(picture)
-        found = detect(network.ssd, pixels[None])[0]
+        found = detect(network.model, pixels[None])[0]
         sure = found.scores >= SCORE
         large = resize(pixels, [ENLARGED * size, ENLARGED * size])
         boxes = Detections(ENLARGED * found.boxes[sure], found.labels[sure], found.scores[sure])

@@ -174,7 +174,7 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, re
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(pipeline, "compress", fail)
+    monkeypatch.setattr(pipeline, "compress_recipe", fail)
     with pytest.raises(ZeroDivisionError):
         main(["compress", str(recipe)])
 
@@ -185,7 +185,7 @@ def test_interruption_tells_how_to_go_on(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "compress", stop)
+    monkeypatch.setattr(pipeline, "compress_recipe", stop)
     outcome = secateur("compress", recipe)
     assert outcome.code == 130
     assert "same command again" in outcome.err
@@ -257,7 +257,7 @@ def test_inspect_counts_the_whole_network(
 ) -> None:
     alone = secateur("inspect", model)
     assert alone.code == 0, alone.err
-    params = sum(p.numel() for p in load_network(model).ssd.parameters())
+    params = sum(p.numel() for p in load_network(model).model.parameters())
     assert f"{params:,}" in row(alone.out, "together")
     assert "run: a [run]" in alone.out
     assert "→" not in alone.out

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from secateur.console import ConsoleReporter, evaluation_tables, open_console, summary_table
-from secateur.evaluation import ClassAccuracy, Evaluation
+from secateur.evaluation import Evaluation
 
 
 def test_without_a_terminal_a_bar_is_a_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,10 @@ def test_summary_tells_ratios_and_differences(capsys: pytest.CaptureFixture[str]
 
 
 def test_class_table_shows_what_could_not_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    by_class = {"[dog]": ClassAccuracy(3, 50.0, 51.25), "cat": ClassAccuracy(0, None, None)}
+    by_class = {
+        "[dog]": {"objects": 3, "AP50_area": 50.0, "AP50_voc07": 51.25},
+        "cat": {"objects": 0, "AP50_area": None, "AP50_voc07": None},
+    }
     for table in evaluation_tables(Evaluation("test", 2, {"AP_coco": None}, by_class)):
         open_console().print(table)
     cells = [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -105,7 +105,7 @@ def test_loader_finds_the_same_without_secateur(tmp_path: Path) -> None:
         picture = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
         save_file({"picture": picture}, tmp_path / f"{name}.picture")
         with torch.no_grad():
-            network = load_network(tmp_path / f"{name}.safetensors").ssd
+            network = load_network(tmp_path / f"{name}.safetensors").model
             expected[name] = detect(network, picture[None])[0]
 
     loader = re.findall(r"```python\n(.*?)```", (DOCS / "loading.md").read_text("utf-8"), re.S)[0]

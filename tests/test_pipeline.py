@@ -141,7 +141,7 @@ def test_run_folder_holds_networks_that_load(unbroken: Path) -> None:
     for name in ("dense", "slim"):
         file = load_network(unbroken / "run" / f"{name}.safetensors")
         assert file.architecture.widths == summary[name]["widths"]
-        assert sum(p.numel() for p in file.ssd.parameters()) == summary[name]["params"]
+        assert sum(p.numel() for p in file.model.parameters()) == summary[name]["params"]
     split = json.loads((unbroken / "run/split.json").read_text())
     assert len(split["train"]) == 18
     assert len(split["validation"]) == 6

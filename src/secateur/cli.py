@@ -33,7 +33,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="secateur",
-    help="Make SSD object detectors several times smaller and faster.",
+    help="Make SSD object detectors and VGG16 classifiers several times smaller and faster.",
     epilog="Begin with: secateur init FOLDER (a folder of annotated pictures).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -93,7 +93,7 @@ def compress(
         typer.Option("--plan", help="Only say what would happen; needs no pictures."),
     ] = False,
 ) -> None:
-    """Train a detector, make it small, evaluate both.
+    """Train a network, make it small, evaluate both.
 
     Every step is kept in the run's folder. A stopped run goes on behind the last step that was
     done when the same command is given again; a changed recipe redoes only what depends on the
@@ -108,10 +108,10 @@ def compress(
 
         show_plan(console, plan(loaded))
         return
-    from secateur.pipeline import compress as compress_run
+    from secateur.pipeline import compress_recipe
 
     folder = run or Path("runs", loaded.name)
-    summary = compress_run(loaded, folder, ConsoleReporter(console))
+    summary = compress_recipe(loaded, folder, ConsoleReporter(console))
     say(console, f"{loaded.name}, on {summary['split']}:")
     console.print(summary_table(summary))
     say(console, f"the small network: {folder / 'slim.safetensors'}")
@@ -141,7 +141,7 @@ def train(recipe: Recipe, changes: Changes = None, run: RunFolder = None) -> Non
         "split": "validation",
         "value": step.result["metric"],
     }
-    save_network(folder / DENSE_FILE, dense.ssd, dense.architecture, provenance)
+    save_network(folder / DENSE_FILE, dense.model, dense.architecture, provenance)
     say(console, f"the dense network: {folder / DENSE_FILE}")
 
 
@@ -154,7 +154,8 @@ def evaluate(
         Path,
         typer.Option(
             metavar="RECIPE|FOLDER",
-            help="A recipe, or a folder of annotated pictures (VOC, COCO, YOLO, GTSDB).",
+            help="A recipe, or a folder of annotated pictures (VOC, COCO, YOLO, GTSDB; for a "
+            "classifier a folder for each class).",
         ),
     ],
     split: Annotated[
@@ -211,7 +212,7 @@ def inspect(
     before = costs_before(model, architecture, against)
     console = open_console()
     say(console, f"{model}: {architecture.network} at {architecture.size} pixels")
-    console.print(layer_table(layer_costs(network.ssd, architecture), before))
+    console.print(layer_table(layer_costs(network.model, architecture), before))
     say(console, f"classes: {', '.join(architecture.classes)}")
     for key, value in network.provenance.items():
         say(console, f"{key}: {value}")

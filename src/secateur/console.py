@@ -162,15 +162,10 @@ def evaluation_tables(evaluation: "Evaluation") -> tuple[Table, Table]:
     metrics = _table("metric", "%")
     for name, value in evaluation.metrics.items():
         _add(metrics, name, _percent(value))
-    classes = _table("class", "objects", "AP50_area", "AP50_voc07")
+    count, *names = next(iter(evaluation.by_class.values()))
+    classes = _table("class", count, *names)
     for name, found in evaluation.by_class.items():
-        _add(
-            classes,
-            name,
-            f"{found.objects:,}",
-            _percent(found.AP50_area),
-            _percent(found.AP50_voc07),
-        )
+        _add(classes, name, f"{found[count]:,}", *(_percent(found[metric]) for metric in names))
     return metrics, classes
 
 
@@ -193,7 +188,7 @@ def show_plan(console: Console, plan: "Plan") -> None:
     say(
         console,
         f"{plan.name}: {architecture.network}, {architecture.size} by {architecture.size} pixels, "
-        f"{len(architecture.classes)} classes, {architecture.detection_layers} detection layers",
+        f"{len(architecture.classes)} classes",
     )
     say(
         console,

@@ -5,9 +5,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from torchvision.models.detection.ssd import SSD
+
 from secateur.data.loading import read_picture
 from secateur.drawing import draw_detections
+from secateur.errors import ModelError
 from secateur.models.network_file import load_network
+from secateur.models.ssd import SSDArchitecture
 from secateur.picture_files import copy_paths, find_pictures
 from secateur.recipe import Evaluate
 from secateur.tasks.detection import find_objects
@@ -40,15 +44,16 @@ def detect_and_draw(
         RunError: the folder cannot be written to.
     """
     network = load_network(model)
+    ssd, architecture = network.model, network.architecture
+    if not isinstance(ssd, SSD) or not isinstance(architecture, SSDArchitecture):
+        raise ModelError(f"{model}: is a classifier and finds no boxes; give a detector")
     pictures = find_pictures(paths)
     copies = copy_paths(pictures, out)
-    classes = network.architecture.classes
+    classes = architecture.classes
     with bar("finding", len(pictures)) as advance:
         # One at a time: people's pictures differ in shape, and may be large.
         settings = Evaluate(score=score, batch_size=1)
-        detections = find_objects(
-            network.ssd, network.architecture, pictures, settings, advance=advance
-        )
+        detections = find_objects(ssd, architecture, pictures, settings, advance=advance)
     listed = {}
     with bar("drawing", len(pictures)) as advance:
         for picture, copy, found in zip(pictures, copies, detections, strict=True):

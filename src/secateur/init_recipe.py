@@ -9,9 +9,9 @@ import yaml
 
 from secateur.data.detection_set import DetectionSet
 from secateur.data.layout import guess_layout
-from secateur.data.source import read_split
+from secateur.data.source import read_detection_split
 from secateur.errors import RecipeError
-from secateur.recipe import Data
+from secateur.recipe import DetectionData
 from secateur.whole_file import write_text
 
 _BATCH = 32
@@ -112,15 +112,15 @@ def first_recipe(folder: Path, file: Path) -> FirstRecipe:
         DataError: the layout is unknown, or anything is wrong with a picture or its annotation.
     """
     layout = guess_layout(folder)
-    data = Data(
+    data = DetectionData(
         format=layout.format,
         root=folder,
         train=layout.train,
         test=layout.test,
         classes=layout.classes,
     )
-    train = read_split(data, layout.train, None)
-    test = read_split(data, layout.test, None) if layout.test is not None else None
+    train = read_detection_split(data, layout.train, None)
+    test = read_detection_split(data, layout.test, None) if layout.test is not None else None
     sets = [train] if test is None else [train, test]
     classes: Any = layout.classes
     names = train.classes

@@ -1,25 +1,23 @@
-"""What each layer of an SSD has, and what it costs."""
+"""What each layer of a network has, and what it costs."""
 
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-import torch
 from torch import nn
-from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import ModelError
 from secateur.measuring import layer_macs
-from secateur.models.network_file import load_network
-from secateur.models.ssd import (
-    DETECTION_LAYERS,
-    RawSSD,
-    SSDArchitecture,
-    build_ssd,
-    convolutions,
-    ssd_architecture,
+from secateur.models.network import (
+    Architecture,
+    build_network,
+    example_input,
+    full_widths,
+    layers,
+    output_layers,
+    raw_network,
 )
+from secateur.models.network_file import load_network
 
 DENSE_FILE = "dense.safetensors"
 FULL = "full"
@@ -27,7 +25,7 @@ FULL = "full"
 
 @dataclass(frozen=True, slots=True)
 class LayerCost:
-    """One convolution.
+    """One convolution or linear layer.
 
     Attributes:
         filters: how many it has.
@@ -40,26 +38,20 @@ class LayerCost:
     macs: int
 
 
-def layer_names_by_path(ssd: SSD, architecture: SSDArchitecture) -> dict[str, str]:
-    """Readable name of each convolution by module path, in the order the network runs.
+def layer_names_by_path(model: nn.Module, architecture: Architecture) -> dict[str, str]:
+    """Readable name of each layer by module path, in the order the network runs.
 
     Those of the trunk are the paper's; ``conv4_3 class`` is the head that classifies on conv4_3.
     """
-    names = {path: name for name, path in convolutions(ssd).items()}
-    for number, reader in enumerate(
-        DETECTION_LAYERS[architecture.network][: architecture.detection_layers]
-    ):
-        for head, what in (("classification", "class"), ("regression", "box")):
-            names[f"head.{head}_head.module_list.{number}"] = f"{reader} {what}"
-    return names
+    named = {**layers(model), **output_layers(model, architecture)}
+    return {path: name for name, path in named.items()}
 
 
-def layer_costs(ssd: SSD, architecture: SSDArchitecture) -> dict[str, LayerCost]:
-    """Count each convolution by its readable name; together they are the whole network."""
-    raw = RawSSD(ssd)
-    names = layer_names_by_path(ssd, architecture)
-    example = torch.zeros(1, 3, architecture.size, architecture.size)
-    macs = layer_macs(raw, example)
+def layer_costs(model: nn.Module, architecture: Architecture) -> dict[str, LayerCost]:
+    """Count each layer by its readable name; together they are the whole network."""
+    raw = raw_network(model)
+    names = layer_names_by_path(model, architecture)
+    macs = layer_macs(raw, example_input(architecture))
     params: dict[str, int] = defaultdict(int)
     last = ""
     for path, module in raw.named_modules():
@@ -71,15 +63,13 @@ def layer_costs(ssd: SSD, architecture: SSDArchitecture) -> dict[str, LayerCost]
             known = path in names or isinstance(module, nn.BatchNorm2d)
             params[last if known else "conv4_3"] += own
     return {
-        name: LayerCost(
-            cast(nn.Conv2d, raw.get_submodule(path)).out_channels, params[name], macs[path]
-        )
+        name: LayerCost(len(raw.get_parameter(f"{path}.weight")), params[name], macs[path])
         for path, name in names.items()
     }
 
 
 def costs_before(
-    model: Path, architecture: SSDArchitecture, against: str | None
+    model: Path, architecture: Architecture, against: str | None
 ) -> dict[str, LayerCost] | None:
     """Count the layers of the network that a network file is compared with.
 
@@ -96,21 +86,8 @@ def costs_before(
         ModelError: the file is missing or no network, or one of another kind.
     """
     if against == FULL:
-        full = ssd_architecture(
-            architecture.network,
-            architecture.classes,
-            **architecture.model_dump(
-                include={
-                    "size",
-                    "resize",
-                    "batch_norm",
-                    "detection_layers",
-                    "scales",
-                    "aspect_ratios",
-                }
-            ),
-        )
-        return layer_costs(build_ssd(full), full)
+        full = full_widths(architecture)
+        return layer_costs(build_network(full), full)
     other = Path(against) if against is not None else model.with_name(DENSE_FILE)
     if against is None and (not other.is_file() or other.samefile(model)):
         return None
@@ -120,4 +97,4 @@ def costs_before(
             f"{other}: is {dense.architecture.network}, but {model} is {architecture.network}; "
             "compare networks of one kind"
         )
-    return layer_costs(dense.ssd, dense.architecture)
+    return layer_costs(dense.model, dense.architecture)

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torchvision.models.detection.ssd import SSD
+from torch import nn
 
 from secateur.errors import RecipeError
-from secateur.models.ssd import RawSSD, SSDArchitecture, convolutions
+from secateur.models.network import Architecture, example_input, layers, raw_network
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.recipe import Phase, Recipe
 
@@ -21,7 +20,7 @@ class Budget:
     macs: int | None
 
 
-def phase_layers(phase: Phase, architecture: SSDArchitecture) -> list[str]:
+def phase_layers(phase: Phase, architecture: Architecture) -> list[str]:
     """The layers from a phase's first to its last, by the paper's names.
 
     Raises:
@@ -35,30 +34,30 @@ def phase_layers(phase: Phase, architecture: SSDArchitecture) -> list[str]:
                 f"phase {phase.layers}: the network has no layer {name!r}; "
                 f"it has {', '.join(names)}"
             )
-    layers = names[names.index(first) : names.index(last or first) + 1]
-    if len(layers) < 2:
+    named = names[names.index(first) : names.index(last or first) + 1]
+    if len(named) < 2:
         raise RecipeError(f"phase {phase.layers}: name a first and a later last layer")
-    return layers
+    return named
 
 
 def phase_groups(
-    phase: Phase, ssd: SSD, architecture: SSDArchitecture, graph: ChannelGraph
+    phase: Phase, model: nn.Module, architecture: Architecture, graph: ChannelGraph
 ) -> list[str]:
     """Channel groups whose filters a phase may remove, in the order the network runs.
 
     The phase's last layer only gives G blocks, its own filters go in the next phase; but the
     network's last layer has no next phase, and loses filters too.
     """
-    layers = phase_layers(phase, architecture)
-    if layers[-1] != list(architecture.widths)[-1]:
-        layers = layers[:-1]
-    paths = convolutions(ssd)
-    producers = {paths[layer] for layer in layers}
+    named = phase_layers(phase, architecture)
+    if named[-1] != list(architecture.widths)[-1]:
+        named = named[:-1]
+    paths = layers(model)
+    producers = {paths[layer] for layer in named}
     return [n for n, g in graph.prunable().items() if producers & set(g.producers)]
 
 
 def phase_budget(
-    recipe: Recipe, number: int, ssd: SSD, architecture: SSDArchitecture, graph: ChannelGraph
+    recipe: Recipe, number: int, model: nn.Module, architecture: Architecture, graph: ChannelGraph
 ) -> Budget:
     """Share a budget for the end of the run out to its phases.
 
@@ -70,7 +69,7 @@ def phase_budget(
         set(phase_layers(recipe.phase(i + 1)[0], architecture))
         for i in range(len(recipe.compress.phases))
     ]
-    paths = {path: layer for layer, path in convolutions(ssd).items()}
+    paths = {path: layer for layer, path in layers(model).items()}
     last = number == len(visits)
 
     def allowed(keep: float | None, costs: Mapping[str, int]) -> int | None:
@@ -82,8 +81,8 @@ def phase_budget(
         left = 0.0
         for weight, cost in costs.items():
             layer = paths.get(weight.rpartition(".")[0])
-            n = sum(layer in layers for layers in visits)
-            m = sum(layer in layers for layers in visits[:number])
+            n = sum(layer in visit for visit in visits)
+            m = sum(layer in visit for visit in visits[:number])
             left += cost * (keep ** (m / n) if n else 1.0)
         return int(left)
 
@@ -93,27 +92,22 @@ def phase_budget(
 
 
 def penalised(
-    phase: Phase, ssd: SSD, architecture: SSDArchitecture
+    phase: Phase, model: nn.Module, architecture: Architecture
 ) -> tuple[list[nn.Parameter], list[tuple[nn.Parameter, int]]]:
     """The weights a phase makes sparse, and its blocks F_i and G_i.
 
     They are those of its layers, and of the heads that read a channel which may go: a head's
     weights are part of G, and the paper lets the heads take part as consumers.
     """
-    raw = RawSSD(ssd)
+    raw = raw_network(model)
     graph = channel_groups(raw, example_input(architecture))
-    paths = convolutions(ssd)
+    paths = layers(model)
     wanted = {f"{paths[layer]}.weight": None for layer in phase_layers(phase, architecture)}
     blocks = []
     parameters = dict(raw.named_parameters())
-    for name in phase_groups(phase, ssd, architecture, graph):
+    for name in phase_groups(phase, model, architecture, graph):
         for member in graph.groups[name].members:
             if member.role != "follower":
                 wanted[member.name] = None
                 blocks.append((parameters[member.name], member.dim))
     return [parameters[name] for name in wanted], blocks
-
-
-def example_input(architecture: SSDArchitecture) -> Tensor:
-    """A picture of the network's nominal size, (1, 3, size, size)."""
-    return torch.zeros(1, 3, architecture.size, architecture.size)

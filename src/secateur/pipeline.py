@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from secateur.models.network import example_input, raw_network, widths
 from secateur.models.network_file import save_network
-from secateur.models.ssd import RawSSD, widths
-from secateur.phases import Budget, example_input, phase_budget, phase_groups
+from secateur.phases import Budget, phase_budget, phase_groups
 from secateur.pruning.graph import channel_groups
 from secateur.recipe import Phase, Recipe, Select
 from secateur.run import Network, Reporter, Run, load_step, open_run, provenance
@@ -26,7 +26,7 @@ from secateur.steps import (
 from secateur.whole_file import write_json
 
 
-def compress(recipe: Recipe, folder: Path, reporter: Reporter) -> dict[str, Any]:
+def compress_recipe(recipe: Recipe, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """Train, compress phase by phase, evaluate once on test, and write the summary.
 
     Args:
@@ -43,13 +43,13 @@ def compress(recipe: Recipe, folder: Path, reporter: Reporter) -> dict[str, Any]
     """
     run = open_run(recipe, folder, reporter)
     dense, trained = train_dense(run)
-    model, phases, steps = dense, [], [trained]
+    slim, phases, steps = dense, [], [trained]
     for number in range(1, len(recipe.compress.phases) + 1):
-        model, record, done = run_phase(run, number, dense, model, trained.result["metric"])
+        slim, record, done = run_phase(run, number, dense, slim, trained.result["metric"])
         phases.append(record)
         steps += done
     evaluations = {}
-    for name, network in (("dense", dense), ("slim", model)):
+    for name, network in (("dense", dense), ("slim", slim)):
         done_step = evaluate_network(run, name, network)
         evaluations[name] = done_step.result
         steps.append(done_step)
@@ -60,16 +60,16 @@ def compress(recipe: Recipe, folder: Path, reporter: Reporter) -> dict[str, Any]
         "dense": evaluations["dense"],
         "slim": evaluations["slim"],
         "phases": phases,
-        "detection_layers": model.architecture.detection_layers,
+        "architecture": slim.architecture.model_dump(mode="json"),
         "seed": recipe.seed,
         "recipe": recipe.model_dump(mode="json"),
         "provenance": provenance(),
         "seconds": {step.folder.name: step.seconds for step in steps},
     }
-    for name, network in (("dense", dense), ("slim", model)):
+    for name, network in (("dense", dense), ("slim", slim)):
         save_network(
             folder / f"{name}.safetensors",
-            network.ssd,
+            network.model,
             network.architecture,
             {
                 "run": recipe.name,
@@ -84,7 +84,7 @@ def compress(recipe: Recipe, folder: Path, reporter: Reporter) -> dict[str, Any]
 
 
 def run_phase(
-    run: Run, number: int, dense: Network, model: Network, dense_metric: float
+    run: Run, number: int, dense: Network, before: Network, dense_metric: float
 ) -> tuple[Network, dict[str, Any], list[Step]]:
     """Sparsify, threshold, select, remove and retrain over one run of layers.
 
@@ -95,7 +95,7 @@ def run_phase(
     phase, sparsify, select, retrain = recipe.phase(number)
     name = f"phase{number}"
     run.reporter.say(f"{name}: {phase.layers}")
-    sparse, sparsified = sparsify_network(run, name, phase, model, sparsify)
+    sparse, sparsified = sparsify_network(run, name, phase, before, sparsify)
     thresholded_step = threshold_network(run, name, phase, sparse, sparsified.result["metric"])
     thresholded = load_step(thresholded_step)
     steps = [sparsified, thresholded_step]
@@ -110,12 +110,12 @@ def run_phase(
 
     if select.max_drop is not None:
         floor = dense_metric - select.max_drop * number / len(recipe.compress.phases)
-        after, done, trace = _smallest_within(run, attempt, model, phase, select, floor)
+        after, done, trace = _smallest_within(run, attempt, before, phase, select, floor)
     else:
         way: Select | Budget = select
         if select.s_F is None:
-            graph = channel_groups(RawSSD(dense.ssd), example_input(dense.architecture))
-            way = phase_budget(recipe, number, dense.ssd, dense.architecture, graph)
+            graph = channel_groups(raw_network(dense.model), example_input(dense.architecture))
+            way = phase_budget(recipe, number, dense.model, dense.architecture, graph)
         after, done = attempt("", way)
         trace = []
     steps += done
@@ -129,8 +129,8 @@ def run_phase(
         "threshold": thresholded_step.result["threshold"],
         "threshold_status": thresholded_step.result["status"],
         "threshold_trace": thresholded_step.result["trace"],
-        "filters_before": widths(model.ssd),
-        "filters_after": widths(after.ssd),
+        "filters_before": widths(before.model),
+        "filters_after": widths(after.model),
         "metric": {
             "sparsified": sparsified.result["metric"],
             "thresholded": thresholded_step.result["metric"],
@@ -146,7 +146,7 @@ def run_phase(
 def _smallest_within(
     run: Run,
     attempt: Callable[[str, Select | Budget], tuple[Network, list[Step]]],
-    model: Network,
+    before: Network,
     phase: Phase,
     select: Select,
     floor: float,
@@ -161,12 +161,12 @@ def _smallest_within(
         The network, its steps, and each attempt's share of the removable that was kept, with
         its metric.
     """
-    graph = channel_groups(RawSSD(model.ssd), example_input(model.architecture))
-    groups = phase_groups(phase, model.ssd, model.architecture, graph)
+    graph = channel_groups(raw_network(before.model), example_input(before.architecture))
+    groups = phase_groups(phase, before.model, before.architecture, graph)
     fewest = {name: min(select.min_filters, graph.groups[name].channels) for name in groups}
     (least_params, least_macs), (params, macs) = graph.cost(fewest), graph.cost()
     low, high = 0.0, 1.0
-    best: tuple[Network, list[Step]] = (model, [])
+    best: tuple[Network, list[Step]] = (before, [])
     trace = []
     for number in range(1, select.attempts + 1):
         keep = (low + high) / 2

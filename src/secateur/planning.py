@@ -3,17 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from secateur.data.cifar10 import CIFAR10_CLASSES
 from secateur.data.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
 from secateur.data.signs import CLASSES as SIGN_CLASSES
 from secateur.data.source import read_split
 from secateur.data.voc import VOC_CLASSES
 from secateur.errors import DataError
 from secateur.layers import layer_names_by_path
-from secateur.models.ssd import RawSSD, SSDArchitecture, build_ssd
-from secateur.phases import Budget, example_input, phase_budget, phase_groups, phase_layers
+from secateur.models.network import (
+    Architecture,
+    build_network,
+    example_input,
+    raw_network,
+    recipe_architecture,
+)
+from secateur.phases import Budget, phase_budget, phase_groups, phase_layers
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.recipe import Data, Recipe, Select
-from secateur.run import model_architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class Plan:
     """
 
     name: str
-    architecture: SSDArchitecture
+    architecture: Architecture
     train_steps: int
     params: int
     macs: int
@@ -72,19 +78,19 @@ def plan(recipe: Recipe) -> Plan:
         DataError: the pictures cannot be read, and nothing else tells their classes.
     """
     classes, notes = _classes(recipe)
-    architecture = model_architecture(recipe.model, classes, recipe.data.resize)
-    ssd = build_ssd(architecture)
-    graph = channel_groups(RawSSD(ssd), example_input(architecture))
-    names = layer_names_by_path(ssd, architecture)
+    architecture = recipe_architecture(recipe, classes)
+    model = build_network(architecture)
+    graph = channel_groups(raw_network(model), example_input(architecture))
+    names = layer_names_by_path(model, architecture)
     phases = []
     least: dict[str, int] = {}
     for number in range(1, len(recipe.compress.phases) + 1):
         phase, sparsify, select, retrain = recipe.phase(number)
         phase_layers(phase, architecture)
-        groups = phase_groups(phase, ssd, architecture, graph)
+        groups = phase_groups(phase, model, architecture, graph)
         budget = Budget(None, None)
         if select.keep_params is not None or select.keep_macs is not None:
-            budget = phase_budget(recipe, number, ssd, architecture, graph)
+            budget = phase_budget(recipe, number, model, architecture, graph)
         least |= {g: min(select.min_filters, graph.groups[g].channels) for g in groups}
         notes += _out_of_reach(number, budget, graph, least)
         filters = {names[graph.groups[g].producers[0]]: graph.groups[g].channels for g in groups}
@@ -131,7 +137,7 @@ def _classes(recipe: Recipe) -> tuple[tuple[str, ...], list[str]]:
         if classes is None:
             raise
         return classes, [f"the pictures cannot be read, {len(classes)} classes assumed: {error}"]
-    return pictures.classes, [f"{len(pictures.pictures):,} pictures in {data.train}"]
+    return pictures.classes, [f"{len(pictures):,} pictures in {data.train}"]
 
 
 def _assumed_classes(data: Data) -> tuple[str, ...] | None:
@@ -143,6 +149,10 @@ def _assumed_classes(data: Data) -> tuple[str, ...] | None:
         case "gtsdb":
             schemes = {"super": tuple(SUPER_CATEGORIES), "sign": ("sign",)}
             return schemes.get(data.classes or "43", GTSDB_CLASSES)
+        case "gtsrb":
+            return GTSDB_CLASSES  # the same signs
+        case "cifar10":
+            return CIFAR10_CLASSES
     return None
 
 

@@ -7,17 +7,25 @@ that names the nearest known key.
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from secateur.errors import RecipeError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-Metric = Literal["AP50_area", "AP50_voc07", "AP_coco"]
+Metric = Literal["AP50_area", "AP50_voc07", "AP_coco", "top1"]
 
 
 class _Section(BaseModel):
@@ -25,7 +33,7 @@ class _Section(BaseModel):
 
 
 class Augmentation(_Section):
-    """How training pictures are varied."""
+    """How a detector's training pictures are varied."""
 
     photometric: bool = Field(True, description="distort light, contrast, saturation and hue")
     expand: Annotated[float, Field(ge=1)] = Field(
@@ -38,8 +46,8 @@ class Augmentation(_Section):
     )
 
 
-class Data(_Section):
-    """The annotated pictures."""
+class DetectionData(_Section):
+    """Pictures with boxes around their objects, for a detector."""
 
     format: Literal["voc", "coco", "yolo", "gtsdb", "signs"] = Field(
         description="layout of the folder; signs is drawn, and needs none"
@@ -72,8 +80,40 @@ class Data(_Section):
         return self
 
 
-class Model(_Section):
-    """The network."""
+class ClassAugmentation(_Section):
+    """How a classifier's training pictures are varied, each by chances of its own."""
+
+    flip: bool = Field(True, description="mirror half; false where left and right differ")
+    shift: Share = Field(0.1, description="largest move along each axis, in sides of the picture")
+    zoom: Annotated[float, Field(ge=1)] = Field(
+        1.1, description="largest factor a picture is enlarged or reduced by"
+    )
+    rotate: Annotated[float, Field(ge=0, le=180)] = Field(
+        0.0, description="largest turn either way, degrees"
+    )
+    light: Share = Field(0.2, description="largest relative change of brightness and of contrast")
+
+
+class ClassificationData(_Section):
+    """Pictures of one object each, for a classifier; all are held in memory as bytes."""
+
+    format: Literal["folders", "cifar10", "gtsrb"] = Field(
+        description="folders: SPLIT/CLASS/picture; the others are data sets in their own layouts"
+    )
+    root: Path = Field(description="the folder; relative to where the command runs")
+    train: str = Field("train", description="name of the split to learn from")
+    test: str | None = Field(
+        "test", description="name of the split that is read once, at the end; null: none"
+    )
+    classes: tuple[str, ...] | None = Field(None, description="names; null: all")
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.15, description="share of the training pictures that is kept for validation"
+    )
+    augmentation: ClassAugmentation = ClassAugmentation()
+
+
+class SSDModel(_Section):
+    """An SSD detector."""
 
     network: Literal["ssd300", "ssd512"] = Field("ssd300", description="extra layers behind VGG16")
     size: Annotated[int, Field(ge=32)] | None = Field(
@@ -101,6 +141,73 @@ class Model(_Section):
         description="start from a .safetensors or .pth file, or torchvision:NAME of its weights; "
         "null: from scratch",
     )
+
+
+class VGGModel(_Section):
+    """A VGG16 classifier."""
+
+    network: Literal["vgg16"] = Field("vgg16", description="13 convolutions and linear layers")
+    size: Annotated[int, Field(ge=32)] = Field(
+        224, description="side every picture is squeezed to, pixels"
+    )
+    widths: Annotated[float, Field(gt=0, le=4)] | dict[str, Count] = Field(
+        1.0, description="share of the full number of filters, or filters by layer"
+    )
+    batch_norm: bool = Field(True, description="batch norm behind every convolution")
+    hidden: Annotated[tuple[Count, ...], Field(max_length=2)] = Field(
+        (4096, 4096),
+        description="outputs of the linear layers fc6 and fc7 before the last; [512] on CIFAR-10",
+    )
+    pool: Count = Field(
+        7, description="side of the map that the linear layers read; 1 on CIFAR-10, cells"
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.5, description="share of the linear layers' outputs that training leaves out"
+    )
+    mean: tuple[Share, Share, Share] = Field(
+        (0.485, 0.456, 0.406), description="of the input's channels, 0 to 1"
+    )
+    std: tuple[Positive, Positive, Positive] = Field((0.229, 0.224, 0.225), description="likewise")
+    weights: str | None = Field(
+        None,
+        description="start from a .safetensors or .pth file, or torchvision:NAME of its weights; "
+        "null: from scratch",
+    )
+
+
+def _kind(*sections: type[_Section], entry: str) -> Discriminator:
+    """Tell which section is meant by one entry, whose values no two sections share."""
+    kinds = {
+        value: section.__name__
+        for section in sections
+        for value in get_args(section.model_fields[entry].annotation)
+    }
+    names = list(kinds)
+
+    def kind(section: Any) -> str | None:
+        if isinstance(section, BaseModel):
+            return type(section).__name__
+        default = sections[0].model_fields[entry].default
+        value = section.get(entry, default) if isinstance(section, dict) else None
+        return kinds.get(value) if isinstance(value, str) else None
+
+    return Discriminator(
+        kind,
+        custom_error_type="unknown_kind",
+        custom_error_message=f"{entry} must be {', '.join(names[:-1])} or {names[-1]}",
+    )
+
+
+Data = Annotated[
+    Annotated[DetectionData, Tag("DetectionData")]
+    | Annotated[ClassificationData, Tag("ClassificationData")],
+    _kind(DetectionData, ClassificationData, entry="format"),
+]
+Model = Annotated[
+    Annotated[SSDModel, Tag("SSDModel")] | Annotated[VGGModel, Tag("VGGModel")],
+    _kind(SSDModel, VGGModel, entry="network"),
+]
+_KINDS = {kind.__name__: kind for kind in (DetectionData, ClassificationData, SSDModel, VGGModel)}
 
 
 class Training(_Section):
@@ -202,7 +309,10 @@ class Compress(_Section):
 class Evaluate(_Section):
     """How accuracy is measured."""
 
-    metric: Metric = Field("AP50_area", description="what every decision on validation goes by")
+    metric: Metric = Field(
+        "AP50_area",
+        description="what every decision on validation goes by; a classifier's is top1",
+    )
     batch_size: Count = Field(16, description="pictures at once")
     score: Share = Field(0.01, description="least confidence of a detection")
     nms: Share = Field(0.45, description="IoU above which the lesser box of a class goes")
@@ -232,6 +342,34 @@ class Recipe(_Section):
             Select(**phase.select) if phase.select else common.select,
             Training(**{**common.retrain.model_dump(), **phase.retrain}),
         )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _classifier_is_measured_by_top1(cls, content: Any) -> Any:
+        """A classifier has one metric, which need not be named."""
+        model, evaluate = (content.get(entry) or {} for entry in ("model", "evaluate"))
+        if (
+            isinstance(model, dict)
+            and model.get("network") == "vgg16"
+            and isinstance(evaluate, dict)
+        ):
+            return {**content, "evaluate": {"metric": "top1", **evaluate}}
+        return content
+
+    @model_validator(mode="after")
+    def _entries_fit(self) -> Self:
+        detector = isinstance(self.model, SSDModel)
+        if detector != isinstance(self.data, DetectionData):
+            wanted = DetectionData if detector else ClassificationData
+            formats = get_args(wanted.model_fields["format"].annotation)
+            raise ValueError(
+                f"{self.model.network} cannot learn from data of format {self.data.format}; it "
+                f"needs {', '.join(formats)}"
+            )
+        if detector == (self.evaluate.metric == "top1"):
+            metrics = "AP50_area, AP50_voc07 or AP_coco" if detector else "top1"
+            raise ValueError(f"evaluate.metric of {self.model.network} must be {metrics}")
+        return self
 
     @model_validator(mode="after")
     def _phases_hold(self) -> Self:
@@ -294,7 +432,8 @@ def _change(content: dict[str, Any], change: str) -> None:
 
 def _first_error(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    place = [part for part in first["loc"] if part not in _KINDS]
+    where = ".".join(str(part) for part in place)
     if first["type"] == "extra_forbidden":
         section = _section(first["loc"][:-1])
         near = difflib.get_close_matches(str(first["loc"][-1]), section, 1, 0)
@@ -309,8 +448,8 @@ def _section(path: Sequence[str | int]) -> list[str]:
     """Names of the entries known at a place in the recipe."""
     model: Any = Recipe
     for part in path:
-        if isinstance(part, int) or part not in model.model_fields:
-            continue
-        kind = model.model_fields[part].annotation
-        model = Phase if part == "phases" else kind
+        if part in _KINDS:
+            model = _KINDS[str(part)]
+        elif not isinstance(part, int) and part in getattr(model, "model_fields", {}):
+            model = Phase if part == "phases" else model.model_fields[part].annotation
     return list(model.model_fields)

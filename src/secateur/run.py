@@ -13,16 +13,15 @@ from typing import Any, Protocol
 
 import torch
 from lightning.fabric import Fabric
-from pydantic import ValidationError
-from torchvision.models.detection.ssd import SSD
+from torch import nn
 
 from secateur.data.source import Splits, describe, read_splits
-from secateur.errors import RecipeError
+from secateur.models.network import Architecture, recipe_architecture
 from secateur.models.network_file import load_network
-from secateur.models.ssd import VGG_MEAN, VGG_STD, SSDArchitecture, ssd_architecture
 from secateur.phases import phase_layers
-from secateur.recipe import Model, Recipe
+from secateur.recipe import Recipe
 from secateur.run_folder import Step, run_step
+from secateur.tasks.task import Task, task_of
 from secateur.whole_file import write_json
 
 
@@ -40,8 +39,8 @@ class Reporter(Protocol):
 class Network:
     """A network at some point of the run."""
 
-    ssd: SSD
-    architecture: SSDArchitecture
+    model: nn.Module
+    architecture: Architecture
     path: Path
     key: str
 
@@ -52,6 +51,7 @@ class Run:
 
     recipe: Recipe
     folder: Path
+    task: Task
     splits: Splits
     fabric: Fabric
     reporter: Reporter
@@ -72,7 +72,7 @@ class Run:
 def open_run(recipe: Recipe, folder: Path, reporter: Reporter) -> Run:
     """Check everything that can be checked before hours are spent, and write down the split."""
     splits = read_splits(recipe.data, recipe.model.size, recipe.seed)
-    architecture = model_architecture(recipe.model, splits.train.classes, recipe.data.resize)
+    architecture = recipe_architecture(recipe, splits.train.classes)
     for number in range(1, len(recipe.compress.phases) + 1):
         phase_layers(recipe.phase(number)[0], architecture)
     root = recipe.data.root
@@ -91,39 +91,15 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter) -> Run:
         devices=1,
         precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
     )
-    return Run(recipe, folder, splits, fabric, reporter, digest)
-
-
-def model_architecture(model: Model, classes: tuple[str, ...], resize: bool) -> SSDArchitecture:
-    """Build the architecture a recipe asks for.
-
-    Raises:
-        RecipeError: its entries do not fit together.
-    """
-    try:
-        return ssd_architecture(
-            model.network,
-            classes,
-            size=model.size,
-            resize=resize,
-            batch_norm=model.batch_norm,
-            detection_layers=model.detection_layers,
-            widths=model.widths,
-            scales=model.scales,
-            aspect_ratios=model.aspect_ratios,
-            mean=model.mean or VGG_MEAN,
-            std=model.std or VGG_STD,
-        )
-    except ValueError as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise RecipeError(f"model: {str(reason).removeprefix('Value error, ')}") from None
+    task = task_of(recipe.data, recipe.evaluate)
+    return Run(recipe, folder, task, splits, fabric, reporter, digest)
 
 
 def load_step(step: Step) -> Network:
     """Read the network a step wrote."""
     path = step.folder / "network.safetensors"
     file = load_network(path)
-    return Network(file.ssd, file.architecture, path, step.key)
+    return Network(file.model, file.architecture, path, step.key)
 
 
 def provenance() -> dict[str, Any]:

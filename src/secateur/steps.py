@@ -9,16 +9,21 @@ from typing import Any, cast
 
 import torch
 import torchvision
-from torch import Tensor, nn
-from torchvision.models.detection.ssd import SSD
+from torch import nn
 
-from secateur.data.detection_set import DetectionSet
-from secateur.data.loading import training_batches
-from secateur.data.source import describe, training_transform
+from secateur.data.source import PictureSet, describe
 from secateur.measuring import count_macs, count_params
+from secateur.models.network import (
+    Architecture,
+    build_network,
+    example_input,
+    raw_network,
+    recipe_architecture,
+    widths,
+    with_widths,
+)
 from secateur.models.network_file import load_network, load_weights, save_network
-from secateur.models.ssd import RawSSD, SSDArchitecture, build_ssd, widths
-from secateur.phases import Budget, example_input, penalised, phase_groups
+from secateur.phases import Budget, penalised, phase_groups
 from secateur.pruning.graph import channel_groups
 from secateur.pruning.removal import prove_removal, remove_filters
 from secateur.pruning.selection import Choice, select_by_budget, select_by_sparsity
@@ -32,28 +37,27 @@ from secateur.pruning.sparsity import (
 )
 from secateur.pruning.threshold import search_threshold
 from secateur.recipe import Phase, Recipe, Select, Sparsify, Training
-from secateur.run import Network, Run, load_step, model_architecture
+from secateur.run import Network, Run, load_step
 from secateur.run_folder import Step
-from secateur.tasks.detection import METRICS, find_objects, measure_accuracy, ssd_loss
 from secateur.training import Schedule, train
 
 
 def train_dense(run: Run) -> tuple[Network, Step]:
     """Train the dense network, or start from the weights the recipe names."""
     recipe = run.recipe
-    architecture = model_architecture(recipe.model, run.splits.train.classes, recipe.data.resize)
+    architecture = recipe_architecture(recipe, run.splits.train.classes)
 
     def work(folder: Path) -> dict[str, Any]:
         torch.manual_seed(run.seed("dense"))
-        ssd = build_ssd(architecture)
+        model = build_network(architecture)
         fresh = (
-            load_weights(ssd, recipe.model.weights, architecture.batch_norm)
+            load_weights(model, recipe.model.weights, architecture.batch_norm)
             if recipe.model.weights
             else []
         )
-        trace = train_network(run, "dense", ssd, architecture, recipe.train)
-        metric = validate(run, ssd, architecture)
-        save_network(folder / "network.safetensors", ssd, architecture, {"step": "dense"})
+        trace = train_network(run, "dense", model, architecture, recipe.train)
+        metric = validate(run, model, architecture)
+        save_network(folder / "network.safetensors", model, architecture, {"step": "dense"})
         return {"metric": metric, "loss": trace, "fresh": fresh}
 
     weights = recipe.model.weights
@@ -72,21 +76,21 @@ def train_dense(run: Run) -> tuple[Network, Step]:
 
 
 def sparsify_network(
-    run: Run, name: str, phase: Phase, model: Network, settings: Sparsify
+    run: Run, name: str, phase: Phase, before: Network, settings: Sparsify
 ) -> tuple[Network, Step]:
     """Step 1: train with the penalty on the phase's layers."""
 
     def work(folder: Path) -> dict[str, Any]:
-        ssd = load_network(model.path).ssd
-        weights, blocks = penalised(phase, ssd, model.architecture)
+        model, architecture = load_network(before.path).model, before.architecture
+        weights, blocks = penalised(phase, model, architecture)
         penalties = make_penalties(settings, weights, blocks)
         step = f"{name}-sparsify"
-        trace = train_network(run, step, ssd, model.architecture, settings, penalties)
-        metric = validate(run, ssd, model.architecture)
-        save_network(folder / "network.safetensors", ssd, model.architecture, {"step": step})
+        trace = train_network(run, step, model, architecture, settings, penalties)
+        metric = validate(run, model, architecture)
+        save_network(folder / "network.safetensors", model, architecture, {"step": step})
         return {"metric": metric, "zeros": zero_share(weights), "loss": trace}
 
-    depends_on = {"model": model.key, "layers": phase.layers, "sparsify": settings.model_dump()}
+    depends_on = {"model": before.key, "layers": phase.layers, "sparsify": settings.model_dump()}
     step = run.step(f"{name}-sparsify", depends_on, work)
     run.reporter.say(
         f"  sparsified: {step.result['zeros']:.1%} exact zeros, "
@@ -103,17 +107,17 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
     settings = run.recipe.compress.threshold
 
     def work(folder: Path) -> dict[str, Any]:
-        ssd = load_network(sparse.path).ssd
-        weights, _ = penalised(phase, ssd, sparse.architecture)
+        model, architecture = load_network(sparse.path).model, sparse.architecture
+        weights, _ = penalised(phase, model, architecture)
         found = search_threshold(
             weights,
-            lambda: validate(run, ssd, sparse.architecture),
+            lambda: validate(run, model, architecture),
             reference - settings.max_drop,
             settings.resolution,
         )
         apply_threshold(weights, found.value)
         save_network(
-            folder / "network.safetensors", ssd, sparse.architecture, {"step": f"{name}-threshold"}
+            folder / "network.safetensors", model, architecture, {"step": f"{name}-threshold"}
         )
         return {
             "threshold": found.value,
@@ -146,11 +150,11 @@ def remove_from_network(
     budget = way if isinstance(way, Budget) else None
 
     def work(folder: Path) -> dict[str, Any]:
-        raw = RawSSD(sparse.ssd)
+        raw = raw_network(sparse.model)
         example = example_input(sparse.architecture)
         graph = channel_groups(raw, example)
-        names = phase_groups(phase, sparse.ssd, sparse.architecture, graph)
-        tensors = dict(thresholded.ssd.named_parameters())
+        names = phase_groups(phase, sparse.model, sparse.architecture, graph)
+        tensors = dict(thresholded.model.named_parameters())
         if budget is not None:
             choice = select_by_budget(
                 graph,
@@ -171,22 +175,22 @@ def remove_from_network(
                 s_G=cast(float, levels.s_G),
                 min_filters=min_filters,
             )
-        slim_raw = cast(RawSSD, remove_filters(raw, graph, choice.kept))
+        slim_raw = remove_filters(raw, graph, choice.kept)
         batch = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0))
         difference = prove_removal(raw, slim_raw, graph, choice.kept, batch)
-        architecture = sparse.architecture.model_copy(update={"widths": widths(slim_raw)})
-        ssd = build_ssd(architecture)
-        ssd.load_state_dict(slim_raw.state_dict())
+        architecture = with_widths(sparse.architecture, widths(slim_raw))
+        model = build_network(architecture)
+        model.load_state_dict(slim_raw.state_dict())
         removed = sum(graph.groups[g].channels - len(kept) for g, kept in choice.kept.items())
         if removed == 0:
             run.reporter.say("  nothing was removed: lower the levels, or raise the strength")
-        save_network(folder / "network.safetensors", ssd, architecture, {"step": name})
+        save_network(folder / "network.safetensors", model, architecture, {"step": name})
         return {
-            "metric": validate(run, ssd, architecture),
+            "metric": validate(run, model, architecture),
             "slim_minus_masked": difference,
             "removed": removed,
-            "params": count_params(ssd),
-            "macs": count_macs(RawSSD(ssd), example),
+            "params": count_params(model),
+            "macs": count_macs(raw_network(model), example),
             "selection": _selection_record(choice),
         }
 
@@ -210,10 +214,10 @@ def retrain_network(run: Run, name: str, slim: Network, settings: Training) -> S
     """Step 4: train with the original loss, without the penalty."""
 
     def work(folder: Path) -> dict[str, Any]:
-        ssd = load_network(slim.path).ssd
-        trace = train_network(run, name, ssd, slim.architecture, settings)
-        save_network(folder / "network.safetensors", ssd, slim.architecture, {"step": name})
-        return {"metric": validate(run, ssd, slim.architecture), "loss": trace}
+        model, architecture = load_network(slim.path).model, slim.architecture
+        trace = train_network(run, name, model, architecture, settings)
+        save_network(folder / "network.safetensors", model, architecture, {"step": name})
+        return {"metric": validate(run, model, architecture), "loss": trace}
 
     step = run.step(name, {"model": slim.key, "retrain": settings.model_dump()}, work)
     run.reporter.say(
@@ -227,13 +231,14 @@ def evaluate_network(run: Run, name: str, network: Network) -> Step:
     dataset = run.splits.test or run.splits.validation
 
     def work(_: Path) -> dict[str, Any]:
-        example = evaluation_input(network.architecture, dataset)
+        example = run.task.evaluation_input(network.architecture, dataset)
+        metrics = run.task.metrics
         return {
-            "params": count_params(network.ssd),
-            "macs": count_macs(RawSSD(network.ssd), example),
+            "params": count_params(network.model),
+            "macs": count_macs(raw_network(network.model), example),
             "bytes": network.path.stat().st_size,
-            **measure(run, network.ssd, network.architecture, dataset, METRICS),
-            "widths": widths(network.ssd),
+            **measure(run, network.model, network.architecture, dataset, metrics),
+            "widths": widths(network.model),
             "input": list(example.shape[1:]),
         }
 
@@ -249,22 +254,15 @@ def evaluate_network(run: Run, name: str, network: Network) -> Step:
 def train_network(
     run: Run,
     name: str,
-    ssd: SSD,
-    architecture: SSDArchitecture,
+    model: nn.Module,
+    architecture: Architecture,
     settings: Training,
     penalties: Sequence[Penalty] = (),
 ) -> list[float]:
     """Train in place; gives the loss, averaged over about a hundredth of the steps each."""
     seed = run.seed(name)
     torch.manual_seed(seed)
-    batches = training_batches(
-        run.splits.train.pictures,
-        training_transform(run.recipe.data, architecture.size),
-        steps=settings.steps,
-        batch_size=settings.batch_size,
-        seed=seed,
-        workers=run.recipe.data.workers,
-    )
+    batches = run.task.batches(run.splits.train, architecture, settings, seed, run.fabric.device)
     schedule = Schedule(
         settings.optimizer,
         settings.lr,
@@ -276,14 +274,14 @@ def train_network(
     with run.reporter.bar(name, settings.steps) as advance:
         trace = train(
             run.fabric,
-            ssd,
-            ssd_loss,
+            model,
+            run.task.loss(architecture),
             batches,
             schedule,
             penalties=penalties,
             on_step=lambda _step, loss: advance(1, f"loss {loss:.2f}"),
         )
-    ssd.cpu()
+    model.cpu()
     span = max(1, len(trace) // 100)
     parts = [trace[i : i + span] for i in range(0, len(trace), span)]
     return [round(sum(part) / len(part), 4) for part in parts]
@@ -291,28 +289,22 @@ def train_network(
 
 def measure(
     run: Run,
-    ssd: SSD,
-    architecture: SSDArchitecture,
-    dataset: DetectionSet,
+    model: nn.Module,
+    architecture: Architecture,
+    dataset: PictureSet,
     metrics: tuple[str, ...],
 ) -> dict[str, float]:
-    """Find the objects of a set and give the metrics named, in percent."""
-    with run.reporter.bar("evaluating", len(dataset.pictures)) as advance:
-        detections = find_objects(
-            ssd,
-            architecture,
-            dataset.pictures,
-            run.recipe.evaluate,
-            device=run.fabric.device,
-            advance=advance,
+    """Give the metrics named on a set of pictures, in percent."""
+    with run.reporter.bar("evaluating", len(dataset)) as advance:
+        return run.task.measure(
+            model, architecture, dataset, metrics, device=run.fabric.device, advance=advance
         )
-    return measure_accuracy(detections, dataset, metrics)
 
 
-def validate(run: Run, ssd: SSD, architecture: SSDArchitecture) -> float:
+def validate(run: Run, model: nn.Module, architecture: Architecture) -> float:
     """The recipe's metric on validation, in percent."""
     metric = run.recipe.evaluate.metric
-    return measure(run, ssd, architecture, run.splits.validation, (metric,))[metric]
+    return measure(run, model, architecture, run.splits.validation, (metric,))[metric]
 
 
 def make_penalties(
@@ -326,13 +318,6 @@ def make_penalties(
     if settings.group_strength > 0:
         penalties.append(GroupProximal(blocks, settings.group_strength))
     return penalties
-
-
-def evaluation_input(architecture: SSDArchitecture, dataset: DetectionSet) -> Tensor:
-    """A picture as evaluation meets it: of native size where pictures are not squeezed."""
-    if architecture.resize:
-        return example_input(architecture)
-    return torch.zeros(1, 3, dataset.pictures[0].height, dataset.pictures[0].width)
 
 
 def _selection_record(choice: Choice) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """One training loop, for dense networks, sparsity induction and retraining alike."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -37,11 +37,19 @@ class Schedule:
     clip: float | None = None
 
 
+class Batches(Protocol):
+    """A known number of batches: a ``DataLoader``, or what gives them on the device."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
 def train(
     fabric: Fabric,
     model: nn.Module,
     loss: Callable[..., Tensor],
-    batches: DataLoader[Any],
+    batches: Batches,
     schedule: Schedule,
     *,
     penalties: Sequence[Penalty] = (),
@@ -53,7 +61,7 @@ def train(
         fabric: device, precision, and processes.
         model: the network; frozen parameters stay as they are.
         loss: of the model and what a batch holds.
-        batches: as many as there are steps.
+        batches: as many as there are steps; a loader's are moved to the device.
         schedule: optimiser and learning rate.
         penalties: induce sparsity beside the loss.
         on_step: told of each step's number, from 1, and loss.
@@ -67,8 +75,10 @@ def train(
     steps = len(batches)
     objective = fabric.setup_module(_Objective(model, loss).train())
     optimizer: Any = fabric.setup_optimizers(make_optimizer(model, schedule))
+    if isinstance(batches, DataLoader):
+        batches = cast(Batches, fabric.setup_dataloaders(batches))
     trace = []
-    for step, batch in enumerate(fabric.setup_dataloaders(batches), start=1):
+    for step, batch in enumerate(batches, start=1):
         for group in optimizer.param_groups:
             group["lr"] = schedule.lr * learning_rate_share(schedule, step, steps)
         value = objective(*batch)

@@ -33,8 +33,8 @@ def test_round_trip(tmp_path: Path, batch_norm: bool) -> None:
     loaded = load_network(tmp_path / "n.safetensors")
     assert loaded.architecture == architecture
     assert loaded.provenance == {"step": "dense"}
-    assert not loaded.ssd.training
-    wanted, given = ssd.state_dict(), loaded.ssd.state_dict()
+    assert not loaded.model.training
+    wanted, given = ssd.state_dict(), loaded.model.state_dict()
     assert list(wanted) == list(given)
     assert all(torch.equal(wanted[name], given[name]) for name in wanted)
     assert [path.name for path in tmp_path.iterdir()] == ["n.safetensors"]

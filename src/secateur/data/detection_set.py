@@ -46,6 +46,10 @@ class DetectionSet:
     classes: tuple[str, ...]
     pictures: tuple[AnnotatedPicture, ...]
 
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.pictures)
+
 
 def annotated_picture(
     path: Path,

@@ -1,24 +1,32 @@
 """From a recipe's ``data`` entry to the pictures it means."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from secateur.data.augmentation import Transform, native_crops, ssd_augmentation
+from secateur.data.cifar10 import read_cifar10
+from secateur.data.class_folders import read_class_folders
+from secateur.data.classification_set import ClassificationSet
 from secateur.data.coco import read_coco
-from secateur.data.detection_set import AnnotatedPicture, DetectionSet
+from secateur.data.detection_set import DetectionSet
 from secateur.data.gtsdb import ClassScheme, read_gtsdb
+from secateur.data.gtsrb import read_gtsrb
 from secateur.data.signs import read_signs
 from secateur.data.split import split_validation
+from secateur.data.track_split import split_tracks
 from secateur.data.voc import read_voc
 from secateur.data.yolo import read_yolo
 from secateur.errors import DataError
-from secateur.recipe import Data
+from secateur.recipe import Data, DetectionData
+
+PictureSet = DetectionSet | ClassificationSet
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The pictures of a run. Test is read once, at the end.
+    """The pictures of a run, all of one kind. Test is read once, at the end.
 
     Attributes:
         train: what the network learns from.
@@ -26,22 +34,31 @@ class Splits:
         test: None where the recipe names none.
     """
 
-    train: DetectionSet
-    validation: DetectionSet
-    test: DetectionSet | None
+    train: PictureSet
+    validation: PictureSet
+    test: PictureSet | None
 
 
-def read_split(data: Data, split: str, size: int | None) -> DetectionSet:
+def read_split(data: Data, split: str, size: int | None) -> PictureSet:
     """Read one split of the pictures a recipe names.
 
     Args:
         data: the recipe's entry.
         split: the split's name.
-        size: of the model's input, pixels; drawn pictures are drawn at it.
+        size: of the model's input, pixels: a classifier's pictures are squeezed to it, and drawn
+            ones are drawn at it.
 
     Raises:
         DataError: anything is wrong with the folder, its pictures or its annotations.
     """
+    if isinstance(data, DetectionData):
+        return read_detection_split(data, split, size)
+    readers = {"folders": read_class_folders, "cifar10": read_cifar10, "gtsrb": read_gtsrb}
+    return readers[data.format](data.root, split, size or 224, data.classes)
+
+
+def read_detection_split(data: DetectionData, split: str, size: int | None) -> DetectionSet:
+    """Read one split of pictures with boxes; as ``read_split``."""
     classes = None if isinstance(data.classes, str) else data.classes
     match data.format:
         case "voc":
@@ -63,7 +80,12 @@ def read_splits(data: Data, size: int | None, seed: int) -> Splits:
         DataError: as ``read_split``, or train and test disagree on the classes.
     """
     everything = read_split(data, data.train, size)
-    train, validation = split_validation(everything, data.validation, seed)
+    train: PictureSet
+    validation: PictureSet
+    if isinstance(everything, DetectionSet):
+        train, validation = split_validation(everything, data.validation, seed)
+    else:
+        train, validation = split_tracks(everything, data.validation, seed)
     test = read_split(data, data.test, size) if data.test is not None else None
     if test is not None and test.classes != train.classes:
         raise DataError(
@@ -73,7 +95,7 @@ def read_splits(data: Data, size: int | None, seed: int) -> Splits:
     return Splits(train, validation, test)
 
 
-def training_transform(data: Data, size: int) -> Transform:
+def training_transform(data: DetectionData, size: int) -> Transform:
     """Give the augmentation a recipe asks for."""
     a = data.augmentation
     if data.resize:
@@ -83,18 +105,23 @@ def training_transform(data: Data, size: int) -> Transform:
     return native_crops(size, photometric=a.photometric, zoom=a.zoom, flip=a.flip)
 
 
-def describe(dataset: DetectionSet, root: Path) -> list[list[object]]:
-    """Give what identifies each picture: its path, size, boxes, labels and difficulty."""
-
-    def one(picture: AnnotatedPicture) -> list[object]:
-        inside = picture.path.is_relative_to(root)
+def describe(dataset: PictureSet, root: Path) -> list[list[object]]:
+    """Give what identifies each picture, its name first: where it is, and what is on it."""
+    if isinstance(dataset, ClassificationSet):
         return [
-            str(picture.path.relative_to(root) if inside else picture.path),
-            picture.height,
-            picture.width,
-            picture.boxes.tolist(),
-            picture.labels.tolist(),
-            picture.difficult.tolist(),
+            [name, label, hashlib.sha256(pixels.numpy().tobytes()).hexdigest()]
+            for name, label, pixels in zip(
+                dataset.names, dataset.labels.tolist(), dataset.pixels, strict=True
+            )
         ]
-
-    return [one(picture) for picture in dataset.pictures]
+    return [
+        [
+            str(p.path.relative_to(root) if p.path.is_relative_to(root) else p.path),
+            p.height,
+            p.width,
+            p.boxes.tolist(),
+            p.labels.tolist(),
+            p.difficult.tolist(),
+        ]
+        for p in dataset.pictures
+    ]

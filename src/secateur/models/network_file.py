@@ -12,17 +12,19 @@ from typing import Any
 
 import torch
 import torchvision
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import ModelError
-from secateur.models.ssd import SSDArchitecture, build_ssd, vgg_keys
+from secateur.models.network import Architecture, build_network
+from secateur.models.ssd import vgg_keys
 from secateur.whole_file import whole_file
 
 _KEY = "secateur"
+_ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +32,37 @@ class NetworkFile:
     """What a network file holds.
 
     Attributes:
-        ssd: the network, in evaluation mode, on the CPU.
+        model: the network, in evaluation mode, on the CPU.
         architecture: what it was built from.
         provenance: whatever its writer noted: the run, the recipe, the metric.
     """
 
-    ssd: SSD
-    architecture: SSDArchitecture
+    model: nn.Module
+    architecture: Architecture
     provenance: dict[str, Any]
 
 
 def save_network(
-    path: Path, ssd: SSD, architecture: SSDArchitecture, provenance: Mapping[str, Any]
+    path: Path,
+    model: nn.Module,
+    architecture: Architecture | None,
+    provenance: Mapping[str, Any],
 ) -> None:
-    """Write a network and all that is needed to build it again."""
-    header = {"architecture": architecture.model_dump(mode="json"), "provenance": dict(provenance)}
-    tensors = {name: tensor.contiguous() for name, tensor in ssd.state_dict().items()}
+    """Write a network and all that is needed to build it again.
+
+    Args:
+        path: of the file.
+        model: the network.
+        architecture: what it was built from; None for a class of the user's own, which only they
+            can build again (``secateur.shrink_to``).
+        provenance: where it came from.
+    """
+    header = {
+        "architecture": architecture.model_dump(mode="json") if architecture else None,
+        "provenance": dict(provenance),
+    }
+    # Copies, for safetensors refuses tensors that share memory.
+    tensors = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
     with whole_file(path) as draft:
         # One entry only: safetensors writes several in any order, and then the same network would
         # not give the same file.
@@ -64,7 +81,12 @@ def load_network(path: Path) -> NetworkFile:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {})[_KEY])
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        architecture = SSDArchitecture.model_validate(header["architecture"])
+        if header["architecture"] is None:
+            raise ModelError(
+                f"{path}: a network of a class of its own; load it into that class by "
+                "secateur.shrink_to(model, path)"
+            )
+        architecture = _ARCHITECTURE.validate_python(header["architecture"])
         provenance = dict(header["provenance"])
     except (SafetensorError, OSError):
         raise ModelError(f"{path}: not a safetensors file; give one that secateur wrote") from None
@@ -74,27 +96,28 @@ def load_network(path: Path) -> NetworkFile:
         ) from None
     # Shapes are compared before any memory is taken for weights.
     with torch.device("meta"):
-        wanted = {name: list(t.shape) for name, t in build_ssd(architecture).state_dict().items()}
+        built = build_network(architecture).state_dict()
+    wanted = {name: list(tensor.shape) for name, tensor in built.items()}
     if wanted != shapes:
         odd = next(n for n in [*wanted, *shapes] if wanted.get(n) != shapes.get(n))
         raise ModelError(
             f"{path}: {odd} is {shapes.get(odd)} but the header says {wanted.get(odd)}; "
             "the file was altered, write it anew"
         )
-    ssd = build_ssd(architecture)
-    ssd.load_state_dict(load_file(path))
-    return NetworkFile(ssd.eval(), architecture, provenance)
+    model = build_network(architecture)
+    model.load_state_dict(load_file(path))
+    return NetworkFile(model.eval(), architecture, provenance)
 
 
-def load_weights(ssd: SSD, source: str, batch_norm: bool) -> list[str]:
+def load_weights(model: nn.Module, source: str, batch_norm: bool) -> list[str]:
     """Start a network from trained weights, as far as names and shapes agree.
 
     Args:
-        ssd: changed in place.
+        model: changed in place.
         source: a ``.safetensors`` file, a torch state dict (``.pth``, ``.pt``), or
             ``torchvision:`` and the name of weights, such as
             ``torchvision:SSD300_VGG16_Weights.COCO_V1``, which torchvision downloads. Those of a
-            ``vgg16`` or ``vgg16_bn`` classifier fill the trunk.
+            ``vgg16`` or ``vgg16_bn`` classifier fill an SSD's trunk.
         batch_norm: whether the network has batch norm.
 
     Returns:
@@ -104,15 +127,15 @@ def load_weights(ssd: SSD, source: str, batch_norm: bool) -> list[str]:
         ModelError: the file cannot be read, or fills nothing.
     """
     state = _read_state(source)
-    if any(name.startswith("features.") for name in state):
+    if isinstance(model, SSD) and any(name.startswith("features.") for name in state):
         state = vgg_keys(batch_norm, state)
-    own = ssd.state_dict()
+    own = model.state_dict()
     fits = {n: t for n, t in state.items() if n in own and t.shape == own[n].shape}
     if not any(name.endswith("weight") for name in fits):
         raise ModelError(
             f"{source}: none of its weights fits this network; check network, widths, batch_norm"
         )
-    ssd.load_state_dict(fits, strict=False)
+    model.load_state_dict(fits, strict=False)
     return [name for name in own if name not in fits]
 
 

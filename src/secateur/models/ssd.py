@@ -345,6 +345,16 @@ def widths(ssd: nn.Module) -> dict[str, int]:
     }
 
 
+def heads(architecture: SSDArchitecture) -> dict[str, str]:
+    """Module path of each convolution of the heads: ``conv4_3 class`` classifies on conv4_3."""
+    readers = DETECTION_LAYERS[architecture.network][: architecture.detection_layers]
+    return {
+        f"{reader} {what}": f"head.{head}_head.module_list.{number}"
+        for number, reader in enumerate(readers)
+        for head, what in (("classification", "class"), ("regression", "box"))
+    }
+
+
 def vgg_keys(batch_norm: bool, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the features of torchvision's ``vgg16(_bn)`` to those of an SSD's backbone."""
     conv5 = 33 if batch_norm else 23  # the fourth pooling, where SSD's first extra block begins

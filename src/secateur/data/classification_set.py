@@ -1,0 +1,136 @@
+"""Pictures with one class each, in the one form that every reader gives: all in memory."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.v2.functional import resize
+
+from secateur.errors import DataError
+
+# Pictures that one thread decodes, or one call resizes, at a time.
+_CHUNK = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassificationSet:
+    """Pictures of one size and the class of each.
+
+    Attributes:
+        classes: names; label ``k`` is ``classes[k]``.
+        pixels: (N, 3, S, S) uint8, on the CPU.
+        labels: (N,) int64, from 0.
+        names: where each picture came from, for messages and records.
+        tracks: pictures of one track show the same thing and never go to different splits;
+            by default each picture is its own.
+    """
+
+    classes: tuple[str, ...]
+    pixels: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+    tracks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.tracks:
+            object.__setattr__(self, "tracks", self.names)
+        counts = {len(self.pixels), len(self.labels), len(self.names), len(self.tracks)}
+        if len(counts) > 1:
+            raise ValueError("pixels, labels, names and tracks must have an entry for each picture")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def subset(self, indices: Sequence[int]) -> "ClassificationSet":
+        """Give the pictures at these positions, in this order, with the same classes."""
+        chosen = torch.tensor(indices, dtype=torch.int64)
+        return ClassificationSet(
+            self.classes,
+            self.pixels[chosen],
+            self.labels[chosen],
+            tuple(self.names[index] for index in indices),
+            tuple(self.tracks[index] for index in indices),
+        )
+
+
+def read_pictures(paths: Sequence[Path], size: int, root: Path) -> Tensor:
+    """Decode pictures as they are meant to be seen, squeezed to a square, (N, 3, S, S) uint8.
+
+    Args:
+        paths: the files.
+        size: side of the square, pixels; pictures that have it already stay as they are.
+        root: the data folder, which no link may leave.
+
+    Raises:
+        DataError: a picture is missing, broken, too large, not of 8 bits, or outside the folder.
+    """
+    pixels = np.empty((len(paths), 3, size, size), dtype=np.uint8)
+    inside = os.path.realpath(root)
+
+    def read_chunk(start: int) -> None:
+        for index in range(start, min(start + _CHUNK, len(paths))):
+            pixels[index] = _read(paths[index], size, inside)
+
+    # The filter holds for every thread of the process, so it is set here and not in each of them.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for _ in pool.map(read_chunk, range(0, len(paths), _CHUNK)):
+                pass
+    return torch.from_numpy(pixels)
+
+
+def squeeze(pixels: Tensor, size: int) -> Tensor:
+    """Resize pictures (N, 3, H, W) uint8 to a square, (N, 3, S, S); no work where they fit."""
+    if pixels.shape[-2:] == (size, size):
+        return pixels
+    result = pixels.new_empty((len(pixels), 3, size, size))
+    for start in range(0, len(pixels), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        result[chunk] = resize(pixels[chunk], [size, size], antialias=True)
+    return result
+
+
+def _read(path: Path, size: int, root: str) -> NDArray[np.uint8]:
+    """One picture, (3, S, S)."""
+    real = os.path.realpath(path)
+    if os.path.commonpath([root, real]) != root:
+        raise DataError(f"{path}: leads out of {root}; put the picture itself there, not a link")
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            if mode[0] not in "IF":
+                return _square(image, size)
+    except FileNotFoundError:
+        raise DataError(f"{path}: picture not found; restore it") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise DataError(
+            f"{path}: more than {limit} million pixels; make it smaller or remove it"
+        ) from None
+    # A broken file makes Pillow's decoders raise many kinds.
+    except Exception as error:
+        raise DataError(
+            f"{path}: not a readable picture ({error}); replace it or remove it"
+        ) from None
+    # Pillow would cut their values off at 255, which leaves white.
+    raise DataError(f"{path}: its pixels ({mode}) are not of 8 bits; save it again with 8 bits")
+
+
+def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns of the direct way
+    image = image.convert("RGB")
+    if image.size != (size, size):
+        # Pillow's bilinear filter widens with the reduction: it antialiases.
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)

@@ -1,0 +1,116 @@
+"""What a classifier is to the training loop: its loss, its answers, its accuracy."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from secateur.pruning.graph import evaluating
+
+METRICS = ("top1",)
+
+
+def classification_loss(
+    model: nn.Module,
+    pixels: Tensor,
+    labels: Tensor,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The mean cross entropy of one batch.
+
+    Args:
+        model: maps normalised pictures (N, 3, S, S) to logits (N, K).
+        pixels: (N, 3, S, S), 0 to 255, uint8 or float.
+        labels: (N,) int64, from 0.
+        mean: of the channels, 0–1.
+        std: of the channels, 0–1.
+        label_smoothing: share of a target that is spread over all classes, 0–1.
+    """
+    logits: Tensor = model(_normalised(pixels, mean, std))
+    return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+
+
+@torch.no_grad()
+def class_scores(
+    model: nn.Module,
+    pixels: Tensor,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch_size: int,
+    device: torch.device | None = None,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> Tensor:
+    """Probability of each class for each picture, (N, K) float32, on the CPU.
+
+    Args:
+        model: the network; it ends on the CPU, and trains or evaluates as it did before.
+        pixels: (N, 3, S, S) uint8.
+        mean: of the channels, 0–1.
+        std: of the channels, 0–1.
+        batch_size: pictures at once.
+        device: where to run; None for the accelerator, if there is one.
+        advance: told how many pictures were done.
+    """
+    if device is None:
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        device = accelerator or torch.device("cpu")
+    model.to(device)
+    scores = []
+    with evaluating(model):
+        for start in range(0, len(pixels), batch_size):
+            batch = pixels[start : start + batch_size]
+            logits: Tensor = model(_normalised(batch.to(device), mean, std))
+            scores.append(logits.float().softmax(1).cpu())
+            advance(len(batch))
+    model.cpu()
+    return torch.cat(scores)
+
+
+def classify(
+    model: nn.Module,
+    pixels: Tensor,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch_size: int,
+    device: torch.device | None = None,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> Tensor:
+    """The most probable class of each picture, (N,) int64; arguments as ``class_scores``."""
+    return class_scores(
+        model, pixels, mean=mean, std=std, batch_size=batch_size, device=device, advance=advance
+    ).argmax(1)
+
+
+def top1(predicted: Tensor, labels: Tensor) -> float:
+    """Share of the pictures whose class was found, in percent; both (N,) int64."""
+    return 100 * int((predicted == labels).sum()) / len(labels)
+
+
+def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Count pictures by true class (rows) and found class (columns), (K, K) int64."""
+    cells = labels * classes + predicted
+    return torch.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def accuracy_by_class(matrix: Tensor) -> list[float | None]:
+    """Share of each class's pictures that were found, in percent; None for a class without any.
+
+    Args:
+        matrix: (K, K), as ``confusion_matrix`` gives it.
+    """
+    totals = matrix.sum(1).tolist()
+    found = matrix.diagonal().tolist()
+    return [
+        100 * hits / total if total else None for hits, total in zip(found, totals, strict=True)
+    ]
+
+
+def _normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    shift = torch.tensor(mean, device=pixels.device).view(1, 3, 1, 1)
+    scale = torch.tensor(std, device=pixels.device).view(1, 3, 1, 1)
+    return (pixels / 255 - shift) / scale

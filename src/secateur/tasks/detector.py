@@ -1,0 +1,74 @@
+"""A detector as a run's task."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.models.detection.ssd import SSD
+
+from secateur.data.detection_set import DetectionSet
+from secateur.data.loading import training_batches
+from secateur.data.source import training_transform
+from secateur.models.network import example_input
+from secateur.models.ssd import SSDArchitecture
+from secateur.recipe import DetectionData, Evaluate, Training
+from secateur.tasks.detection import METRICS, find_objects, measure_accuracy, ssd_loss
+from secateur.training import Batches
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """Finds objects; see ``tasks.task.Task`` for what a task does."""
+
+    data: DetectionData
+    evaluate: Evaluate
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Average precision by every protocol."""
+        return METRICS
+
+    def batches(
+        self,
+        dataset: DetectionSet,
+        architecture: SSDArchitecture,
+        settings: Training,
+        seed: int,
+        device: torch.device,  # noqa: ARG002 # batches are loaded by processes of their own
+    ) -> Batches:
+        """Pictures (N, 3, size, size) uint8, and boxes and labels of each."""
+        return training_batches(
+            dataset.pictures,
+            training_transform(self.data, architecture.size),
+            steps=settings.steps,
+            batch_size=settings.batch_size,
+            seed=seed,
+            workers=self.data.workers,
+        )
+
+    def loss(self, architecture: SSDArchitecture) -> Callable[..., Tensor]:  # noqa: ARG002
+        """The multibox loss."""
+        return ssd_loss
+
+    def measure(
+        self,
+        model: SSD,
+        architecture: SSDArchitecture,
+        dataset: DetectionSet,
+        metrics: tuple[str, ...],
+        *,
+        device: torch.device | None = None,
+        advance: Callable[[int], None] = lambda _count: None,
+    ) -> dict[str, float]:
+        """Find the objects of all pictures, and count."""
+        found = find_objects(
+            model, architecture, dataset.pictures, self.evaluate, device=device, advance=advance
+        )
+        return measure_accuracy(found, dataset, metrics)
+
+    def evaluation_input(self, architecture: SSDArchitecture, dataset: DetectionSet) -> Tensor:
+        """A picture of native size where pictures are not squeezed."""
+        if architecture.resize:
+            return example_input(architecture)
+        return torch.zeros(1, 3, dataset.pictures[0].height, dataset.pictures[0].width)

@@ -1,0 +1,53 @@
+"""What a kind of network is to a run: how it learns from pictures, and how it is measured."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from secateur.recipe import Data, DetectionData, Evaluate, Training
+from secateur.tasks.classifier import Classifier
+from secateur.tasks.detector import Detector
+from secateur.training import Batches
+
+
+class Task(Protocol):
+    """A run's steps know networks and pictures by this alone.
+
+    A dataset is what ``data.source.read_split`` gives for the task's kind of data.
+    """
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of all that ``measure`` can give; each says its protocol."""
+
+    def batches(
+        self, dataset: Any, architecture: Any, settings: Training, seed: int, device: torch.device
+    ) -> Batches:
+        """As many augmented batches as ``settings`` has steps; the same for the same seed."""
+
+    def loss(self, architecture: Any) -> Callable[..., Tensor]:
+        """The loss of a network and what a batch holds."""
+
+    def measure(
+        self,
+        model: Any,
+        architecture: Any,
+        dataset: Any,
+        metrics: tuple[str, ...],
+        *,
+        device: torch.device | None = None,
+        advance: Callable[[int], None] = ...,
+    ) -> dict[str, float]:
+        """The metrics named, in percent; the network ends on the CPU."""
+
+    def evaluation_input(self, architecture: Any, dataset: Any) -> Tensor:
+        """A picture as evaluation meets it, (1, 3, H, W)."""
+
+
+def task_of(data: Data, evaluate: Evaluate) -> Task:
+    """Give the task that a recipe's pictures are for."""
+    if isinstance(data, DetectionData):
+        return Detector(data, evaluate)
+    return Classifier(data, evaluate)
