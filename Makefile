@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-gtsdb
+.PHONY: help demo test lint bench bench-gtsdb bench-gtsrb
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ bench: $(STAMP) ## the benchmarks a CPU can run; each writes benchmarks/results/
 
 bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop, from data/gtsdb; 1 to 2 hours
 	$(VENV)/bin/python benchmarks/shipped_recipe.py gtsdb_laptop
+
+bench-gtsrb: $(STAMP) ## telling the German traffic signs apart on a laptop, from data/gtsrb; about an hour
+	$(VENV)/bin/python benchmarks/shipped_recipe.py vgg_gtsrb_laptop
 
 # One environment for everything; made anew when what it is made from changes.
 $(STAMP): pyproject.toml constraints.txt

@@ -8,32 +8,48 @@ from pydantic import BaseModel
 
 from secateur.recipe import (
     Augmentation,
+    ClassAugmentation,
+    ClassificationData,
     Compress,
-    Data,
+    DetectionData,
     Evaluate,
-    Model,
     Phase,
     Recipe,
     Select,
     Sparsify,
+    SSDModel,
     ThresholdSearch,
     Training,
+    VGGModel,
 )
 
-# Every section, by its place in the recipe. compress.retrain is a training too.
-SECTIONS: dict[str, type[BaseModel]] = {
-    "": Recipe,
-    "data": Data,
-    "data.augmentation": Augmentation,
-    "model": Model,
-    "train": Training,
-    "compress": Compress,
-    "compress.phases": Phase,
-    "compress.sparsify": Sparsify,
-    "compress.threshold": ThresholdSearch,
-    "compress.select": Select,
-    "compress.retrain": Training,
-    "evaluate": Evaluate,
+# Every section with its place in the recipe. compress.retrain is a training too.
+SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("", Recipe),
+    ("data", DetectionData),
+    ("data.augmentation", Augmentation),
+    ("data", ClassificationData),
+    ("data.augmentation", ClassAugmentation),
+    ("model", SSDModel),
+    ("model", VGGModel),
+    ("train", Training),
+    ("compress", Compress),
+    ("compress.phases", Phase),
+    ("compress.sparsify", Sparsify),
+    ("compress.threshold", ThresholdSearch),
+    ("compress.select", Select),
+    ("compress.retrain", Training),
+    ("evaluate", Evaluate),
+)
+PLACES = [place for place, _ in SECTIONS]
+# A place that two sections can take is told apart by what the recipe compresses.
+KINDS = {
+    DetectionData: "a detector",
+    Augmentation: "a detector",
+    SSDModel: "a detector",
+    ClassificationData: "a classifier",
+    ClassAugmentation: "a classifier",
+    VGGModel: "a classifier",
 }
 
 INTRODUCTION = """\
@@ -54,11 +70,13 @@ This page is made from the descriptions in `src/secateur/recipe.py` by
 
 def page() -> str:
     """Give the whole page."""
-    return "\n".join([INTRODUCTION, *(_section(place, model) for place, model in SECTIONS.items())])
+    return "\n".join([INTRODUCTION, *(_section(place, model) for place, model in SECTIONS)])
 
 
 def _section(place: str, model: type[BaseModel]) -> str:
     title = f"`{place}`" if place else "Top level"
+    if model in KINDS:
+        title += f" of {KINDS[model]}"
     lines = [f"## {title}", "", (model.__doc__ or "").strip(), ""]
     if place == "compress.retrain":
         return "\n".join([f"## {title}", "", "Step 4. The entries are those of `train`.", ""])
@@ -66,7 +84,7 @@ def _section(place: str, model: type[BaseModel]) -> str:
     schema = model.model_json_schema()
     for name, entry in schema["properties"].items():
         child = f"{place}.{name}".lstrip(".")
-        if child in SECTIONS:
+        if child in PLACES:
             required = name in schema.get("required", [])
             default = "*required*" if required else "its own"
             values = "list of sections" if entry.get("type") == "array" else "section"
@@ -83,6 +101,8 @@ def _values(entry: dict[str, Any]) -> str:
     """Say which values a JSON schema allows."""
     if "anyOf" in entry:
         return " or ".join(_values(option) for option in entry["anyOf"])
+    if "const" in entry:
+        return _code(entry["const"])
     if "enum" in entry:
         return ", ".join(_code(value) for value in entry["enum"])
     match entry.get("type"):

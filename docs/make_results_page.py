@@ -12,6 +12,7 @@ START, END = "<!-- results -->\n", "<!-- end of results -->\n"
 TITLES = {
     "quickstart": "Drawn signs (`make demo`)",
     "gtsdb_laptop": "GTSDB, four super-categories (`make bench-gtsdb`)",
+    "vgg_gtsrb_laptop": "GTSRB, narrow VGG16 (`make bench-gtsrb`)",
 }
 
 # What a reader must know to take the figures rightly.

@@ -1,0 +1,159 @@
+"""Whole runs of the real command on a few drawn pictures in class folders."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image, ImageDraw
+
+from secateur.cli import main
+from secateur.models.network_file import load_network
+
+RECIPE: dict[str, Any] = {
+    "name": "shapes",
+    "data": {"format": "folders", "validation": 0.25, "augmentation": {"shift": 0.05}},
+    "model": {"network": "vgg16", "size": 32, "widths": 0.06, "hidden": [128], "pool": 1},
+    "train": {"steps": 40, "batch_size": 8, "optimizer": "adamw", "lr": 0.003},
+    "compress": {
+        "phases": [{"layers": "conv1_1-conv3_3"}, {"layers": "conv3_3-fc6"}],
+        "sparsify": {"steps": 10, "batch_size": 8, "optimizer": "adamw", "strength": 0.01},
+        "threshold": {"max_drop": 20, "resolution": 0.2},
+        "select": {"keep_params": 0.4, "keep_macs": 0.5, "min_filters": 1},
+        "retrain": {"steps": 30, "batch_size": 8, "optimizer": "adamw", "lr": 0.003},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders: 24 pictures to train on and 12 to test, each a disc or a square."""
+    root = tmp_path_factory.mktemp("shapes")
+    generator = torch.Generator().manual_seed(0)
+    for number in range(36):
+        name = ("disc", "square [2]")[number % 2]
+        folder = root / ("train" if number < 24 else "test") / name
+        folder.mkdir(parents=True, exist_ok=True)
+        x, y, side = torch.randint(3, 13, (3,), generator=generator).tolist()
+        image = Image.new("RGB", (40, 36), (30, 90, 60))
+        draw = ImageDraw.Draw(image)
+        shape = draw.ellipse if name == "disc" else draw.rectangle
+        shape((x, y, x + side + 8, y + side + 8), fill="red" if name == "disc" else "white")
+        image.save(folder / f"{number:02}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("classifier")
+    content = {**RECIPE, "data": {**RECIPE["data"], "root": str(shapes)}}
+    (folder / "shapes.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(SystemExit) as end:
+        main(["compress", str(folder / "shapes.yaml"), "--run", str(folder / "run")])
+    assert end.value.code == 0
+    return folder
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str, str]]:
+    def call(*arguments: object) -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return end.value.code, said.out, said.err
+
+    return call
+
+
+def test_summary_tells_what_was_done(run: Path) -> None:
+    summary = json.loads((run / "run/summary.json").read_text())
+    dense, slim = summary["dense"], summary["slim"]
+    assert slim["params"] <= 0.4 * dense["params"]
+    assert slim["macs"] <= 0.5 * dense["macs"]
+    assert (summary["metric"], summary["split"]) == ("top1", "test")
+    assert dense["top1"] > 75, "two shapes in two colours can be learnt in no time"
+    first, second = summary["phases"]
+    # The end of the first phase only gives G blocks; its filters go in the second.
+    assert first["filters_after"]["conv3_3"] == first["filters_before"]["conv3_3"]
+    assert second["filters_after"]["fc6"] < second["filters_before"]["fc6"]
+    for phase in (first, second):
+        assert 0 <= phase["slim_minus_masked"] <= 1e-5
+    file = load_network(run / "run/slim.safetensors")
+    assert file.architecture.widths == slim["widths"] == second["filters_after"]
+    split = json.loads((run / "run/split.json").read_text())
+    assert [len(split[part]) for part in ("train", "validation")] == [18, 6]
+
+
+def test_nothing_is_done_twice(run: Path, command: Callable[..., tuple[object, str, str]]) -> None:
+    code, out, _ = command("compress", run / "shapes.yaml", "--run", run / "run")
+    assert code == 0
+    assert all(f"{step}: found" in out for step in ("dense", "phase2-retrain", "evaluate-slim"))
+
+
+@pytest.mark.parametrize("kind", ["recipe", "folder"])
+def test_evaluate_counts_who_is_taken_for_whom(
+    kind: str, run: Path, shapes: Path, command: Callable[..., tuple[object, str, str]]
+) -> None:
+    data = run / "shapes.yaml" if kind == "recipe" else shapes
+    code, out, err = command("evaluate", run / "run/slim.safetensors", "--data", data, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    matrix = torch.tensor(found["confusion"])
+    assert matrix.sum(1).tolist() == [6, 6]
+    share = 100 * matrix.diagonal().sum() / 12
+    assert found["metrics"]["top1"] == pytest.approx(float(share))
+    summary = json.loads((run / "run/summary.json").read_text())
+    assert summary["slim"]["top1"] == pytest.approx(float(share))
+    assert found["by_class"]["square [2]"]["pictures"] == 6
+
+
+def test_tables_and_layers(run: Path, command: Callable[..., tuple[object, str, str]]) -> None:
+    code, out, _ = command("evaluate", run / "run/slim.safetensors", "--data", run / "shapes.yaml")
+    assert code == 0
+    assert "square [2]" in out
+    summary = json.loads((run / "run/summary.json").read_text())
+    for against, kept in (("", summary["dense"]["widths"]["conv2_2"]), ("full", 128)):
+        options = ["--against", against] if against else []
+        code, out, err = command("inspect", run / "run/slim.safetensors", *options)
+        assert code == 0, err
+        assert f"{kept} → {summary['slim']['widths']['conv2_2']}" in out
+        assert f"{summary['slim']['params']:,}" in out
+
+
+def test_a_classifier_finds_no_boxes(
+    run: Path, shapes: Path, command: Callable[..., tuple[object, str, str]]
+) -> None:
+    model = run / "run/slim.safetensors"
+    code, _, err = command("detect", model, shapes / "test/disc", "--out", run / "found")
+    assert code == 2
+    assert err == f"error: {model}: is a classifier and finds no boxes; give a detector\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("data={format: voc, root: x}", "vgg16 cannot learn from data of format voc"),
+        ("evaluate.metric=AP_coco", "evaluate.metric of vgg16 must be top1"),
+        ("model.network=vgg19", "network must be ssd300, ssd512 or vgg16"),
+        ("model.size=31", "model.size"),
+        ("data.classes=[disc]", "square [2]"),
+        ("compress.phases.0.layers=conv1_1-fc7", "no layer 'fc7'"),
+        ("data.validation=1.5", "data.validation"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_one_line(
+    change: str,
+    words: str,
+    run: Path,
+    tmp_path: Path,
+    command: Callable[..., tuple[object, str, str]],
+) -> None:
+    options = ["--run", tmp_path / "run", "--set", change]
+    code, _, err = command("compress", run / "shapes.yaml", *options)
+    assert code == 2
+    assert words in err
+    assert err.count("\n") == 1
