@@ -137,7 +137,11 @@ def _classes(recipe: Recipe) -> tuple[tuple[str, ...], list[str]]:
         if classes is None:
             raise
         return classes, [f"the pictures cannot be read, {len(classes)} classes assumed: {error}"]
-    return pictures.classes, [f"{len(pictures):,} pictures in {data.train}"]
+    notes = [f"{len(pictures):,} pictures in {data.train}"]
+    if data.test is not None:
+        test = read_split(data, data.test, recipe.model.size)
+        notes.append(f"{len(test):,} pictures in {data.test}")
+    return pictures.classes, notes
 
 
 def _assumed_classes(data: Data) -> tuple[str, ...] | None:

@@ -396,6 +396,10 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe; 'secateur init' writes one") from None
+    except IsADirectoryError:
+        raise RecipeError(
+            f"{path}: is a folder; 'secateur init {path}' writes a recipe for its pictures"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:

@@ -42,6 +42,10 @@ from secateur.run_folder import Step
 from secateur.training import Schedule, train
 
 
+# Points of any metric under which a dense network is not worth compressing.
+POOR = 10.0
+
+
 def train_dense(run: Run) -> tuple[Network, Step]:
     """Train the dense network, or start from the weights the recipe names."""
     recipe = run.recipe
@@ -71,7 +75,13 @@ def train_dense(run: Run) -> tuple[Network, Step]:
         "versions": [torch.__version__, torchvision.__version__],
     }
     step = run.step("dense", depends_on, work)
-    run.reporter.say(f"dense: {recipe.evaluate.metric} {step.result['metric']:.1f} on validation")
+    metric = step.result["metric"]
+    run.reporter.say(f"dense: {recipe.evaluate.metric} {metric:.1f} on validation")
+    if metric < POOR:
+        run.reporter.say(
+            "  that is next to nothing: what is cut from such a network tells little; train it "
+            "longer (train.steps), or from weights (model.weights)"
+        )
     return load_step(step), step
 
 

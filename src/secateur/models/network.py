@@ -96,7 +96,9 @@ def full_widths(architecture: Architecture) -> Architecture:
     kept = architecture.model_dump(exclude={"network", "classes", "widths"})
     if isinstance(architecture, SSDArchitecture):
         return ssd_architecture(architecture.network, architecture.classes, **kept)
-    hidden = (4096,) * sum(name in vgg.HIDDEN for name in architecture.widths)
+    # As published behind a map of 7 × 7; where one cell is left, as is usual on CIFAR-10.
+    outputs = 512 if architecture.pool == 1 else 4096
+    hidden = (outputs,) * sum(name in vgg.HIDDEN for name in architecture.widths)
     return vgg_architecture(architecture.classes, hidden=hidden, **kept)
 
 

@@ -75,6 +75,8 @@ def load_network(path: Path) -> NetworkFile:
     Raises:
         ModelError: the file is missing, is no network of ours, or does not fit its own header.
     """
+    if path.is_dir():
+        raise ModelError(f"{path}: is a folder; name a file in it, such as slim.safetensors")
     if not path.is_file():
         raise ModelError(f"{path}: no such network file; give the path of a .safetensors file")
     try:
@@ -152,7 +154,10 @@ def _read_state(source: str) -> Mapping[str, Tensor]:
         try:
             downloaded: Mapping[str, Tensor] = weights.get_state_dict(check_hash=True)
         except OSError as error:
-            raise ModelError(f"{source}: the download failed ({error}); give a file") from None
+            raise ModelError(
+                f"{source}: the download failed ({error}); name a file in model.weights, or null "
+                "to start from scratch, which needs batch_norm: true"
+            ) from None
         return downloaded
     path = Path(source)
     if not path.is_file():

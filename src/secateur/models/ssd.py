@@ -85,7 +85,11 @@ class SSDArchitecture(BaseModel):
         if len(self.scales) != k + 1 or len(self.aspect_ratios) != k:
             raise ValueError(f"{k} detection layers need {k + 1} scales and {k} aspect_ratios")
         if min(grid_sizes(self.network, self.size)[:k]) < 1:
-            raise ValueError(f"size {self.size} is too small for {k} detection layers")
+            sizes = range(self.size, 1024)
+            least = next(s for s in sizes if min(grid_sizes(self.network, s)[:k]) >= 1)
+            raise ValueError(
+                f"size {self.size} is too small for {k} detection layers; they need {least}"
+            )
         return self
 
 
