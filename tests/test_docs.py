@@ -14,7 +14,9 @@ from torchvision.models.detection.ssd import SSD
 
 from secateur.models.network_file import load_network, save_network
 from secateur.models.ssd import build_ssd, ssd_architecture
+from secateur.models.vgg import build_vgg, vgg_architecture
 from secateur.recipe import load_recipe
+from secateur.tasks.classification import class_scores
 from secateur.tasks.detection import detect
 
 ROOT = Path(__file__).parents[1]
@@ -124,6 +126,49 @@ def test_loader_finds_the_same_without_secateur(tmp_path: Path) -> None:
         torch.testing.assert_close(found["boxes"], ours.boxes)
         torch.testing.assert_close(found["scores"], ours.scores)
         assert found["labels"].tolist() == ours.labels.tolist(), name
+
+
+def test_classifier_loader_answers_the_same_without_secateur(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    networks = {
+        "cifar": vgg_architecture(("a", "b", "c"), size=32, widths=0.1, hidden=(300,), pool=1),
+        "torchvision": vgg_architecture(("a", "b"), size=64, batch_norm=False, widths=0.02),
+        "plain": vgg_architecture(("a", "b"), size=64, widths={"conv5_3": 9}, hidden=(), pool=2),
+    }
+    expected = {}
+    for name, architecture in networks.items():
+        vgg = build_vgg(architecture)
+        save_network(tmp_path / f"{name}.safetensors", vgg, architecture, {"step": "test"})
+        side = architecture.size
+        picture = torch.randint(0, 256, (3, side, side), dtype=torch.uint8)
+        save_file({"picture": picture}, tmp_path / f"{name}.picture")
+        expected[name] = class_scores(
+            load_network(tmp_path / f"{name}.safetensors").model,
+            picture[None],
+            mean=architecture.mean,
+            std=architecture.std,
+            batch_size=1,
+        )[0]
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "loading.md").read_text("utf-8"), re.S)
+    loader, use = blocks[2:4]
+    assert "secateur" not in re.sub(r'"secateur"', "", loader)
+    imports, _, answer = use.partition("\n\n")
+    answer = answer.partition("with torch")[2].rpartition("\n")[0].rpartition("\n")[0]
+    script = tmp_path / "loader.py"
+    script.write_text(
+        f"import sys\nsys.modules['secateur'] = None\n{loader}\n{imports}\n"
+        "from safetensors.torch import load_file, save_file\n"
+        "for name in sys.argv[2:]:\n"
+        "    vgg, a = load(f'{sys.argv[1]}/{name}.safetensors')\n"
+        "    picture = load_file(f'{sys.argv[1]}/{name}.picture')['picture']\n"
+        f"    with torch{answer.replace(chr(10), chr(10) + '    ')}\n"
+        "    save_file({'scores': scores}, f'{sys.argv[1]}/{name}.scores')\n"
+    )
+    subprocess.run(
+        [sys.executable, "-I", str(script), str(tmp_path), *networks], check=True, timeout=300
+    )
+    for name, ours in expected.items():
+        torch.testing.assert_close(load_file(tmp_path / f"{name}.scores")["scores"], ours)
 
 
 def _stir(ssd: SSD) -> None:
