@@ -172,9 +172,9 @@ def test_published_levels_by_hand() -> None:
     }
     (phase,) = result.phases
     assert phase.zeros == 10 / 32
-    assert (phase.threshold.status, phase.threshold.value) == ("none", 0.0)
+    assert (phase.threshold.status, phase.threshold.value) == ("found", 1.0)
     assert (result.dense.params, result.slim.params) == (32, 2 * 3 + 3 * 2 + 2 * 2)
-    assert phase.strength == pytest.approx(0.3 / 32)
+    assert phase.strength == pytest.approx(0.1 / 32)
 
 
 def test_a_group_visited_twice_is_numbered_as_in_the_dense_network() -> None:
@@ -210,7 +210,7 @@ def test_largest_drop_finds_the_smallest_size_that_holds() -> None:
     # 32 weights less 6 for each channel of layer 0: 32, 26, 20 or 14; 26 scores 8.125.
     result = secateur.compress(chain(), EXAMPLE, max_drop=2.0, **settings)  # type: ignore[arg-type]
     (phase,) = result.phases
-    assert phase.attempts == ((0.5, 6.25), (0.75, 8.125), (0.625, 6.25), (0.6875, 8.125 - 1.875))
+    assert phase.attempts == ((0.5, 6.25), (0.75, 8.125), (0.625, 6.25), (0.6875, 8.125))
     assert result.slim.params == 26
     assert result.slim.metric == 8.125
     lines: list[str] = []
@@ -227,7 +227,10 @@ def test_budget_is_shared_out_to_the_phases() -> None:
     def noted(model: nn.Module, penalty: Penalties) -> None:
         if not penalty.weights:
             seen.append(count_params(model))
-        train(model, penalty)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        penalty.attach(optimizer)
+        model(torch.ones(1, 8, 2, 2)).sum().backward()
+        optimizer.step()
 
     model = nn.Sequential(*(nn.Conv2d(8, 8, 1, bias=False) for _ in range(4)))
     secateur.compress(
@@ -319,7 +322,7 @@ def test_a_penalty_that_costs_much_is_named() -> None:
 # ---- refusals ----------------------------------------------------------------------------------
 
 
-def never(model: nn.Module, penalty: Penalties) -> None:
+def never(_model: nn.Module, _penalty: Penalties) -> None:
     raise AssertionError("nothing may be trained")
 
 
@@ -345,7 +348,7 @@ def test_budget_out_of_reach_shows_before_training() -> None:
     least = 2 * 18 + 2 + 4 + 2 * 9 + 2 + 4 + 2 * 18 + 2 + 4 + 2 * 8 + 2 + 2 * 3 + 3
     assert compress(net(), keep_params=(least + 0.5) / count_params(net())).slim.params == least
     with pytest.raises(
-        BudgetError, match=f"phase 1 cannot come down to {least - 1} parameters: .*={2} .* {least} "
+.* 2 in .* {least} "
     ):
         compress(net(), train=never, keep_params=(least - 0.5) / count_params(net()))
     with pytest.raises(BudgetError, match="MACs"):
@@ -367,13 +370,13 @@ def test_evaluation_that_gives_no_number(value: Any) -> None:
 
 
 def test_training_that_does_not_use_the_penalty() -> None:
-    def plain(model: nn.Module, penalty: Penalties) -> None:
+    def plain(model: nn.Module, _penalty: Penalties) -> None:
         train(model, Penalties())
 
     def without_steps(model: nn.Module, penalty: Penalties) -> None:
         penalty.attach(torch.optim.SGD(model.parameters(), lr=0.1))
 
-    def of_another(model: nn.Module, penalty: Penalties) -> None:
+    def of_another(_model: nn.Module, penalty: Penalties) -> None:
         penalty.attach(torch.optim.SGD(net().parameters(), lr=0.1))
 
     def of_the_head(model: nn.Module, penalty: Penalties) -> None:

@@ -4,13 +4,13 @@ A MAC is one multiply-add. Convolutions and linear layers are counted; biases, n
 pooling, decoding and NMS are not.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from secateur.pruning.example_inputs import ExampleInputs, call_arguments
-from secateur.pruning.graph import evaluating
+from secateur.pruning.modes import evaluating
 
 
 def count_params(model: nn.Module) -> int:
@@ -28,16 +28,17 @@ def layer_macs(model: nn.Module, example_inputs: ExampleInputs) -> dict[str, int
     macs: dict[str, int] = {}
     names = {module: name for name, module in model.named_modules()}
 
-    def count(module: nn.Module, _: Any, output: Tensor) -> None:
-        weight = module.get_parameter("weight")
-        if isinstance(module, nn.Linear):
-            positions = output.numel() // output.shape[-1]
-        else:
-            positions = output.numel() // output.shape[1]
+    def count(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        weight = cast(Tensor, module.weight)
+        # Each position that a transposed convolution reads meets all of its weights.
+        transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
+        values = inputs[0] if transposed else output
+        dim = -1 if isinstance(module, nn.Linear) else 1 - weight.dim()
+        positions = values.numel() // values.shape[dim]
         name = names[module]
         macs[name] = macs.get(name, 0) + positions * weight.numel()
 
-    counted = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+    counted = (nn.modules.conv._ConvNd, nn.Linear)
     hooks = [m.register_forward_hook(count) for m in names if isinstance(m, counted)]
     try:
         with torch.no_grad(), evaluating(model):

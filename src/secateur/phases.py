@@ -1,23 +1,12 @@
 """Phases: which layers, channel groups and weights one is about, and what it may keep."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-import torch
 from torch import nn
 
 from secateur.errors import RecipeError
 from secateur.models.network import Architecture, example_input, layers, raw_network
+from secateur.pruning.budget import Budget, share_out
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.recipe import Phase, Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What the whole network may have after a phase; None for any number."""
-
-    params: int | None
-    macs: int | None
 
 
 def phase_layers(phase: Phase, architecture: Architecture) -> list[str]:
@@ -56,39 +45,19 @@ def phase_groups(
     return [n for n, g in graph.prunable().items() if producers & set(g.producers)]
 
 
-def phase_budget(
-    recipe: Recipe, number: int, model: nn.Module, architecture: Architecture, graph: ChannelGraph
-) -> Budget:
-    """Share a budget for the end of the run out to its phases.
+def phase_budgets(
+    recipe: Recipe, model: nn.Module, architecture: Architecture, graph: ChannelGraph
+) -> list[Budget]:
+    """Share the recipe's budget for the end of the run out to its phases.
 
-    A layer that n phases visit should keep the share b of its cost in the end, so b^(m/n) after
-    the m-th visit. The last phase meets the budget itself.
+    Each phase may name a budget of its own, which is then shared out as if it were all phases'.
     """
-    select = recipe.phase(number)[2]
-    visits = [
-        set(phase_layers(recipe.phase(i + 1)[0], architecture))
-        for i in range(len(recipe.compress.phases))
+    phases = [recipe.phase(number) for number in range(1, len(recipe.compress.phases) + 1)]
+    groups = [phase_groups(phase, model, architecture, graph) for phase, *_ in phases]
+    return [
+        share_out(graph, groups, select.keep_params, select.keep_macs)[number]
+        for number, (_, _, select, _) in enumerate(phases)
     ]
-    paths = {path: layer for layer, path in layers(model).items()}
-    last = number == len(visits)
-
-    def allowed(keep: float | None, costs: Mapping[str, int]) -> int | None:
-        if keep is None:
-            return None
-        total = sum(costs.values())
-        if last:
-            return int(keep * total)
-        left = 0.0
-        for weight, cost in costs.items():
-            layer = paths.get(weight.rpartition(".")[0])
-            n = sum(layer in visit for visit in visits)
-            m = sum(layer in visit for visit in visits[:number])
-            left += cost * (keep ** (m / n) if n else 1.0)
-        return int(left)
-
-    params = {n: torch.Size(graph.shapes[n]).numel() for n in graph.parameters}
-    macs = {n: torch.Size(graph.shapes[n]).numel() * k for n, k in graph.positions.items()}
-    return Budget(allowed(select.keep_params, params), allowed(select.keep_macs, macs))
 
 
 def penalised(

@@ -10,7 +10,8 @@ from typing import Any
 
 from secateur.models.network import example_input, raw_network, widths
 from secateur.models.network_file import save_network
-from secateur.phases import Budget, phase_budget, phase_groups
+from secateur.phases import phase_budgets, phase_groups
+from secateur.pruning.budget import Budget, size_between
 from secateur.pruning.graph import channel_groups
 from secateur.recipe import Phase, Recipe, Select
 from secateur.run import Network, Reporter, Run, load_step, open_run, provenance
@@ -115,7 +116,7 @@ def run_phase(
         way: Select | Budget = select
         if select.s_F is None:
             graph = channel_groups(raw_network(dense.model), example_input(dense.architecture))
-            way = phase_budget(recipe, number, dense.model, dense.architecture, graph)
+            way = phase_budgets(recipe, dense.model, dense.architecture, graph)[number - 1]
         after, done = attempt("", way)
         trace = []
     steps += done
@@ -153,9 +154,8 @@ def _smallest_within(
 ) -> tuple[Network, list[Step], list[list[float]]]:
     """Halve the interval between the least a phase can leave and the whole network.
 
-    Parameters and MACs move together, each between its own ends, for a phase may hold most of
-    the one and little of the other. Each size is removed and retrained in full, so what is
-    promised is what was measured. Where no attempt holds, the network stays as it was.
+    Each size is removed and retrained in full, so what is promised is what was measured. Where
+    no attempt holds, the network stays as it was.
 
     Returns:
         The network, its steps, and each attempt's share of the removable that was kept, with
@@ -163,17 +163,12 @@ def _smallest_within(
     """
     graph = channel_groups(raw_network(before.model), example_input(before.architecture))
     groups = phase_groups(phase, before.model, before.architecture, graph)
-    fewest = {name: min(select.min_filters, graph.groups[name].channels) for name in groups}
-    (least_params, least_macs), (params, macs) = graph.cost(fewest), graph.cost()
     low, high = 0.0, 1.0
     best: tuple[Network, list[Step]] = (before, [])
     trace = []
     for number in range(1, select.attempts + 1):
         keep = (low + high) / 2
-        budget = Budget(
-            int(least_params + keep * (params - least_params)),
-            int(least_macs + keep * (macs - least_macs)),
-        )
+        budget = size_between(graph, groups, keep, select.min_filters)
         network, steps = attempt(f"try{number}-", budget)
         metric = steps[-1].result["metric"]
         trace.append([keep, metric])

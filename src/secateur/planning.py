@@ -1,6 +1,5 @@
 """What a recipe will do, found out before anything is trained."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from secateur.data.cifar10 import CIFAR10_CLASSES
@@ -17,8 +16,9 @@ from secateur.models.network import (
     raw_network,
     recipe_architecture,
 )
-from secateur.phases import Budget, phase_budget, phase_groups, phase_layers
-from secateur.pruning.graph import ChannelGraph, channel_groups
+from secateur.phases import phase_budgets, phase_groups, phase_layers
+from secateur.pruning.budget import Budget, out_of_reach
+from secateur.pruning.graph import channel_groups
 from secateur.recipe import Data, Recipe, Select
 
 
@@ -82,28 +82,25 @@ def plan(recipe: Recipe) -> Plan:
     model = build_network(architecture)
     graph = channel_groups(raw_network(model), example_input(architecture))
     names = layer_names_by_path(model, architecture)
-    phases = []
-    least: dict[str, int] = {}
+    phases, runs = [], []
     for number in range(1, len(recipe.compress.phases) + 1):
+        phase_layers(recipe.phase(number)[0], architecture)
+    budgets = phase_budgets(recipe, model, architecture, graph)
+    for number, budget in enumerate(budgets, start=1):
         phase, sparsify, select, retrain = recipe.phase(number)
-        phase_layers(phase, architecture)
         groups = phase_groups(phase, model, architecture, graph)
-        budget = Budget(None, None)
-        if select.keep_params is not None or select.keep_macs is not None:
-            budget = phase_budget(recipe, number, model, architecture, graph)
-        least |= {g: min(select.min_filters, graph.groups[g].channels) for g in groups}
-        notes += _out_of_reach(number, budget, graph, least)
-        filters = {names[graph.groups[g].producers[0]]: graph.groups[g].channels for g in groups}
         phases.append(
             PhasePlan(
                 phase.layers,
-                filters,
+                {names[graph.groups[g].producers[0]]: graph.groups[g].channels for g in groups},
                 _goal(select, recipe.evaluate.metric),
                 budget,
                 sparsify.steps,
                 retrain.steps,
             )
         )
+        runs.append(groups)
+    notes += out_of_reach(graph, runs, budgets, recipe.compress.select.min_filters)
     fixed = {
         names[path]: group.fixed
         for group in graph.groups.values()
@@ -167,17 +164,3 @@ def _goal(select: Select, metric: str) -> str:
         return f"s_F {select.s_F:g}, or {select.s_F_both:g} with s_G {select.s_G:g}"
     keeps = (("params", select.keep_params), ("MACs", select.keep_macs))
     return "keep " + " and ".join(f"{v:.1%} of {what}" for what, v in keeps if v is not None)
-
-
-def _out_of_reach(
-    number: int, budget: Budget, graph: ChannelGraph, least: Mapping[str, int]
-) -> list[str]:
-    """Say so where a phase's budget is below what even ``min_filters`` everywhere would leave."""
-    return [
-        f"phase {number} cannot come down to {allowed:,} {what}: with min_filters in every layer "
-        f"so far {left:,} are left"
-        for what, allowed, left in zip(
-            ("parameters", "MACs"), (budget.params, budget.macs), graph.cost(least), strict=True
-        )
-        if allowed is not None and left > allowed
-    ]

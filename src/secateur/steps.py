@@ -23,7 +23,8 @@ from secateur.models.network import (
     with_widths,
 )
 from secateur.models.network_file import load_network, load_weights, save_network
-from secateur.phases import Budget, penalised, phase_groups
+from secateur.phases import penalised, phase_groups
+from secateur.pruning.budget import Budget
 from secateur.pruning.graph import channel_groups
 from secateur.pruning.removal import prove_removal, remove_filters
 from secateur.pruning.selection import Choice, select_by_budget, select_by_sparsity
@@ -40,7 +41,6 @@ from secateur.recipe import Phase, Recipe, Select, Sparsify, Training
 from secateur.run import Network, Run, load_step
 from secateur.run_folder import Step
 from secateur.training import Schedule, train
-
 
 # Points of any metric under which a dense network is not worth compressing.
 POOR = 10.0

@@ -1,5 +1,6 @@
 """Channel groups of hand-made networks, against answers written by hand."""
 
+import copy
 import warnings
 from collections.abc import Callable
 
@@ -84,7 +85,9 @@ def test_two_heads_behind_permute_reshape_and_cat() -> None:
         )
     }
     assert graph.groups["a"].consumers == ("b", "c")
-    assert {"b", "c"} <= reasons(graph).keys()
+    # The heads' maps stand one behind the other in the output.
+    assert graph.groups["b"].producers == ("b", "c")
+    assert reasons(graph)["b"] == "the network's output"
 
 
 def test_l2_norm_and_its_scale() -> None:
@@ -161,26 +164,36 @@ def constant_held(net: Net, x: Tensor) -> object:
     return net.b(net.a(x) + HELD)
 
 
+def width_asserted(net: Net, x: Tensor) -> object:
+    x = net.a(x)
+    assert x.shape[1] == 4
+    return net.b(x)
+
+
 HELD = torch.arange(4.0).view(1, 4, 1, 1)
 
 
 @pytest.mark.parametrize(
     ("forward", "reason"),
     [
-        (lambda n, x: n.b(n.a(x).softmax(1)), "aten.softmax.int is not known"),
-        (lambda n, x: n.b(n.a(x) + n.a(x).softmax(1)), "aten.softmax.int is not known"),
-        (lambda n, x: n.b(F.group_norm(n.a(x), 2)), "aten.group_norm.default is not known"),
-        (lambda n, x: n.b(n.a(x).cumsum(1)), "aten.cumsum.default is not known"),
+        (lambda n, x: n.b(n.a(x).softmax(1)), "softmax works on all its channels together"),
+        (lambda n, x: n.b(n.a(x) + n.a(x).softmax(1)), "softmax works on all its channels"),
+        (lambda n, x: n.b(n.a(x).cumsum(1)), "cumsum works on all its channels"),
+        (lambda n, x: n.b(F.layer_norm(n.a(x), (4, 8, 8))), "layer_norm works on all its"),
+        (lambda n, x: n.b(F.group_norm(n.a(x), 2)), "its number of groups stands in forward"),
+        (lambda n, x: n.b(n.a(x).logcumsumexp(1)), "aten.logcumsumexp.default is not known"),
+        (lambda n, x: n.b(n.a(x) @ n.a(x)), "aten.matmul.default is not known"),
         (lambda n, x: n.b(n.a(x) - n.a(x).mean(1, keepdim=True)), "mean reduces over channels"),
         (lambda n, x: n.b(n.a(x)[:, [1, 0, 3, 2]]), "aten.index.Tensor is not known"),
         (lambda n, x: n.b(n.a(x)[:, :2].repeat(1, 2, 1, 1)), "takes channels by their positions"),
-        (lambda n, x: n.b(torch.cat(n.a(x).chunk(2, 1)[::-1], 1)), "by their positions"),
+        (lambda n, x: n.b(torch.cat(n.a(x).split(2, 1)[::-1], 1)), "by their positions"),
+        (lambda n, x: n.b(n.a(x)[:, 1:].repeat(1, 4, 1, 1)[:, :4]), "by their positions"),
         (lambda n, x: n.b(n.a(x).roll(1, 1)), "by their positions"),
         (
             lambda n, x: n.b(n.a(x).view(1, 2, 2, 8, 8).transpose(1, 2).reshape(1, 4, 8, 8)),
             "mixed with positions",
         ),
-        (lambda n, x: n.b(torch.stack([n.a(x), n.c(x)], 2).sum(2)), "reduces over"),
+        (lambda n, x: n.b(n.a(x).unflatten(1, (2, 2)).sum(1).repeat(1, 2, 1, 1)), "reduces over"),
         (
             lambda n, x: n.b(F.conv2d(n.a(x), n.c.weight[:, :1] * 2, groups=4)),
             "weights are computed",
@@ -189,14 +202,360 @@ HELD = torch.arange(4.0).view(1, 4, 1, 1)
             lambda n, x: n.b(torch.zeros(1, 4, 8, 8).copy_(n.a(x))),
             "aten.copy_.default is not known",
         ),
-        (constant_in_forward, "values that belong to no channel"),
+        (lambda n, x: n.b(n.a(x) * torch.arange(4).view(1, 4, 1, 1)), "belong to no channel"),
         (constant_held, "is a constant of the forward pass"),
-        (lambda n, x: n.b(n.a(x) * x[:, :1]), "the network's input"),
+        (lambda n, x: n.b(n.a(x) + torch.cat([x, x[:, :1]], 1)), "the network's input"),
+        # Counts that stand in the code.
+        (constant_in_forward, "the forward pass counts on all of these channels"),
+        (lambda n, x: n.b(n.a(x).view(1, 4, -1).view(1, 4, 8, 8)), "counts on all of these"),
+        (lambda n, x: n.b(n.a(x).view(-1, 4, 16, 4).view(1, -1, 8, 8)), "counts on all of these"),
+        (width_asserted, "counts on all of these"),
+        (lambda n, x: n.b(n.a(x) + torch.zeros(1, 4, 8, 8)), "counts on all of these"),
     ],
 )
 def test_what_is_not_known_is_fixed_and_named(forward: Callable[..., object], reason: str) -> None:
     net = Net(forward, a=conv(3, 4), b=conv(4, 2), c=conv(3, 4))
     assert reason in reasons(channel_groups(net, PICTURE))["a"]
+
+
+# Layers, a forward pass of them, and each prunable group's producers and channels. a and c make 8
+# channels of the picture, b reads 8.
+PRUNABLE: dict[str, tuple[dict[str, nn.Module | nn.Parameter], Callable[..., object], object]] = {
+    "instance norm": (
+        {"norm": nn.InstanceNorm2d(8)},
+        lambda n, x: n.b(n.norm(n.a(x))),
+        {("a",): 8},
+    ),
+    "instance norm with entries": (
+        {"norm": nn.InstanceNorm2d(8, affine=True, track_running_stats=True)},
+        lambda n, x: n.b(n.norm(n.a(x))),
+        {("a",): 8},
+    ),
+    "batch norm without entries": (
+        {"norm": nn.BatchNorm2d(8, affine=False, track_running_stats=False)},
+        lambda n, x: n.b(n.norm(n.a(x))),
+        {("a",): 8},
+    ),
+    "group norm loses whole groups": (
+        {"norm": nn.GroupNorm(4, 8)},
+        lambda n, x: n.b(n.norm(n.a(x))),
+        {("a",): 4},
+    ),
+    "layer norm over positions": (
+        {"norm": nn.LayerNorm([8, 8])},
+        lambda n, x: n.b(n.norm(n.a(x))),
+        {("a",): 8},
+    ),
+    "transposed convolution": (
+        {"up": nn.ConvTranspose2d(8, 8, 2, stride=2)},
+        lambda n, x: n.b(n.up(n.a(x))),
+        {("a",): 8, ("up",): 8},
+    ),
+    "depthwise transposed convolution": (
+        {"up": nn.ConvTranspose2d(8, 8, 2, groups=8)},
+        lambda n, x: n.b(n.up(n.a(x))),
+        {("a",): 8},
+    ),
+    "grouped transposed convolution": (
+        {"up": nn.ConvTranspose2d(8, 8, 2, groups=2)},
+        lambda n, x: n.b(n.up(n.a(x))),
+        {("a",): 4, ("up",): 4},
+    ),
+    "slopes of a PReLU": (
+        {"prelu": nn.PReLU(8)},
+        lambda n, x: n.b(n.prelu(n.a(x))),
+        {("a",): 8},
+    ),
+    "gated linear unit": (
+        {"d": conv(4, 2)},
+        lambda n, x: n.d(F.glu(n.a(x), 1)),
+        {("a",): 4},
+    ),
+    "halves": (
+        {"d": conv(12, 2), "e": conv(4, 4)},
+        lambda n, x: n.d(torch.cat([*n.a(x).chunk(2, 1), n.e(n.a(x).chunk(2, 1)[1])], 1)),
+        {("a",): 4, ("e",): 4},
+    ),
+    "pixel shuffle": (
+        {"d": conv(2, 2)},
+        lambda n, x: n.d(F.pixel_shuffle(n.a(x), 2)),
+        {("a",): 2},
+    ),
+    "pixel unshuffle": (
+        {"d": conv(32, 2)},
+        lambda n, x: n.d(F.pixel_unshuffle(n.a(x), 2)),
+        {("a",): 8},
+    ),
+    "channel shuffle": (
+        {"shuffle": nn.ChannelShuffle(2)},
+        lambda n, x: n.b(n.shuffle(n.a(x))),
+        {("a",): 4},
+    ),
+    "layer scale and position embedding": (
+        {"p": nn.Parameter(torch.rand(8, 1, 1)), "q": nn.Parameter(torch.rand(1, 8, 8, 8))},
+        lambda n, x: n.b(n.a(x) * n.p + n.q),
+        {("a",): 8},
+    ),
+    "positions learned along one side": (
+        {"p": nn.Parameter(torch.rand(8))},
+        lambda n, x: n.b(n.a(x) + n.p),
+        {("a",): 8},
+    ),
+    "spatial gate": (
+        {"gate": conv(8, 1)},
+        lambda n, x: n.b(n.a(x) * n.gate(n.c(x)).sigmoid()),
+        {("a",): 8, ("c",): 8, ("gate",): 1},
+    ),
+    "mask from the input": ({}, lambda n, x: n.b(n.a(x) * x[:, :1]), {("a",): 8}),
+    "stack": ({}, lambda n, x: n.b(torch.stack([n.a(x), n.c(x)]).amax(0)), {("a", "c"): 8}),
+    "cat of positions": ({}, lambda n, x: n.b(torch.cat([n.a(x), n.c(x)], 2)), {("a", "c"): 8}),
+    "zeros of a shape": ({}, lambda n, x: n.b(n.a(x) + torch.zeros_like(n.c(x))), {("a", "c"): 8}),
+    "running sum": (
+        {},
+        lambda n, x: n.b(torch.zeros(len(x), n.a.out_channels, 8, 8).add_(n.a(x)).add_(n.c(x))),
+        {("a", "c"): 8},
+    ),
+    "padded positions": (
+        {},
+        lambda n, x: n.b(F.pad(F.pad(n.a(x), (1, 1, 2, 0), value=2.0), (1, 1, 1, 1), "reflect")),
+        {("a",): 8},
+    ),
+    "zero channels beside": (
+        {"d": conv(10, 2)},
+        lambda n, x: n.d(F.pad(n.a(x), (0, 0, 0, 0, 1, 1))),
+        {("a",): 8},
+    ),
+    # ResNet's shortcut without weights: the middle eight of e's filters go with c's.
+    "shortcut padded with channels": (
+        {"e": conv(8, 12), "d": conv(12, 2)},
+        lambda n, x: n.d(n.e(n.a(x)) + F.pad(n.c(x), (0, 0, 0, 0, 2, 2))),
+        {("a",): 8, ("e", "c"): 8},
+    ),
+    "features laid out as maps": (
+        {"linear": nn.Linear(8, 64), "d": conv(4, 2)},
+        lambda n, x: n.d(n.linear(n.a(x).mean((2, 3))).view(len(x), -1, 4, 4)),
+        {("a",): 8, ("linear",): 4},
+    ),
+    "unfold": (
+        {"linear": nn.Linear(32, 2)},
+        lambda n, x: n.linear(F.unfold(n.a(x), 2).transpose(1, 2)),
+        {("a",): 8},
+    ),
+    "l2 norm by hand": (
+        {},
+        lambda n, x: n.b(
+            n.a(x).relu() / (n.a(x).relu().pow(2).sum(1, keepdim=True).sqrt() + 1e-6)
+        ),
+        {("a",): 8},
+    ),
+    "gradients and autocast off and on": (
+        {},
+        lambda n, x: n.b(in_regions(n.a(x))),
+        {("a",): 8},
+    ),
+    "resizing": (
+        {},
+        lambda n, x: n.b(F.interpolate(F.interpolate(n.a(x), (5, 5), mode="area"), scale_factor=2,
+                                       mode="bicubic")),
+        {("a",): 8},
+    ),
+    "one dimension": (
+        {"d": nn.Conv1d(8, 4, 3), "linear": nn.Linear(28, 2)},
+        lambda n, x: n.linear(
+            F.adaptive_max_pool1d(F.avg_pool1d(n.d(n.a(x).flatten(2)), 2), 7).flatten(1)
+        ),
+        {("a",): 8, ("d",): 4},
+    ),
+    "three dimensions": (
+        {"d": nn.Conv3d(8, 4, 3), "linear": nn.Linear(4, 2)},
+        lambda n, x: n.linear(
+            F.max_pool3d(n.d(n.a(x).unsqueeze(2).repeat(1, 1, 3, 1, 1)), (1, 2, 2)).mean((2, 3, 4))
+        ),
+        {("a",): 8, ("d",): 4},
+    ),
+}  # fmt: skip
+
+
+def in_regions(x: Tensor) -> Tensor:
+    with torch.enable_grad():
+        x = x * 2
+    with torch.autocast("cpu", enabled=False):
+        x = x + 1
+    return torch.utils.checkpoint.checkpoint(torch.tanh, x, use_reentrant=False)
+
+
+@pytest.mark.parametrize("case", PRUNABLE)
+def test_what_keeps_channels_apart_is_pruned(case: str) -> None:
+    torch.manual_seed(0)
+    layers, forward, groups = PRUNABLE[case]
+    net = Net(forward, a=conv(3, 8), b=conv(8, 2), c=conv(3, 8), **copy.deepcopy(layers))
+    graph = channel_groups(net, PICTURE)
+    assert {g.producers: g.channels for g in graph.prunable().values()} == groups
+    # Every other channel goes.
+    kept = {name: torch.arange(0, g.channels, 2) for name, g in graph.prunable().items()}
+    slim = remove_filters(net, graph, kept)
+    assert prove_removal(net, slim, graph, kept, torch.randn(2, 3, 8, 8)) < 1e-12
+    left = {name: len(indices) for name, indices in kept.items()}
+    assert graph.cost(left) == (count_params(slim), count_macs(slim, PICTURE))
+
+
+ACTIVATIONS = [
+    *(nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(), nn.ELU(), nn.SELU(), nn.CELU(), nn.GELU(), nn.SiLU()),
+    *(nn.Mish(), nn.Hardswish(), nn.Hardsigmoid(), nn.Sigmoid(), nn.Tanh(), nn.Softplus()),
+    *(nn.Softsign(), nn.Tanhshrink(), nn.Softshrink(), nn.Hardshrink(), nn.LogSigmoid()),
+    *(nn.Threshold(0.1, 0.0), nn.RReLU(), nn.PReLU(), nn.Hardtanh(), nn.Dropout(), nn.Dropout2d()),
+    *(nn.AlphaDropout(), nn.FeatureAlphaDropout()),
+    *(nn.Mish(inplace=True), nn.Hardswish(inplace=True), nn.SiLU(inplace=True)),
+]
+
+
+def test_activations_and_dropouts_keep_channels_apart() -> None:
+    layers = [each for activation in ACTIVATIONS for each in (conv(4, 4), activation)]
+    net = nn.Sequential(conv(3, 4), *layers, conv(4, 2))
+    graph = channel_groups(net, PICTURE)
+    assert len(graph.prunable()) == len(ACTIVATIONS) + 1
+
+
+def test_group_norm_by_hand() -> None:
+    net = nn.Sequential(conv(3, 6), nn.GroupNorm(3, 6), conv(6, 2))
+    graph = channel_groups(net, PICTURE)
+    (group,) = graph.prunable().values()
+    assert [m.index.tolist() for m in group.members] == [[[0, 1], [2, 3], [4, 5]]] * 5
+    slim = remove_filters(net, graph, {"0": torch.tensor([0, 2])})
+    assert (slim[1].num_groups, slim[1].num_channels) == (2, 4)
+    assert slim[0].weight.tolist() == net[0].weight[[0, 1, 4, 5]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("norm", "reason"),
+    [
+        (nn.GroupNorm(1, 4), "works on all its channels together"),
+        (nn.GroupNorm(2, 4, affine=False), "has no entries that tell how many groups it has"),
+        (nn.LocalResponseNorm(2), "its channels are mixed with positions"),
+    ],
+)
+def test_norms_that_see_several_channels_are_fixed(norm: nn.Module, reason: str) -> None:
+    graph = channel_groups(nn.Sequential(conv(3, 4), norm, conv(4, 2)), PICTURE)
+    assert reason in reasons(graph)["0"]
+
+
+def test_norm_without_entries_counts_what_is_left() -> None:
+    net = nn.Sequential(conv(3, 4), nn.InstanceNorm2d(4), conv(4, 2))
+    graph = channel_groups(net, PICTURE)
+    assert graph.groups["0"].counts == (("1", 1),)
+    assert remove_filters(net, graph, {"0": torch.tensor([1])})[1].num_features == 1
+
+
+@torch.library.custom_op("secateur_tests::mirror", mutates_args=())
+def mirror(x: Tensor) -> Tensor:
+    return x.flip(1)
+
+
+mirror.register_fake(torch.empty_like)
+
+
+def test_custom_operator_is_fixed_and_named() -> None:
+    net = Net(lambda n, x: n.c(n.b(mirror(n.a(x)))), a=conv(3, 4), b=conv(4, 4), c=conv(4, 2))
+    graph = channel_groups(net, PICTURE)
+    assert "secateur_tests.mirror.default is not known" in reasons(graph)["a"]
+    assert graph.prunable().keys() == {"b"}
+
+
+def test_inputs_and_outputs_nested_and_named() -> None:
+    class Nested(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = conv(3, 4), conv(3, 4), conv(4, 2)
+
+        def forward(self, maps: dict[str, list[Tensor]], *, scale: float, last: Tensor) -> object:
+            x, y = maps["pictures"]
+            z = self.a(x) * scale + self.b(y)
+            return {"out": [self.c(z), {"last": self.c(z.relu() + last)}]}
+
+    net = Nested()
+    inputs = {"maps": {"pictures": [PICTURE, PICTURE]}, "scale": 2.0, "last": PICTURE[:, :1]}
+    graph = channel_groups(net, inputs)
+    assert {g.producers for g in graph.prunable().values()} == {("a", "b")}
+    kept = {"a": torch.tensor([0, 2])}
+    slim = remove_filters(net, graph, kept)
+    assert prove_removal(net, slim, graph, kept, inputs) < 1e-12
+
+
+def test_head_that_only_training_runs_is_not_broken() -> None:
+    class Auxiliary(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = conv(3, 4), conv(4, 4), conv(4, 2)
+            self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(4, 4), nn.BatchNorm2d(4))
+
+        def forward(self, x: Tensor) -> object:
+            x = self.a(x)
+            y = self.c(self.b(x))
+            return (y, self.head(x)) if self.training else y
+
+    graph = channel_groups(Auxiliary(), PICTURE)
+    assert graph.prunable().keys() == {"b"}
+    assert "the forward pass in training counts on all" in reasons(graph)["a"]
+
+
+def test_one_module_under_two_names_is_pruned() -> None:
+    net = nn.Sequential(conv(3, 4), conv(4, 4), conv(4, 2))
+    net.add_module("again", net[1])
+    model = Net(lambda n, x: n.s[2](n.s.again(n.s[1](n.s[0](x)))), s=net)
+    graph = channel_groups(model, PICTURE)
+    assert graph.groups["s.0"].producers == ("s.0", "s.1")
+    kept = {"s.0": torch.tensor([1, 2])}
+    slim = remove_filters(model, graph, kept)
+    assert slim.s.again is slim.s[1]
+    assert prove_removal(model, slim, graph, kept, torch.randn(1, 3, 8, 8)) < 1e-12
+
+
+def test_computed_weights_are_fixed() -> None:
+    normed = torch.nn.utils.parametrizations.weight_norm(conv(4, 4))
+    net = nn.Sequential(conv(3, 4), normed, conv(4, 4), conv(4, 2))
+    graph = channel_groups(net, PICTURE)
+    assert graph.prunable().keys() == {"2"}
+    assert "its weights are computed" in reasons(graph)["0"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            (PICTURE, PICTURE),
+            r"do not fit Sequential.forward\(input\) \(too many positional arguments\); give a",
+        ),
+        ({"x": PICTURE}, "missing a required argument: 'input'"),
+        (torch.zeros(1, 2, 8, 8), "does not run on the example inputs .*; give inputs that its"),
+        ([PICTURE], "does not run on the example inputs"),
+        (PICTURE.to("meta"), "is on cpu and the example inputs are on meta; move them to one"),
+    ],
+)
+def test_wrong_inputs(inputs: object, message: str) -> None:
+    with pytest.raises(PruningError, match=message) as caught:
+        channel_groups(nn.Sequential(conv(3, 4), conv(4, 2)), inputs)
+    assert "\n" not in str(caught.value)
+
+
+def test_network_and_inputs_on_another_device() -> None:
+    net = nn.Sequential(conv(3, 4), conv(4, 2)).to("meta")
+    with pytest.raises(PruningError, match="is on meta and the example inputs are on cpu"):
+        channel_groups(net, PICTURE)
+    assert channel_groups(net, PICTURE.to("meta")).prunable().keys() == {"0"}
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (nn.ReLU(), "ReLU runs no convolution and no linear layer"),
+        (nn.BatchNorm2d(3), "nothing to prune; give the network itself"),
+        (Net(lambda n, x: x * len(n.run.__name__), a=conv(3, 4)), "runs no convolution"),
+        (Net(lambda n, x: n.a(x).shape[1], a=conv(3, 4)), "forward gives no tensor; return"),
+    ],
+)
+def test_nothing_to_prune(net: nn.Module, message: str) -> None:
+    with pytest.raises(PruningError, match=message):
+        channel_groups(net, PICTURE)
 
 
 def test_depthwise_behind_what_is_not_known_is_fixed() -> None:

@@ -7,11 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import PruningError
+from secateur.errors import BudgetError, PruningError
 from secateur.measuring import count_macs, count_params
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.pruning.removal import remove_filters
-from secateur.pruning.selection import select_by_budget, select_by_sparsity
+from secateur.pruning.selection import (
+    match_groups,
+    select_by_budget,
+    select_by_sparsity,
+    select_filters,
+)
 
 torch.set_num_threads(1)
 
@@ -171,3 +176,86 @@ def test_impossible_budget() -> None:
         select_by_budget(graph, ["0", "1"], tensors, params=least - 1, min_filters=2)
     with pytest.raises(PruningError, match="no budget given"):
         select_by_budget(graph, ["0"], tensors)
+
+
+# ---- the one door ------------------------------------------------------------------------------
+
+
+class Blocks(nn.Module):
+    """Layers of nested paths: stem, layer1.0, layer1.1, layer2.0, head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 1)
+        self.layer1 = nn.Sequential(nn.Conv2d(4, 5, 1), nn.Conv2d(5, 6, 1))
+        self.layer2 = nn.Sequential(nn.Conv2d(6, 7, 1))
+        self.head = nn.Conv2d(7, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer2(self.layer1(self.stem(x))))
+
+
+def test_patterns_of_layers() -> None:
+    graph = channel_groups(Blocks(), torch.zeros(1, 3, 2, 2))
+    everything = ["stem", "layer1.0", "layer1.1", "layer2.0"]
+    assert match_groups(graph) == match_groups(graph, ["*"]) == everything
+    assert match_groups(graph, ["layer1.*"]) == ["layer1.0", "layer1.1"]
+    assert match_groups(graph, ["layer2.0", "*1.0", "stem"]) == ["stem", "layer1.0", "layer2.0"]
+    assert match_groups(graph, "layer2.*") == ["layer2.0"]
+    assert match_groups(graph, []) == []
+    with pytest.raises(PruningError, match=r"'layer3.0' matches no layer .* did you mean 'layer"):
+        match_groups(graph, ["stem", "layer3.0"])
+    with pytest.raises(PruningError, match=r"'he.d' matches no layer"):
+        match_groups(graph, ["he.d"])
+    with pytest.raises(PruningError, match=r"'he.d' cannot be pruned: the network's output"):
+        match_groups(graph, ["head"])
+
+
+def test_nothing_to_prune() -> None:
+    graph = channel_groups(nn.Conv2d(3, 2, 1), torch.zeros(1, 3, 2, 2))
+    with pytest.raises(PruningError, match=r"no channel of this network can be pruned: .*output"):
+        match_groups(graph)
+
+
+def test_the_door_leads_to_both_ways() -> None:
+    torch.manual_seed(0)
+    net, graph, tensors = chain(8, 9)
+    params, macs = graph.cost()
+
+    def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+        return {n: k.tolist() for n, k in a.items()} == {n: k.tolist() for n, k in b.items()}
+
+    by_params = select_by_budget(graph, ["0", "1"], tensors, params=params // 2, min_filters=2)
+    assert same(select_filters(graph, net, keep_params=0.5, min_filters=2).kept, by_params.kept)
+    by_macs = select_by_budget(graph, ["1"], tensors, macs=0.8 * macs, min_filters=4)
+    assert same(select_filters(graph, tensors, groups=["1"], keep_macs=0.8).kept, by_macs.kept)
+    tensors["0.weight"][:3] = 0
+    levels = {"s_F": 0.9, "s_F_both": 0.5, "s_G": 0.5}
+    by_levels = select_filters(graph, net, **levels)
+    assert by_levels.kept["0"].tolist() == [3, 4, 5, 6, 7]
+    assert by_levels.kept["1"].tolist() == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("goal", "message"),
+    [
+        ({}, "say in one way how far to go"),
+        ({"keep_params": 0.5, "s_F": 0.5}, "say in one way how far to go"),
+        ({"s_F": 0.5}, "go together"),
+        ({"s_F": 0.5, "s_F_both": 0.6, "s_G": 0.5}, "s_F_both .0.6. must not be above s_F"),
+        ({"keep_params": 1.5}, "keep_params is 1.5; it is a share between 0 and 1"),
+        ({"keep_macs": 0.0}, "keep_macs is 0"),
+        ({"keep_macs": float("nan")}, "keep_macs is nan"),
+        ({"keep_macs": 0.5, "min_filters": 0}, "min_filters is 0"),
+    ],
+)
+def test_goals_that_are_none(goal: dict[str, float], message: str) -> None:
+    net, graph, _ = chain(8)
+    with pytest.raises(PruningError, match=message):
+        select_filters(graph, net, **goal)  # type: ignore[arg-type]
+
+
+def test_share_out_of_reach() -> None:
+    net, graph, _ = chain(8)
+    with pytest.raises(BudgetError, match="with 4 filters kept"):
+        select_filters(graph, net, keep_params=0.01)

@@ -1,17 +1,29 @@
 """One step of each penalty, with numbers worked out by hand."""
 
+import copy
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from secateur.errors import PruningError
+from secateur.pruning.graph import channel_groups
 from secateur.pruning.sparsity import (
     GroupProximal,
     L1Proximal,
     L1Subgradient,
+    Penalties,
     Penalty,
     apply_threshold,
+    default_strength,
+    group_proximal_step,
+    l1_penalty,
+    make_penalty,
+    proximal_step,
+    prunable_blocks,
+    prunable_weights,
     zero_share,
 )
 
@@ -126,3 +138,214 @@ def test_apply_threshold_zeroes_what_is_below() -> None:
     w = parameter(0.5, -0.5, 0.49, -0.49, 0.0)
     apply_threshold([w], 0.5)
     assert w.tolist() == [0.5, -0.5, 0.0, 0.0, 0.0]
+
+
+# ---- functions for a loop of one's own ---------------------------------------------------------
+
+
+def chain() -> nn.Sequential:
+    """Two layers that can lose filters and one that makes the output: 0, 2 and 3."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)]
+    return nn.Sequential(*layers)
+
+
+def test_l1_penalty_and_its_gradient() -> None:
+    a, b = parameter(1.0, -2.0, 0.0), nn.Parameter(torch.tensor([[3.0, -4.0]]))
+    penalty = l1_penalty([a, b])
+    assert penalty.item() == 10.0
+    (0.5 * penalty).backward()
+    assert a.grad is not None
+    assert b.grad is not None
+    assert a.grad.tolist() == [0.5, -0.5, 0.0]
+    assert b.grad.tolist() == [[0.5, -0.5]]
+
+
+def test_l1_penalty_of_a_module_is_of_its_weights_that_train() -> None:
+    net = nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    with torch.no_grad():
+        for tensor in net.parameters():
+            tensor.fill_(-2.0)
+    assert l1_penalty(net).item() == 8.0
+    net[0].requires_grad_(requires_grad=False)
+    assert l1_penalty(net).item() == 4.0
+    net[2].requires_grad_(requires_grad=False)
+    with pytest.raises(PruningError, match="no weights to penalise"):
+        l1_penalty(net)
+
+
+def test_default_strength() -> None:
+    assert default_strength([parameter(1.0, -2.0), parameter(-3.0)]) == pytest.approx(0.1 / 6)
+
+
+def test_steps_leave_what_the_optimiser_does_not_hold_or_move() -> None:
+    w, other, still = parameter(1.0), parameter(1.0), parameter(1.0)
+    optimizer = torch.optim.SGD([w, still], lr=0.1)
+    w.grad, other.grad = torch.zeros(1), torch.zeros(1)
+    proximal_step(optimizer, [w, other, still], 1.0)
+    assert [x.item() for x in (w, other, still)] == pytest.approx([0.9, 1.0, 1.0])
+    group_proximal_step(optimizer, [(w, 0), (other, 0), (still, 0)], 1.0)
+    assert [x.item() for x in (w, other, still)] == pytest.approx([0.8, 1.0, 1.0])
+
+
+def test_prunable_weights_make_or_read_what_may_go() -> None:
+    net = chain()
+    graph = channel_groups(net, torch.zeros(1, 1, 2, 2))
+    first, second, third = net[0].weight, net[2].weight, net[3].weight
+
+    def ids(weights: list[nn.Parameter]) -> list[int]:
+        return [id(weight) for weight in weights]
+
+    assert ids(prunable_weights(net, graph)) == ids([first, second, third])
+    assert ids(prunable_weights(net, graph, ["0"])) == ids([first, second])
+    blocks = prunable_blocks(net, graph)
+    assert [dim for _, dim in blocks] == [0, 1, 0, 1]
+    assert ids([weight for weight, _ in blocks]) == ids([first, second, second, third])
+    net[2].requires_grad_(requires_grad=False)
+    assert ids(prunable_weights(net, graph)) == ids([first, third])
+    net.requires_grad_(requires_grad=False)
+    with pytest.raises(PruningError, match=r"every weight .* is frozen"):
+        prunable_weights(net, graph)
+    with pytest.raises(PruningError, match=r"the model has no parameter 0.weight"):
+        prunable_weights(nn.Sequential(chain()), graph)
+
+
+def test_penalty_that_is_none() -> None:
+    net = chain()
+    graph = channel_groups(net, torch.zeros(1, 1, 2, 2))
+    with pytest.raises(PruningError, match="no penalty 'l2'; take proximal or subgradient"):
+        make_penalty(net, graph, kind="l2")  # type: ignore[arg-type]
+    with pytest.raises(PruningError, match="0 or more"):
+        make_penalty(net, graph, strength=-1.0)
+
+
+# ---- attached to an optimiser ------------------------------------------------------------------
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01),
+    "fused": lambda p: torch.optim.AdamW(p, lr=0.01, fused=True),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
+}
+
+
+def loss_of(net: nn.Module, number: int) -> Tensor:
+    x = torch.randn(2, 1, 2, 2, generator=torch.Generator().manual_seed(number))
+    return net(x).square().mean()
+
+
+@pytest.mark.parametrize("kind", ["proximal", "subgradient"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_attached_does_what_the_calls_do(name: str, kind: str) -> None:
+    nets = [chain() for _ in range(3)]
+    graph = channel_groups(nets[0], torch.zeros(1, 1, 2, 2))
+    before = copy.deepcopy(nets[0].state_dict())
+    called, attached, by_closure = (
+        make_penalty(net, graph, kind=kind, strength=0.05, group_strength=0.01)  # type: ignore[arg-type]
+        for net in nets
+    )
+    optimizers = [OPTIMIZERS[name](net.parameters()) for net in nets]
+    attached.attach(optimizers[1])
+    attached.attach(optimizers[1])  # changes nothing
+    by_closure.attach(optimizers[2])
+    for number in range(3):
+        loss_of(nets[0], number).backward()
+        called.before_step()
+        optimizers[0].step()
+        called.after_step(optimizers[0])
+
+        loss_of(nets[1], number).backward()
+        optimizers[1].step()
+
+        def closure(number: int = number) -> float:
+            optimizers[2].zero_grad()
+            loss = loss_of(nets[2], number)
+            loss.backward()
+            return float(loss.detach())
+
+        value = optimizers[2].step(closure) if number % 2 else optimizers[2].step(closure=closure)
+        assert isinstance(value, float)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+    states = [net.state_dict() for net in nets]
+    for key, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][key]), key
+        assert torch.equal(tensor, states[2][key]), key
+    assert not torch.equal(states[0]["0.weight"], before["0.weight"])
+    assert [penalty.steps for penalty in (called, attached, by_closure)] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_without_penalties_and_after_detaching_training_is_plain(name: str) -> None:
+    plain, nothing, detached = (chain() for _ in range(3))
+    optimizers = [OPTIMIZERS[name](net.parameters()) for net in (plain, nothing, detached)]
+    Penalties().attach(optimizers[1])
+    graph = channel_groups(detached, torch.zeros(1, 1, 2, 2))
+    penalty = make_penalty(detached, graph, strength=1.0)
+    penalty.attach(optimizers[2])
+    penalty.detach()
+    for net, optimizer in zip((plain, nothing, detached), optimizers, strict=True):
+        loss_of(net, 0).backward()
+        optimizer.step()
+    for key, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, nothing.state_dict()[key]), key
+        assert torch.equal(tensor, detached.state_dict()[key]), key
+
+
+def test_several_optimisers_each_see_their_own_weights() -> None:
+    a, b = parameter(1.0), parameter(-1.0)
+    penalty = Penalties([L1Subgradient([a, b], 0.5)], {"a": a, "b": b})
+    optimizers = [torch.optim.SGD([w], lr=0.1) for w in (a, b)]
+    for optimizer in optimizers:
+        penalty.attach(optimizer)
+    a.grad, b.grad = torch.zeros(1), torch.zeros(1)
+    for optimizer in optimizers:
+        optimizer.step()
+    assert (a.item(), b.item()) == pytest.approx((0.95, -0.95))
+
+
+def test_subgradient_follows_the_scale_of_a_fused_optimisers_gradients() -> None:
+    w = parameter(1.0)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    optimizer.grad_scale = torch.tensor(8.0)  # as GradScaler sets it
+    w.grad = torch.zeros(1)
+    L1Subgradient([w], 0.5).before_step(optimizer)
+    assert w.grad.tolist() == [4.0]
+
+
+def test_attaching_to_another_networks_optimiser() -> None:
+    net = chain()
+    penalty = make_penalty(net, channel_groups(net, torch.zeros(1, 1, 2, 2)))
+    with pytest.raises(PruningError, match="holds none of the penalised weights"):
+        penalty.attach(torch.optim.SGD(chain().parameters(), lr=0.1))
+    assert not penalty.attached
+
+
+def test_unreached_are_those_without_gradient_or_optimiser() -> None:
+    a, b, c = parameter(1.0), parameter(1.0), parameter(1.0)
+    penalty = Penalties([L1Proximal([a, b, c], 0.1)], {"a": a, "b": b, "c": c})
+    optimizer = torch.optim.SGD([a, b], lr=0.1)
+    penalty.attach(optimizer)
+    assert penalty.unreached == ("a", "b", "c")
+    a.grad, c.grad = torch.zeros(1), torch.zeros(1)
+    optimizer.step()
+    assert penalty.unreached == ("b", "c")
+    b.grad = torch.zeros(1)
+    optimizer.step()
+    assert penalty.unreached == ("c",)
+
+
+def test_a_wrapped_optimiser_is_unwrapped() -> None:
+    w = parameter(1.0)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+
+    class Wrapper:
+        def __init__(self) -> None:
+            self.optimizer = optimizer
+
+    penalty = Penalties([L1Proximal([w], 1.0)], {"w": w})
+    penalty.attach(Wrapper())  # type: ignore[arg-type]
+    w.grad = torch.zeros(1)
+    optimizer.step()
+    assert w.item() == pytest.approx(0.9)

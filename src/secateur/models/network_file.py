@@ -69,12 +69,13 @@ def save_network(
         save_file(tensors, draft, {_KEY: json.dumps(header)})
 
 
-def load_network(path: Path) -> NetworkFile:
+def load_network(path: str | Path) -> NetworkFile:
     """Read a network.
 
     Raises:
         ModelError: the file is missing, is no network of ours, or does not fit its own header.
     """
+    path = Path(path)
     if path.is_dir():
         raise ModelError(f"{path}: is a folder; name a file in it, such as slim.safetensors")
     if not path.is_file():

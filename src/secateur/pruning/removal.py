@@ -2,7 +2,8 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.pruning.example_inputs import ExampleInputs, call_arguments, map_tensors
-from secateur.pruning.graph import ChannelGraph, evaluating
+from secateur.pruning.groups import ChannelGraph
+from secateur.pruning.modes import evaluating
 
 # The kept channels of each group, by the group's name; a group not named keeps all.
 Selection = Mapping[str, Tensor]
@@ -35,9 +37,19 @@ def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) 
             not rising or out of range.
     """
     slim = copy.deepcopy(model)
+    cut_in_place(slim, graph, selection)
+    return slim
+
+
+def cut_in_place(model: nn.Module, graph: ChannelGraph, selection: Selection) -> None:
+    """Take out of this very model every channel that a selection does not keep.
+
+    Raises:
+        PruningError: as for ``remove_filters``.
+    """
     for name, kept in kept_positions(graph, selection).items():
         owner, _, attribute = name.rpartition(".")
-        module = slim.get_submodule(owner)
+        module = model.get_submodule(owner)
         tensor = cast(Tensor, getattr(module, attribute))
         small = tensor.detach()
         for dim, positions in kept.items():
@@ -46,8 +58,12 @@ def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) 
             setattr(module, attribute, nn.Parameter(small.clone(), tensor.requires_grad))
         else:
             setattr(module, attribute, small.clone())
-        _refit(module)
-    return slim
+        refit(module)
+    for name, indices in selection.items():
+        group = graph.groups[name]
+        for path, times in group.counts:
+            norm = cast(nn.modules.batchnorm._NormBase, model.get_submodule(path))
+            norm.num_features -= times * (group.channels - len(indices))
 
 
 def mask_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) -> nn.Module:
@@ -89,8 +105,15 @@ def prove_removal(
     args, kwargs = call_arguments(
         map_tensors(lambda x: x.double() if x.is_floating_point() else x, example_inputs)
     )
-    with torch.no_grad(), evaluating(masked), evaluating(slim):
-        wanted = _leaves(masked(*args, **kwargs))
+    with _double_precision(), torch.no_grad(), evaluating(masked), evaluating(slim):
+        try:
+            wanted = _leaves(masked(*args, **kwargs))
+        except RuntimeError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise PruningError(
+                f"{type(model).__name__} does not run in double precision ({reason}), so the "
+                "removal cannot be proven; let its forward pass follow the inputs' dtype"
+            ) from error
         try:
             given = _leaves(slim(*args, **kwargs))
         except (RuntimeError, IndexError) as error:
@@ -151,18 +174,40 @@ def kept_positions(graph: ChannelGraph, selection: Selection) -> dict[str, dict[
     return stays
 
 
-def _refit(module: nn.Module) -> None:
+def refit(module: nn.Module) -> None:
     """Make a layer's own counts agree with its tensors."""
     if isinstance(module, nn.modules.conv._ConvNd):
+        inner, outer = ("out", "in") if module.transposed else ("in", "out")
+        rows = module.weight.shape[0]
         if module.groups == module.in_channels > 1:  # depthwise
-            module.groups = module.weight.shape[0] // (module.out_channels // module.groups)
-        module.out_channels = module.weight.shape[0]
-        module.in_channels = module.weight.shape[1] * module.groups
+            module.groups = rows // (getattr(module, f"{outer}_channels") // module.groups)
+        setattr(module, f"{outer}_channels", rows)
+        setattr(module, f"{inner}_channels", module.weight.shape[1] * module.groups)
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
         entries = module.weight if module.affine else module.running_mean
         module.num_features = len(cast(Tensor, entries))
+    elif isinstance(module, nn.GroupNorm):
+        size = module.num_channels // module.num_groups
+        module.num_channels = len(module.weight)
+        module.num_groups = module.num_channels // size
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(module.weight)
+
+
+_refit = refit
+
+
+@contextmanager
+def _double_precision() -> Iterator[None]:
+    """Let what a forward pass makes itself, such as zeros, be of double precision too."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(usual)
 
 
 def _leaves(outputs: Any) -> list[Tensor]:

@@ -1,10 +1,12 @@
 """Filter selection: which channels stay, from the sparsity of the layers on both sides of them."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from secateur.errors import BudgetError, PruningError
 from secateur.pruning.graph import ChannelGraph, ChannelGroup, Role
@@ -35,6 +37,141 @@ class Choice:
 
     kept: dict[str, Tensor]
     levels: dict[str, Levels]
+
+
+def match_groups(graph: ChannelGraph, patterns: Sequence[str] | None = None) -> list[str]:
+    """Find the channel groups that may be pruned, of the layers named.
+
+    Args:
+        graph: the network's channel groups.
+        patterns: each the path of a layer that makes channels, or a pattern of paths
+            (``layer1.*``, in which ``*`` matches dots too); None for all.
+
+    Returns:
+        The groups' names, in the order the network runs.
+
+    Raises:
+        PruningError: a pattern matches no such layer, or only layers that cannot be pruned; or
+            nothing in the network can be pruned.
+    """
+    free = graph.prunable()
+    if not free:
+        raise PruningError(f"no channel of this network can be pruned: {_reasons(graph, 3)}")
+    if patterns is None:
+        return list(free)
+    paths = {name: (name, *group.producers) for name, group in graph.groups.items()}
+    chosen: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        matched = {n for n, own in paths.items() if any(fnmatchcase(p, pattern) for p in own)}
+        if not matched:
+            known = [path for own in paths.values() for path in own]
+            near = difflib.get_close_matches(pattern, known, 1, 0)
+            raise PruningError(
+                f"{pattern!r} matches no layer that makes channels; did you mean {near[0]!r}?"
+            )
+        if matched.isdisjoint(free):
+            first = next(n for n in graph.groups if n in matched)
+            raise PruningError(f"{pattern!r} cannot be pruned: {graph.groups[first].fixed}")
+        chosen |= matched
+    return [name for name in free if name in chosen]
+
+
+def select_filters(
+    graph: ChannelGraph,
+    tensors: nn.Module | Mapping[str, Tensor],
+    *,
+    groups: Sequence[str] | None = None,
+    keep_params: float | None = None,
+    keep_macs: float | None = None,
+    s_F: float | None = None,
+    s_F_both: float | None = None,
+    s_G: float | None = None,
+    min_filters: int = 4,
+) -> Choice:
+    """Select the channels that stay, by a budget or by the published levels.
+
+    Args:
+        graph: the network's channel groups.
+        tensors: the thresholded network, or its parameters by path.
+        groups: layers whose channels may go, as paths or patterns (``layer1.*``); None for all.
+        keep_params: share of the network's parameters that may be left, 0–1.
+        keep_macs: share of its MACs that may be left, 0–1; beside keep_params, both hold.
+        s_F: sparsity level of F_i that is enough by itself (paper, Algorithm 1).
+        s_F_both: the paper's s'_F, the level of F_i that is enough beside s_G.
+        s_G: sparsity level of G_i.
+        min_filters: kept in each group; below four, a layer hardly passes anything on.
+
+    Raises:
+        PruningError: neither or both ways are given, or an entry is out of range; a pattern
+            matches nothing that can be pruned.
+        BudgetError: even ``min_filters`` everywhere are over the budget.
+    """
+    check_goal(
+        keep_params=keep_params,
+        keep_macs=keep_macs,
+        s_F=s_F,
+        s_F_both=s_F_both,
+        s_G=s_G,
+        min_filters=min_filters,
+    )
+    names = match_groups(graph, groups)
+    if isinstance(tensors, nn.Module):
+        tensors = dict(tensors.named_parameters(remove_duplicate=False))
+    if s_F is not None and s_F_both is not None and s_G is not None:
+        return select_by_sparsity(
+            graph,
+            names,
+            tensors,
+            s_F=s_F,
+            s_F_both=s_F_both,
+            s_G=s_G,
+            min_filters=min_filters,
+        )
+    params, macs = graph.cost()
+    return select_by_budget(
+        graph,
+        names,
+        tensors,
+        params=None if keep_params is None else keep_params * params,
+        macs=None if keep_macs is None else keep_macs * macs,
+        min_filters=min_filters,
+    )
+
+
+def check_goal(
+    *,
+    keep_params: float | None = None,
+    keep_macs: float | None = None,
+    s_F: float | None = None,
+    s_F_both: float | None = None,
+    s_G: float | None = None,
+    max_drop: float | None = None,
+    min_filters: int = 1,
+) -> None:
+    """Refuse a goal of selection that is none, or two, or out of range.
+
+    Raises:
+        PruningError: it is so; the message names the entry.
+    """
+    levels = {"s_F": s_F, "s_F_both": s_F_both, "s_G": s_G}
+    keeps = {"keep_params": keep_params, "keep_macs": keep_macs}
+    ways = [{name: v for name, v in way.items() if v is not None} for way in (keeps, levels)]
+    if sum(map(bool, ways)) + (max_drop is not None) != 1:
+        raise PruningError(
+            "say in one way how far to go: keep_params and/or keep_macs; s_F, s_F_both and s_G; "
+            "or, in compress, max_drop"
+        )
+    if ways[1] and len(ways[1]) < 3:
+        raise PruningError("s_F, s_F_both and s_G go together; give all three")
+    for name, share in (ways[0] | ways[1]).items():
+        if not 0 <= share <= 1 or (share == 0 and name in keeps):
+            raise PruningError(f"{name} is {share:g}; it is a share between 0 and 1")
+    if s_F is not None and s_F_both is not None and s_F_both > s_F:
+        raise PruningError(f"s_F_both ({s_F_both:g}) must not be above s_F ({s_F:g})")
+    if max_drop is not None and not max_drop >= 0:
+        raise PruningError(f"max_drop is {max_drop:g}; it is a loss of the metric, 0 or more")
+    if min_filters < 1:
+        raise PruningError(f"min_filters is {min_filters}; keep at least 1")
 
 
 def select_by_sparsity(
@@ -205,6 +342,13 @@ def channel_worth(group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
         return torch.stack(shares).mean(0) if shares else torch.ones(group.channels).double()
 
     return (share("producer") * share("consumer")).sqrt()
+
+
+def _reasons(graph: ChannelGraph, count: int) -> str:
+    """Why groups are fixed, of the first few."""
+    fixed = [(n, g.fixed) for n, g in graph.groups.items() if g.fixed is not None]
+    more = "" if len(fixed) <= count else f", and {len(fixed) - count} more"
+    return ", ".join(f"{name} ({reason})" for name, reason in fixed[:count]) + more
 
 
 def _free(graph: ChannelGraph, name: str) -> ChannelGroup:

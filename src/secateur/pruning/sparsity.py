@@ -1,25 +1,235 @@
 """Sparsity: the penalties that induce it, and the levels that are read from it.
 
-Each penalty has two hooks for a training loop: ``before_step`` runs between ``backward`` and the
-optimiser's step, ``after_step`` behind it. All work on lists of tensors at once
-(``torch._foreach_*``), so that a penalty costs a training step next to nothing.
+A penalty is a step of its own beside the optimiser's, or a term of the loss. All work on lists of
+tensors at once (``torch._foreach_*``), so that they cost a training step next to nothing. What a
+training loop holds is ``Penalties``: attached to an optimiser once, it acts at every step.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from secateur.errors import PruningError
+from secateur.pruning.graph import ChannelGraph
+from secateur.pruning.selection import match_groups
+
+# A weight, and the dimension its blocks F_i or G_i are slices of.
+Block = tuple[nn.Parameter, int]
+
+
+def prunable_weights(
+    model: nn.Module, graph: ChannelGraph, groups: Sequence[str] | None = None
+) -> list[nn.Parameter]:
+    """Weights to make sparse before filters go: those that make or read a removable channel.
+
+    They are the producers and consumers of the groups. Frozen ones are left out, for no training
+    changes them.
+
+    Args:
+        model: the network the groups were found in.
+        graph: its channel groups.
+        groups: layers whose channels may go, as paths or patterns (``layer1.*``); None for all.
+
+    Raises:
+        PruningError: as for ``prunable_blocks``.
+    """
+    return list(dict.fromkeys(weight for weight, _ in prunable_blocks(model, graph, groups)))
+
+
+def prunable_blocks(
+    model: nn.Module, graph: ChannelGraph, groups: Sequence[str] | None = None
+) -> list[Block]:
+    """Likewise, each with the dimension along which it holds the blocks F_i or G_i.
+
+    A weight that makes channels of one group and reads those of another is there twice.
+
+    Raises:
+        PruningError: a pattern matches nothing that can be pruned, all the weights are frozen, or
+            the graph is of another network.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    blocks = []
+    for name in match_groups(graph, groups):
+        for member in graph.groups[name].members:
+            if member.role == "follower" or member.name not in graph.parameters:
+                continue
+            if member.name not in parameters:
+                raise PruningError(
+                    f"the model has no parameter {member.name}; give the very module whose "
+                    "channel groups these are"
+                )
+            if parameters[member.name].requires_grad:
+                blocks.append((parameters[member.name], member.dim))
+    if not blocks:
+        raise PruningError(
+            "every weight that makes or reads these channels is frozen, so none can become sparse; "
+            "unfreeze some, or name other layers"
+        )
+    return blocks
+
+
+def make_penalty(
+    model: nn.Module,
+    graph: ChannelGraph,
+    groups: Sequence[str] | None = None,
+    *,
+    kind: Literal["proximal", "subgradient"] = "proximal",
+    strength: float | None = None,
+    group_strength: float = 0.0,
+) -> "Penalties":
+    """Build the penalty that makes a network's prunable weights sparse.
+
+    Args:
+        model: the network to be trained with it.
+        graph: its channel groups.
+        groups: layers whose channels may go, as paths or patterns (``layer1.*``); None for all.
+        kind: ``proximal``, the soft threshold, which makes exact zeros; or ``subgradient``, as
+            published, which makes weights small.
+        strength: λ of the L1 penalty, in units of the loss; by default ``default_strength``.
+        group_strength: λ of the penalty on whole blocks F_i and G_i beside it; 0: none.
+
+    Raises:
+        PruningError: as for ``prunable_blocks``; or the kind is unknown, or a strength negative.
+    """
+    blocks = prunable_blocks(model, graph, groups)
+    weights = list(dict.fromkeys(weight for weight, _ in blocks))
+    kinds: dict[str, type[L1Proximal | L1Subgradient]] = {
+        "proximal": L1Proximal,
+        "subgradient": L1Subgradient,
+    }
+    if kind not in kinds:
+        raise PruningError(f"there is no penalty {kind!r}; take {' or '.join(kinds)}")
+    strength = default_strength(weights) if strength is None else strength
+    if min(strength, group_strength) < 0:
+        raise PruningError("a penalty's strength is 0 or more; below, weights would grow")
+    penalties: list[Penalty] = []
+    if strength > 0:
+        penalties.append(kinds[kind](weights, strength))
+    if group_strength > 0:
+        penalties.append(GroupProximal(blocks, group_strength))
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return Penalties(penalties, {names[weight]: weight for weight in weights})
+
+
+def default_strength(weights: Iterable[Tensor]) -> float:
+    """Give the λ at which λ·Σ|w| starts as 0.1, in units of the loss.
+
+    One number for networks of any size would bury the loss of a large one, or do nothing to a
+    small one. 0.1 is felt beside a loss about 1, as cross-entropy is, without ruling it; and Adam,
+    which steps further the smaller the gradients are, shrinks the weights of a task that is all
+    but solved fast enough.
+    """
+    return 0.1 / max(float(l1_penalty([weight.detach() for weight in weights])), 1e-30)
+
+
+def l1_penalty(weights: nn.Module | Iterable[Tensor]) -> Tensor:
+    """Sum the magnitudes, Σ|w|, as a term for a loss.
+
+    For ``loss + strength * l1_penalty(weights)``. Its gradient is the published subgradient,
+    sign(w): it makes weights small, and few of them exactly zero. ``proximal_step`` makes zeros.
+
+    Args:
+        weights: the penalised tensors; or a module, for all of its parameters that train and have
+            two dimensions or more, which leaves out biases, norms and scales.
+
+    Returns:
+        The sum, of shape (), differentiable.
+
+    Raises:
+        PruningError: there are no weights.
+    """
+    if isinstance(weights, nn.Module):
+        weights = [p for p in weights.parameters() if p.requires_grad and p.dim() > 1]
+    tensors = list(weights)
+    if not tensors:
+        raise PruningError("there are no weights to penalise; name at least one that trains")
+    return torch.stack(torch._foreach_norm(tensors, 1)).sum()
+
+
+@torch.no_grad()
+def proximal_step(optimizer: Optimizer, weights: Iterable[nn.Parameter], strength: float) -> None:
+    """Shrink every weight towards zero: the proximal step of λ·Σ|w|, the soft threshold.
+
+    To be called right behind ``optimizer.step()``. A weight becomes
+    ``sign(w)·max(|w| − ηλ, 0)``. η is the learning rate; under Adam and its kin it is each weight's
+    own step length, ``lr ÷ (√v̂ + ε)``, or λ would mean something else in every layer. Weights
+    that the optimiser does not hold, or that have no gradient, stay.
+
+    Args:
+        optimizer: has just taken its step.
+        weights: the penalised tensors.
+        strength: λ, in units of the loss.
+    """
+    for tensors, steps in _step_lengths(optimizer, weights):
+        # w less what of it lies within ±ηλ: exactly 0 where |w| is no larger.
+        if isinstance(steps, float):
+            inner = torch._foreach_clamp_min(tensors, -steps * strength)
+            torch._foreach_clamp_max_(inner, steps * strength)
+        else:
+            bounds = torch._foreach_mul(steps, strength)
+            inner = torch._foreach_minimum(tensors, bounds)
+            torch._foreach_neg_(bounds)
+            torch._foreach_maximum_(inner, bounds)
+        torch._foreach_sub_(tensors, inner)
+
+
+@torch.no_grad()
+def group_proximal_step(optimizer: Optimizer, blocks: Sequence[Block], strength: float) -> None:
+    """Shrink every block's norm towards zero: the proximal step of λ·Σ√n‖block‖₂, block by block.
+
+    To be called right behind ``optimizer.step()``. Whole filters, and whole slices that read a
+    channel, go to zero together. √n, for n the elements of a block, makes blocks of different
+    shapes comparable (Yuan and Lin, 2006). The step length is that of ``proximal_step``, and under
+    Adam the mean of it over a block.
+
+    Args:
+        optimizer: has just taken its step.
+        blocks: as ``prunable_blocks`` gives them.
+        strength: λ, in units of the loss.
+    """
+    lengths: dict[Tensor, float | Tensor] = {}
+    for tensors, steps in _step_lengths(optimizer, [weight for weight, _ in blocks]):
+        each = [steps] * len(tensors) if isinstance(steps, float) else steps
+        lengths.update(zip(tensors, each, strict=True))
+    for weight, dim in blocks:
+        if weight not in lengths:
+            continue
+        step = lengths[weight]
+        others = [d for d in range(weight.dim()) if d != dim]
+        norm = torch.linalg.vector_norm(weight, dim=others, keepdim=True)
+        length = step if isinstance(step, float) else step.mean(dim=others, keepdim=True)
+        root = math.sqrt(weight.numel() / weight.shape[dim])
+        shrink = strength * root * length / norm.clamp_min(1e-12)
+        weight.mul_((1 - shrink).clamp_min(0))
+
+
+def zero_share(weights: Iterable[Tensor], threshold: float = 0.0) -> float:
+    """Zeros ÷ elements over all the tensors, where |w| < threshold counts as zero too."""
+    zeros = elements = 0
+    for weight in weights:
+        zeros += int(((weight == 0) | (weight.abs() < threshold)).sum())
+        elements += weight.numel()
+    return zeros / elements
+
+
+@torch.no_grad()
+def apply_threshold(weights: Iterable[Tensor], threshold: float) -> None:
+    """Zero, in place, every weight whose magnitude is below the threshold."""
+    for weight in weights:
+        weight.masked_fill_(weight.abs() < threshold, 0)
 
 
 class Penalty(Protocol):
     """What a training loop calls to make weights sparse."""
 
-    def before_step(self) -> None:
-        """Change the gradients."""
+    def before_step(self, optimizer: Optimizer | None = None) -> None:
+        """Change the gradients, of the weights which the optimiser holds, if one is given."""
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Change the weights."""
@@ -37,13 +247,24 @@ class L1Subgradient:
     weights: Sequence[nn.Parameter]
     strength: float
 
-    def before_step(self) -> None:
+    @torch.no_grad()
+    def before_step(self, optimizer: Optimizer | None = None) -> None:
         """Add λ·sign(w) to the gradients."""
-        pairs = [(w.grad, w.detach()) for w in self.weights if w.grad is not None]
-        if pairs:
-            grads, weights = zip(*pairs, strict=True)
-            signs = torch._foreach_sign(list(weights))
-            torch._foreach_add_(list(grads), signs, alpha=self.strength)
+        held = None if optimizer is None else _held(optimizer)
+        pairs = [
+            (w.grad, w.detach())
+            for w in self.weights
+            if w.grad is not None and (held is None or w in held)
+        ]
+        if not pairs:
+            return
+        grads, weights = zip(*pairs, strict=True)
+        signs = torch._foreach_sign(list(weights))
+        # A fused optimiser is given gradients that a GradScaler has enlarged, and their scale.
+        scale = getattr(optimizer, "grad_scale", None)
+        if scale is not None:
+            torch._foreach_mul_(signs, scale)
+        torch._foreach_add_(list(grads), signs, alpha=self.strength)
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Leave the weights."""
@@ -51,10 +272,7 @@ class L1Subgradient:
 
 @dataclass(frozen=True, slots=True)
 class L1Proximal:
-    """λ·Σ|w| by its proximal step, the soft threshold, which makes exact zeros.
-
-    Under an adaptive optimiser each weight is shrunk by its own step length, or λ would mean
-    something else in every layer.
+    """λ·Σ|w| by its proximal step, which makes exact zeros: see ``proximal_step``.
 
     Attributes:
         weights: the penalised tensors.
@@ -64,86 +282,148 @@ class L1Proximal:
     weights: Sequence[nn.Parameter]
     strength: float
 
-    def before_step(self) -> None:
+    def before_step(self, optimizer: Optimizer | None = None) -> None:
         """Leave the gradients."""
 
-    @torch.no_grad()
     def after_step(self, optimizer: Optimizer) -> None:
         """Shrink every weight towards zero."""
-        for weights, steps in _step_lengths(optimizer, self.weights):
-            shrink = [step * self.strength for step in steps]
-            sizes = torch._foreach_abs(weights)
-            torch._foreach_sub_(sizes, shrink)
-            torch._foreach_clamp_min_(sizes, 0.0)
-            torch._foreach_mul_(sizes, torch._foreach_sign(weights))
-            torch._foreach_copy_(weights, sizes)
+        proximal_step(optimizer, self.weights, self.strength)
 
 
 @dataclass(frozen=True, slots=True)
 class GroupProximal:
-    """λ·Σ√n‖block‖₂ over the blocks F_i and G_i, by the proximal step of each in turn.
-
-    Whole filters, and whole slices that read a channel, go to zero together. √n, for n the
-    elements of a block, makes blocks of different shapes comparable (Yuan and Lin, 2006).
+    """λ·Σ√n‖block‖₂ over the blocks F_i and G_i: see ``group_proximal_step``.
 
     Attributes:
         blocks: the penalised tensor and the dimension its blocks are slices of.
         strength: λ, in units of the loss.
     """
 
-    blocks: Sequence[tuple[nn.Parameter, int]]
+    blocks: Sequence[Block]
     strength: float
 
-    def before_step(self) -> None:
+    def before_step(self, optimizer: Optimizer | None = None) -> None:
         """Leave the gradients."""
 
-    @torch.no_grad()
     def after_step(self, optimizer: Optimizer) -> None:
         """Shrink every block's norm towards zero."""
-        for weight, dim in self.blocks:
-            for _, (step,) in _step_lengths(optimizer, [weight]):
-                others = [d for d in range(weight.dim()) if d != dim]
-                norm = torch.linalg.vector_norm(weight, dim=others, keepdim=True)
-                length = step if isinstance(step, float) else step.mean(dim=others, keepdim=True)
-                root = math.sqrt(weight.numel() / weight.shape[dim])
-                shrink = self.strength * root * length / norm.clamp_min(1e-12)
-                weight.mul_((1 - shrink).clamp_min(0))
+        group_proximal_step(optimizer, self.blocks, self.strength)
+
+
+class Penalties:
+    """What one training adds to its loss, for any loop: attached once, or called at each step.
+
+    ``penalties.attach(optimizer)`` is all that a loop needs, and works wherever torch's own
+    optimisers do the step, as in Lightning and Fabric. A loop that would rather see it calls
+    ``before_step()`` between ``backward()`` and ``optimizer.step()``, and
+    ``after_step(optimizer)`` behind it. Without any penalties it does nothing, so that the same
+    loop retrains.
+
+    Attributes:
+        penalties: in the order they act.
+        weights: those penalised, by name; what is asked of the optimisers.
+        attached: whether ``attach`` was called.
+        steps: how many steps of an optimiser it has seen.
+        unreached: names of the weights that had no gradient, or no optimiser, at any step so far.
+    """
+
+    def __init__(
+        self,
+        penalties: Sequence[Penalty] = (),
+        weights: Mapping[str, nn.Parameter] | None = None,
+    ) -> None:
+        self.penalties = tuple(penalties)
+        self.weights = dict(weights or {})
+        self.attached = False
+        self.steps = 0
+        self.unreached = tuple(self.weights)
+        self._handles: dict[Optimizer, tuple[RemovableHandle, RemovableHandle]] = {}
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Act at every step of an optimiser from now on; a second call changes nothing.
+
+        Args:
+            optimizer: any of ``torch.optim``, or a wrapper that has it as ``optimizer``, such as
+                Fabric's and Accelerate's; once for each, where there are several.
+
+        Raises:
+            PruningError: it holds none of the penalised weights.
+        """
+        optimizer = getattr(optimizer, "optimizer", optimizer)
+        if self.weights and _held(optimizer).isdisjoint(self.weights.values()):
+            raise PruningError(
+                "the optimiser holds none of the penalised weights; build it from the parameters "
+                "of the model that is to become sparse"
+            )
+        self.attached = True
+        if optimizer not in self._handles:
+            self._handles[optimizer] = (
+                optimizer.register_step_pre_hook(self._before),
+                optimizer.register_step_post_hook(lambda it, _args, _kwargs: self.after_step(it)),
+            )
+
+    def detach(self) -> None:
+        """Act no more."""
+        for handles in self._handles.values():
+            for handle in handles:
+                handle.remove()
+        self._handles.clear()
+
+    def before_step(self, optimizer: Optimizer | None = None) -> None:
+        """Change the gradients, of the weights which the optimiser holds, if one is given."""
+        for penalty in self.penalties:
+            penalty.before_step(optimizer)
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Change the weights."""
+        self.steps += 1
+        if self.unreached:
+            held = _held(optimizer)
+            weights = self.weights
+            self.unreached = tuple(
+                n for n in self.unreached if weights[n].grad is None or weights[n] not in held
+            )
+        for penalty in self.penalties:
+            penalty.after_step(optimizer)
+
+    def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
+        """Change the gradients before a step; if the step is to make them, once it has."""
+        given = dict(zip(("self", "closure"), args, strict=False)) | kwargs
+        closure = given.get("closure")
+        if closure is None:
+            self.before_step(optimizer)
+            return None
+
+        def with_penalty() -> Any:
+            value = closure()
+            self.before_step(optimizer)
+            return value
+
+        return args[:1], {**kwargs, "closure": with_penalty}
+
+
+def _held(optimizer: Optimizer) -> set[Tensor]:
+    return {parameter for group in optimizer.param_groups for parameter in group["params"]}
 
 
 def _step_lengths(
     optimizer: Optimizer, weights: Iterable[nn.Parameter]
-) -> Iterable[tuple[list[Tensor], list[Any]]]:
-    """Give each weight's step length: the learning rate, times Adam's preconditioner if any."""
+) -> Iterable[tuple[list[Tensor], float | list[Tensor]]]:
+    """Give each weight's step length: the learning rate, over Adam's preconditioner if any."""
     wanted = set(weights)
     for group in optimizer.param_groups:
-        found = [p for p in group["params"] if p in wanted and p.grad is not None]
+        found: list[Tensor] = [p for p in group["params"] if p in wanted and p.grad is not None]
         if not found:
             continue
-        tensors = [p.detach() for p in found]
-        if "betas" not in group:
-            yield tensors, [float(group["lr"])] * len(found)
-            continue
         states = [optimizer.state[p] for p in found]
-        corrections = [1 - group["betas"][1] ** float(state["step"]) for state in states]
+        if not all("exp_avg_sq" in state for state in states):
+            yield found, float(group["lr"])
+            continue
+        # Fused optimisers count their steps on the device: read together, they wait for it once.
+        counts = torch.stack([torch.as_tensor(state["step"]) for state in states]).tolist()
         roots = torch._foreach_sqrt([state["exp_avg_sq"] for state in states])
-        torch._foreach_div_(roots, [math.sqrt(c) for c in corrections])
+        torch._foreach_div_(roots, [math.sqrt(1 - group["betas"][1] ** n) for n in counts])
         torch._foreach_add_(roots, group["eps"])
         torch._foreach_reciprocal_(roots)
         torch._foreach_mul_(roots, float(group["lr"]))
-        yield tensors, list(roots)
-
-
-def zero_share(weights: Iterable[Tensor], threshold: float = 0.0) -> float:
-    """Zeros ÷ elements over all the tensors, where |w| < threshold counts as zero too."""
-    zeros = elements = 0
-    for weight in weights:
-        zeros += int(((weight == 0) | (weight.abs() < threshold)).sum())
-        elements += weight.numel()
-    return zeros / elements
-
-
-@torch.no_grad()
-def apply_threshold(weights: Iterable[Tensor], threshold: float) -> None:
-    """Zero, in place, every weight whose magnitude is below the threshold."""
-    for weight in weights:
-        weight.masked_fill_(weight.abs() < threshold, 0)
+        yield found, list(roots)

@@ -1,0 +1,63 @@
+"""A Lightning module trained sparse and compressed: all that Secateur needs is a callback."""
+
+import lightning
+import torch
+from own_model import build, draw, evaluate
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import secateur
+
+
+class Sparsify(lightning.Callback):
+    """Attaches a penalty to the optimisers of a training."""
+
+    def __init__(self, penalty: secateur.Penalties) -> None:
+        self.penalty = penalty
+
+    def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
+        """Attach it once the optimisers are there."""
+        for optimizer in trainer.optimizers:
+            self.penalty.attach(optimizer)
+
+
+class Classifier(lightning.LightningModule):
+    """An ordinary module around a network."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def training_step(self, batch: list[Tensor]) -> Tensor:
+        """Give the loss of a batch."""
+        pictures, labels = batch
+        return nn.functional.cross_entropy(self.net(pictures), labels)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Give the optimiser."""
+        return torch.optim.AdamW(self.parameters(), lr=2e-3)
+
+
+def train(net: nn.Module, penalty: secateur.Penalties) -> None:
+    """Train for a few epochs."""
+    loader = DataLoader(TensorDataset(*draw(1024, seed=0)), batch_size=64, shuffle=True)
+    trainer = lightning.Trainer(
+        max_epochs=4,
+        callbacks=[Sparsify(penalty)],
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Classifier(net), loader)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    net = build()
+    train(net, secateur.Penalties())
+    result = secateur.compress(
+        net, draw(2, seed=2)[0], train=train, evaluate=evaluate, keep_macs=0.3, report=print
+    )
+    result.save("slim.safetensors")

@@ -1,0 +1,60 @@
+"""An ordinary training script, with Secateur added: the lines marked so are new."""
+
+import torch
+from torch import Tensor, nn
+
+import secateur  # added
+
+
+def build() -> nn.Module:
+    """Build a small convolutional network for pictures of (1, 16, 16) and four classes."""
+
+    def block(inputs: int, outputs: int) -> list[nn.Module]:
+        return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+    blocks = [*block(1, 24), nn.MaxPool2d(2), *block(24, 48), *block(48, 48)]
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 4))
+
+
+def draw(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw stripes of four directions in noise: pictures and the directions' numbers."""
+    chance = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (count,), generator=chance)
+    angles = (labels * torch.pi / 4)[:, None, None]
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    phases = 6 * torch.rand(count, 1, 1, generator=chance)
+    pictures = torch.sin(x * angles.cos() + y * angles.sin() + phases)
+    noise = 1.6 * torch.randn(count, 16, 16, generator=chance)
+    return (pictures + noise)[:, None], labels
+
+
+def train(model: nn.Module, penalty: secateur.Penalties) -> None:  # the argument is added
+    """Train for a few epochs."""
+    pictures, labels = draw(1024, seed=0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    penalty.attach(optimizer)  # added
+    model.train()
+    for _ in range(5):
+        for batch in torch.randperm(len(labels)).split(64):
+            loss = nn.functional.cross_entropy(model(pictures[batch]), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+def evaluate(model: nn.Module) -> float:
+    """Give the accuracy on other pictures, in percent."""
+    pictures, labels = draw(1024, seed=1)
+    with torch.no_grad():
+        return 100 * float((model.eval()(pictures).argmax(1) == labels).float().mean())
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    net = build()
+    train(net, secateur.Penalties())  # no penalty: the training as it was
+    result = secateur.compress(  # added, as are the lines below
+        net, draw(2, seed=2)[0], train=train, evaluate=evaluate, keep_macs=0.2, report=print
+    )
+    result.save("slim.safetensors")
+    slim = secateur.shrink_to(build(), "slim.safetensors")

@@ -1,0 +1,1 @@
+"""Compression of a user's own network, in memory, by their own training and evaluation."""

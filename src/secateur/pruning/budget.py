@@ -1,0 +1,95 @@
+"""Budgets: what a network may have after a phase, and how far each phase goes towards the end."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from secateur.pruning.graph import ChannelGraph
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the whole network may have; None for any number.
+
+    Attributes:
+        params: parameters.
+        macs: multiply-adds for one picture.
+    """
+
+    params: int | None
+    macs: int | None
+
+
+def share_out(
+    graph: ChannelGraph,
+    phases: Sequence[Sequence[str]],
+    keep_params: float | None,
+    keep_macs: float | None,
+) -> list[Budget]:
+    """Share a budget for the end out to the phases.
+
+    A tensor that n phases cut should keep the share b of its cost in the end, so b^(m/n) after the
+    m-th. The last phase meets the budget itself.
+
+    Args:
+        graph: of the dense network.
+        phases: the groups that lose channels in each.
+        keep_params: share of the dense network's parameters left after the last phase.
+        keep_macs: share of its MACs likewise.
+    """
+    cuts = [{m.name for name in names for m in graph.groups[name].members} for names in phases]
+    sizes = {name: math.prod(shape) for name, shape in graph.shapes.items()}
+    params = {name: sizes[name] for name in graph.parameters}
+    macs = {name: sizes[name] * count for name, count in graph.positions.items()}
+
+    def allowed(keep: float | None, costs: Mapping[str, int], done: int) -> int | None:
+        if keep is None:
+            return None
+        if done == len(cuts):
+            return int(keep * sum(costs.values()))
+        left = 0.0
+        for name, cost in costs.items():
+            n, m = (sum(name in cut for cut in some) for some in (cuts, cuts[:done]))
+            left += cost * (keep ** (m / n) if n else 1.0)
+        return int(left)
+
+    return [
+        Budget(allowed(keep_params, params, done), allowed(keep_macs, macs, done))
+        for done in range(1, len(cuts) + 1)
+    ]
+
+
+def out_of_reach(
+    graph: ChannelGraph,
+    phases: Sequence[Sequence[str]],
+    budgets: Sequence[Budget],
+    min_filters: int,
+) -> list[str]:
+    """Name every budget that even ``min_filters`` in each layer so far would not meet."""
+    fewest: dict[str, int] = {}
+    reasons = []
+    for number, (names, budget) in enumerate(zip(phases, budgets, strict=True), start=1):
+        fewest |= {name: min(min_filters, graph.groups[name].channels) for name in names}
+        for what, limit, least in zip(
+            ("parameters", "MACs"), (budget.params, budget.macs), graph.cost(fewest), strict=True
+        ):
+            if limit is not None and least > limit:
+                reasons.append(
+                    f"phase {number} cannot come down to {limit:,} {what}: with min_filters "
+                    f"{min_filters} in every layer so far {least:,} are left; keep more, name "
+                    "more layers, or lower min_filters"
+                )
+    return reasons
+
+
+def size_between(
+    graph: ChannelGraph, names: Sequence[str], keep: float, min_filters: int
+) -> Budget:
+    """A size between the least that a phase can leave (``keep`` 0) and the whole network (1).
+
+    Parameters and MACs move together, each between its own ends, for a phase may hold most of
+    the one and little of the other.
+    """
+    fewest = {name: min(min_filters, graph.groups[name].channels) for name in names}
+    ends = zip(graph.cost(fewest), graph.cost(), strict=True)
+    return Budget(*(int(least + keep * (most - least)) for least, most in ends))
