@@ -63,8 +63,7 @@ meet in a sum go together or not at all.
 | the forward pass in training counts on all … | the same of a head that only training runs |
 
 Counts in the code are found by running the network with fewer channels, in shapes alone, which
-takes next to no time. Where statistics are taken over several channels, those that are left would have
-others; hence the layer norms.
+takes next to no time. Layer norms are fixed because what is left would have other statistics.
 
 A matrix product fixes the channels that it reads, so of a transformer only the inner layers of its
 perceptrons are pruned.

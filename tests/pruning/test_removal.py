@@ -290,7 +290,9 @@ def test_network_that_cannot_be_proven_is_an_error() -> None:
     graph = channel_groups(net, x)
     selection = {"a": torch.tensor([0, 1])}
     slim = remove_filters(net, graph, selection)
-    with pytest.raises(PruningError, match="does not run in double precision .*follow the inputs'"):
+    with pytest.raises(
+        PruningError, match=r"does not run in double precision .*follow the inputs'"
+    ):
         prove_removal(net, slim, graph, selection, x)
 
 
