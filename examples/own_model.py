@@ -24,8 +24,7 @@ def draw(count: int, seed: int) -> tuple[Tensor, Tensor]:
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
     phases = 6 * torch.rand(count, 1, 1, generator=chance)
     pictures = torch.sin(x * angles.cos() + y * angles.sin() + phases)
-    noise = 1.6 * torch.randn(count, 16, 16, generator=chance)
-    return (pictures + noise)[:, None], labels
+    return (pictures + 1.6 * torch.randn(count, 16, 16, generator=chance))[:, None], labels
 
 
 def train(model: nn.Module, penalty: secateur.Penalties) -> None:  # the argument is added
