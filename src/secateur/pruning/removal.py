@@ -194,3 +194,19 @@ def refit(module: nn.Module) -> None:
         module.num_groups = module.num_channels // size
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
+
+
+@contextmanager
+def _double_precision() -> Iterator[None]:
+    """Let what a forward pass makes itself, such as zeros, be of double precision too."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(usual)
+
+
+def _leaves(outputs: Any) -> list[Tensor]:
+    leaves, _ = torch.utils._pytree.tree_flatten(outputs)
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
