@@ -24,6 +24,7 @@ ORDER = (
     ("steps",),
     ("pipeline",),
     ("drawing", "layers", "picture_files"),
+    ("init_classifier",),
     ("detecting", "evaluation", "init_recipe", "planning"),
     ("report",),
     ("console",),

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from secateur.cli import main
 from secateur.models.network_file import load_network
+from secateur.recipe import load_recipe
 
 RECIPE: dict[str, Any] = {
     "name": "shapes",
@@ -156,4 +157,25 @@ def test_what_does_not_fit_is_told_in_one_line(
     code, _, err = command("compress", run / "shapes.yaml", *options)
     assert code == 2
     assert words in err
+    assert err.count("\n") == 1
+
+
+def test_init_writes_a_recipe_for_class_folders(
+    shapes: Path, tmp_path: Path, command: Callable[..., tuple[object, str, str]]
+) -> None:
+    out = tmp_path / "first.yaml"
+    code, said, err = command("init", shapes, "--out", out)
+    assert code == 0, err
+    assert said.startswith("24 pictures to train on, of 2 classes, 12 to test on\n")
+    made = load_recipe(out)
+    assert (made.data.format, made.data.train, made.data.test) == ("folders", "train", "test")
+    assert made.model.size == 32, "the shorter side has 36 pixels"
+    assert made.model.weights is None
+    code, said, _ = command("compress", out, "--plan")
+    assert code == 0
+    assert "note: 12 pictures in test" in said
+    for path in sorted((shapes / "train").iterdir()):
+        (tmp_path / "data" / "train" / path.name).mkdir(parents=True)
+    code, _, err = command("init", tmp_path / "data", "--out", tmp_path / "second.yaml")
+    assert code == 2
     assert err.count("\n") == 1

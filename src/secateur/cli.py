@@ -254,7 +254,10 @@ def detect(
 def init(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="FOLDER", help="Annotated pictures: VOC, COCO, YOLO or GTSDB."),
+        typer.Argument(
+            metavar="FOLDER",
+            help="Annotated pictures: VOC, COCO, YOLO or GTSDB; or train/CLASS/picture.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="The recipe to write; never overwritten.")

@@ -1,16 +1,19 @@
-"""A first recipe for somebody's own pictures, with comments that explain its numbers."""
+"""A first recipe for somebody's own pictures, with comments that explain its numbers.
 
-from dataclasses import dataclass
+``first_recipe`` finds out the layout; a detector's recipe is made here, a classifier's in
+``init_classifier``.
+"""
+
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from secateur.data.detection_set import DetectionSet
-from secateur.data.layout import guess_layout
+from secateur.data.layout import Layout, guess_layout
 from secateur.data.source import read_detection_split
 from secateur.errors import RecipeError
+from secateur.init_classifier import FirstRecipe, classifier_recipe, entry, run_name
 from secateur.recipe import DetectionData
 from secateur.whole_file import write_text
 
@@ -92,15 +95,6 @@ evaluate:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class FirstRecipe:
-    """A recipe's text, and what was found of the data."""
-
-    text: str
-    summary: str
-    hint: str
-
-
 def first_recipe(folder: Path, file: Path) -> FirstRecipe:
     """Write a recipe for a folder of annotated pictures; they are all read and checked.
 
@@ -112,6 +106,14 @@ def first_recipe(folder: Path, file: Path) -> FirstRecipe:
         DataError: the layout is unknown, or anything is wrong with a picture or its annotation.
     """
     layout = guess_layout(folder)
+    if layout.format == "folders":
+        return classifier_recipe(layout, file)
+    return _detector_recipe(folder, layout, file)
+
+
+def _detector_recipe(folder: Path, layout: Layout, file: Path) -> FirstRecipe:
+    if layout.format == "folders":
+        raise ValueError("class folders hold no boxes")
     data = DetectionData(
         format=layout.format,
         root=folder,
@@ -142,12 +144,12 @@ def first_recipe(folder: Path, file: Path) -> FirstRecipe:
         summary=summary,
         hint=hint,
         file=" ".join(str(file).split()),
-        name=_entry("name", _name(folder)),
+        name=entry("name", run_name(folder)),
         format=layout.format,
-        root=_entry("root", str(folder)),
-        train=_entry("train", layout.train),
-        test=_entry("test", layout.test),
-        classes=_entry("classes", list(classes) if isinstance(classes, tuple) else classes),
+        root=entry("root", str(folder)),
+        train=entry("train", layout.train),
+        test=entry("test", layout.test),
+        classes=entry("classes", list(classes) if isinstance(classes, tuple) else classes),
         passes=steps * _BATCH / pictures,
         batch=_BATCH,
         train_steps=steps,
@@ -189,17 +191,3 @@ def _hint(train: DetectionSet) -> str:
     if side < _SMALL:
         return f"{hint}: little for ssd300; try ssd512, or data.resize: false (native resolution)"
     return hint
-
-
-def _entry(key: str, value: Any) -> str:
-    """Write one entry in a single line of YAML, with quotes where they are needed."""
-    # In a list, for a bare value is followed by YAML's mark of the end.
-    text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9)
-    return f"{key}: {text.strip()[1:-1]}"
-
-
-def _name(folder: Path) -> str:
-    """Make a run's name of the folder's."""
-    letters = folder.resolve().name
-    name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in letters)
-    return name.lstrip("._-") or "recipe"

@@ -1,10 +1,11 @@
-"""Which of the known layouts a folder of annotated pictures has."""
+"""Which of the known layouts a folder of pictures has."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from secateur.data.class_folders import SUFFIXES
 from secateur.data.coco import annotation_file
 from secateur.data.listing import check_root
 from secateur.data.voc import VOC_CLASSES, read_class_names, voc_folder
@@ -27,7 +28,7 @@ class Layout:
         classes: what the reader takes as ``classes``; None where the data name their own.
     """
 
-    format: Literal["voc", "coco", "yolo", "gtsdb"]
+    format: Literal["voc", "coco", "yolo", "gtsdb", "folders"]
     root: Path
     train: str
     test: str | None
@@ -49,16 +50,23 @@ def guess_layout(root: Path) -> Layout:
         return Layout("coco", root, *splits, None)
     if splits := _splits(lambda split: split_folders(root, split) is not None):
         return Layout("yolo", root, *splits, None)
+    if splits := _splits(lambda split: _has_class_folders(root / split)):
+        return Layout("folders", root, *splits, None)
     raise DataError(
         f"{root}: no known layout of annotated pictures; use one of VOC (Annotations, "
         "ImageSets/Main/train.txt), COCO (annotations/train.json), YOLO (images/train, "
-        "labels/train) or GTSDB (gt.txt)"
+        "labels/train) or GTSDB (gt.txt); or, for a classifier, train/CLASS/picture"
     )
 
 
 def _splits(exists: Callable[[str], bool]) -> tuple[str, str | None] | None:
     train = next(filter(exists, _TRAIN), None)
     return None if train is None else (train, next(filter(exists, _TEST), None))
+
+
+def _has_class_folders(folder: Path) -> bool:
+    """Whether folders of pictures are in a split's folder."""
+    return any(path.suffix.lower() in SUFFIXES for path in folder.glob("*/*"))
 
 
 def _voc_layout(root: Path) -> Layout:
