@@ -1,6 +1,7 @@
 """Whole runs of the real command on a few drawn pictures in class folders."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def test_a_classifier_finds_no_boxes(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("data={format: voc, root: x}", "vgg16 cannot learn from data of format voc"),
+        ("data.format=voc", "vgg16 cannot learn from data of format voc"),
         ("evaluate.metric=AP_coco", "evaluate.metric of vgg16 must be top1"),
         ("model.network=vgg19", "network must be ssd300, ssd512 or vgg16"),
         ("model.size=31", "model.size"),
@@ -179,3 +180,51 @@ def test_init_writes_a_recipe_for_class_folders(
     code, _, err = command("init", tmp_path / "data", "--out", tmp_path / "second.yaml")
     assert code == 2
     assert err.count("\n") == 1
+
+
+def test_test_pictures_need_not_show_every_class(
+    run: Path, shapes: Path, tmp_path: Path, command: Callable[..., tuple[object, str, str]]
+) -> None:
+    shutil.copytree(shapes, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data/test/square [2]")
+    model = run / "run/slim.safetensors"
+    code, out, err = command("evaluate", model, "--data", tmp_path / "data", "--json")
+    assert code == 0, err
+    assert json.loads(out)["by_class"]["square [2]"] == {"pictures": 0, "top1": None}
+    (tmp_path / "data/test/star").mkdir()
+    code, _, err = command("evaluate", model, "--data", tmp_path / "data")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "has a class 'star', which is not among the 2 classes" in err
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "words"),
+    [
+        ("test", [], "has no folder train or test"),
+        (".", ["--split", "validation"], "only a recipe"),
+    ],
+)
+def test_evaluate_tells_which_folder_it_wants(
+    data: str,
+    options: list[str],
+    words: str,
+    run: Path,
+    shapes: Path,
+    command: Callable[..., tuple[object, str, str]],
+) -> None:
+    model = run / "run/slim.safetensors"
+    code, _, err = command("evaluate", model, "--data", shapes / data, *options)
+    assert (code, err.count("\n")) == (2, 1)
+    assert words in err
+
+
+def test_a_picture_of_a_kind_that_is_not_read_is_named(
+    shapes: Path, run: Path, tmp_path: Path, command: Callable[..., tuple[object, str, str]]
+) -> None:
+    shutil.copytree(shapes, tmp_path / "data")
+    odd = tmp_path / "data/train/disc/photo.HEIC"
+    odd.touch()
+    change = ["--set", f"data.root={tmp_path / 'data'}"]
+    code, _, err = command("compress", run / "shapes.yaml", "--run", tmp_path / "run", *change)
+    assert (code, err.count("\n")) == (2, 1)
+    assert str(odd) in err

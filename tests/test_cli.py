@@ -198,23 +198,31 @@ def test_plan_says_what_would_happen(secateur: Callable[..., Outcome], recipe: P
     outcome = secateur("compress", recipe, "--plan")
     assert outcome.code == 0, outcome.err
     # 0.06 of 64, 64, 128, 128, 256, 256, 256, 512, 512: all of phase 1 but its last layer
-    assert "phase 1, keep 50.0% of MACs: conv1_1 4, conv1_2 4, conv2_1 8, conv2_2 8" in outcome.out
-    assert "conv4_2 31\n" in outcome.out
+    first = "phase 1, keep 50.0% of MACs; takes filters from conv1_1 (4), conv1_2 (4), conv2_1 (8)"
+    assert first in outcome.out
+    assert "conv4_2 (31)\n" in outcome.out
     # conv7 is the network's last layer, and loses filters too
-    assert "phase 2, keep 50.0% of MACs: conv4_3 31, conv5_1 31, conv5_2 31" in outcome.out
-    assert "conv7 61\n" in outcome.out
+    second = "phase 2, keep 50.0% of MACs; takes filters from conv4_3 (31), conv5_1 (31)"
+    assert second in outcome.out
+    assert "conv7 (61)\n" in outcome.out
     assert "never lose filters (the network's output): conv4_3 box" in outcome.out
     assert "note: 8 pictures in train" in outcome.out
 
 
-def test_plan_names_layers_no_phase_prunes_and_budgets_out_of_reach(
-    secateur: Callable[..., Outcome], recipe: Path
-) -> None:
-    changes = ["compress.phases=[{layers: conv1_1-conv4_3}]", "compress.select={keep_params: 0.01}"]
-    options = [text for change in changes for text in ("--set", change)]
-    outcome = secateur("compress", recipe, "--plan", *options)
+def test_plan_names_layers_no_phase_prunes(secateur: Callable[..., Outcome], recipe: Path) -> None:
+    change = "compress.phases=[{layers: conv1_1-conv4_3}]"
+    outcome = secateur("compress", recipe, "--plan", "--set", change)
     assert "no phase takes filters from: conv4_3, conv5_1" in outcome.out
-    assert "phase 1 cannot come down to" in outcome.out
+
+
+@pytest.mark.parametrize("options", [["--plan"], []])
+def test_budget_out_of_reach_is_refused_before_training(
+    options: list[str], secateur: Callable[..., Outcome], recipe: Path, tmp_path: Path
+) -> None:
+    change = ["--set", "compress.select={keep_params: 0.001}"]
+    outcome = secateur("compress", recipe, "--run", tmp_path / "run", *change, *options)
+    one_error(outcome, "phase 2 cannot come down to", "parameters")
+    assert not (tmp_path / "run/steps").exists()
 
 
 def test_compress_then_again_then_inspect(

@@ -347,7 +347,7 @@ def test_what_is_wrong_shows_before_training(changes: dict[str, Any], message: s
 def test_budget_out_of_reach_shows_before_training() -> None:
     least = 2 * 18 + 2 + 4 + 2 * 9 + 2 + 4 + 2 * 18 + 2 + 4 + 2 * 8 + 2 + 2 * 3 + 3
     assert compress(net(), keep_params=(least + 0.5) / count_params(net())).slim.params == least
-    words = f"phase 1 cannot come down to {least - 1} parameters: .* 2 in .* {least} "
+    words = f"phase 1 cannot come down to {least - 1} parameters: {least} are left .* with 2 "
     with pytest.raises(BudgetError, match=words):
         compress(net(), train=never, keep_params=(least - 0.5) / count_params(net()))
     with pytest.raises(BudgetError, match="MACs"):
@@ -494,3 +494,35 @@ def test_public_protocol_of_penalties() -> None:
     optimizer.step()
     penalty.after_step(optimizer)
     assert w.item() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": net().state_dict()}, "model is a OrderedDict; give a torch.nn.Module"),
+        ({"model": net().to("meta")}, "the model is on meta"),
+        ({"train": None}, "train is None; give a function"),
+        ({"evaluate": 3}, "evaluate is 3; give a function"),
+    ],
+)
+def test_arguments_that_are_something_else(change: dict[str, Any], words: str) -> None:
+    model = change.pop("model", None) or net()
+    with pytest.raises(PruningError, match=words):
+        compress(model, **{"train": never, "keep_params": 0.5, **change})
+
+
+def test_training_that_diverged() -> None:
+    def diverge(model: nn.Module, penalty: Penalties) -> None:
+        train(model, penalty)
+        with torch.no_grad():
+            next(model.parameters()).fill_(math.nan)
+
+    with pytest.raises(PruningError, match=r"is not finite after train.*learning rate"):
+        compress(net(), train=diverge, keep_params=0.5)
+
+
+def test_example_inputs_that_are_not_finite() -> None:
+    with pytest.raises(PruningError, match="no finite values"):
+        secateur.compress(
+            net(), EXAMPLE * math.nan, train=never, evaluate=lambda _: 1.0, keep_params=0.5
+        )

@@ -90,7 +90,7 @@ def compress(
     run: RunFolder = None,
     plan_only: Annotated[
         bool,
-        typer.Option("--plan", help="Only say what would happen; needs no pictures."),
+        typer.Option("--plan", help="Only say what would happen; trains and writes nothing."),
     ] = False,
 ) -> None:
     """Train a network, make it small, evaluate both.
@@ -155,7 +155,7 @@ def evaluate(
         typer.Option(
             metavar="RECIPE|FOLDER",
             help="A recipe, or a folder of annotated pictures (VOC, COCO, YOLO, GTSDB; for a "
-            "classifier a folder for each class).",
+            "classifier SPLIT/CLASS/picture).",
         ),
     ],
     split: Annotated[

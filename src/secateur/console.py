@@ -220,8 +220,8 @@ def show_plan(console: Console, plan: "Plan") -> None:
         )
     console.print(table)
     for number, phase in enumerate(plan.phases, start=1):
-        filters = ", ".join(f"{name} {count}" for name, count in phase.filters.items())
-        say(console, f"phase {number}, {phase.goal}: {filters}")
+        filters = ", ".join(f"{name} ({count})" for name, count in phase.filters.items())
+        say(console, f"phase {number}, {phase.goal}; takes filters from {filters}")
     for reason in dict.fromkeys(plan.fixed.values()):
         names = [name for name, why in plan.fixed.items() if why == reason]
         say(console, f"never lose filters ({reason}): {', '.join(names)}")

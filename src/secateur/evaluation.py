@@ -14,7 +14,7 @@ from secateur.data.detection_set import DetectionSet
 from secateur.data.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
 from secateur.data.layout import guess_layout
 from secateur.data.source import read_split, read_splits
-from secateur.errors import ModelError
+from secateur.errors import DataError, ModelError
 from secateur.models.network import Architecture
 from secateur.models.network_file import NetworkFile, load_network
 from secateur.models.ssd import SSDArchitecture
@@ -85,6 +85,8 @@ def evaluate_file(
             pictures = read_split(recipe.data, split, architecture.size)
     else:
         settings = Evaluate()
+        if split == VALIDATION and not (data / VALIDATION).exists():
+            raise DataError(f"{data}: only a recipe says which pictures are validation; give that")
         entry = _folder_entry(data, architecture)
         split = split or entry.test or entry.train
         pictures = read_split(entry, split, architecture.size)
@@ -152,6 +154,11 @@ def _evaluate_classifier(
 def _folder_entry(root: Path, architecture: Architecture) -> Data:
     """Say how to read a folder in terms of the network's own classes."""
     if not isinstance(architecture, SSDArchitecture):
+        if not any((root / split).is_dir() for split in ("train", "test")):
+            raise DataError(
+                f"{root}: has no folder train or test; give the folder that holds "
+                "SPLIT/CLASS/picture, or a recipe"
+            )
         entry: dict[str, Any] = {"format": "folders", "root": root, "classes": architecture.classes}
         test = "test" if (root / "test").is_dir() else None
         return ClassificationData.model_validate({**entry, "test": test})

@@ -3,8 +3,14 @@
 from torch import nn
 
 from secateur.errors import RecipeError
-from secateur.models.network import Architecture, example_input, layers, raw_network
-from secateur.pruning.budget import Budget, share_out
+from secateur.models.network import (
+    Architecture,
+    build_network,
+    example_input,
+    layers,
+    raw_network,
+)
+from secateur.pruning.budget import Budget, check_reach, share_out
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.recipe import Phase, Recipe
 
@@ -55,9 +61,23 @@ def phase_budgets(
     phases = [recipe.phase(number) for number in range(1, len(recipe.compress.phases) + 1)]
     groups = [phase_groups(phase, model, architecture, graph) for phase, *_ in phases]
     return [
-        share_out(graph, groups, select.keep_params, select.keep_macs)[number]
+        share_out(graph, groups, select.keep_params, select.keep_macs, select.min_filters)[number]
         for number, (_, _, select, _) in enumerate(phases)
     ]
+
+
+def check_budgets(recipe: Recipe, architecture: Architecture) -> None:
+    """Refuse a budget that cannot be met, before anything is trained.
+
+    Raises:
+        BudgetError: it is so.
+    """
+    model = build_network(architecture)
+    graph = channel_groups(raw_network(model), example_input(architecture))
+    phases = [recipe.phase(number + 1) for number in range(len(recipe.compress.phases))]
+    groups = [phase_groups(phase, model, architecture, graph) for phase, *_ in phases]
+    budgets = phase_budgets(recipe, model, architecture, graph)
+    check_reach(graph, groups, budgets, min(select.min_filters for _, _, select, _ in phases))
 
 
 def penalised(

@@ -16,8 +16,8 @@ from secateur.models.network import (
     raw_network,
     recipe_architecture,
 )
-from secateur.phases import phase_budgets, phase_groups, phase_layers
-from secateur.pruning.budget import Budget, out_of_reach
+from secateur.phases import check_budgets, phase_budgets, phase_groups, phase_layers
+from secateur.pruning.budget import Budget
 from secateur.pruning.graph import channel_groups
 from secateur.recipe import Data, Recipe, Select
 
@@ -75,6 +75,7 @@ def plan(recipe: Recipe) -> Plan:
 
     Raises:
         RecipeError: its entries do not fit together.
+        BudgetError: its budget cannot be met.
         DataError: the pictures cannot be read, and nothing else tells their classes.
     """
     classes, notes = _classes(recipe)
@@ -82,9 +83,10 @@ def plan(recipe: Recipe) -> Plan:
     model = build_network(architecture)
     graph = channel_groups(raw_network(model), example_input(architecture))
     names = layer_names_by_path(model, architecture)
-    phases, runs = [], []
+    phases = []
     for number in range(1, len(recipe.compress.phases) + 1):
         phase_layers(recipe.phase(number)[0], architecture)
+    check_budgets(recipe, architecture)
     budgets = phase_budgets(recipe, model, architecture, graph)
     for number, budget in enumerate(budgets, start=1):
         phase, sparsify, select, retrain = recipe.phase(number)
@@ -99,8 +101,6 @@ def plan(recipe: Recipe) -> Plan:
                 retrain.steps,
             )
         )
-        runs.append(groups)
-    notes += out_of_reach(graph, runs, budgets, recipe.compress.select.min_filters)
     fixed = {
         names[path]: group.fixed
         for group in graph.groups.values()
@@ -130,6 +130,8 @@ def _classes(recipe: Recipe) -> tuple[tuple[str, ...], list[str]]:
     try:
         pictures = read_split(data, data.train, recipe.model.size)
     except DataError as error:
+        if data.root.is_dir():
+            raise  # something is there, and wrong
         classes = _assumed_classes(data)
         if classes is None:
             raise

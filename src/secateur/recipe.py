@@ -95,7 +95,10 @@ class ClassAugmentation(_Section):
 
 
 class ClassificationData(_Section):
-    """Pictures of one object each, for a classifier; all are held in memory as bytes."""
+    """Pictures of one object each, for a classifier; all are held in memory as bytes.
+
+    Frames of one scene that are parted between training and validation flatter the latter.
+    """
 
     format: Literal["folders", "cifar10", "gtsrb"] = Field(
         description="folders: SPLIT/CLASS/picture; the others are data sets in their own layouts"
@@ -105,7 +108,9 @@ class ClassificationData(_Section):
     test: str | None = Field(
         "test", description="name of the split that is read once, at the end; null: none"
     )
-    classes: tuple[str, ...] | None = Field(None, description="names; null: all")
+    classes: tuple[str, ...] | None = Field(
+        None, description="all names, in the order of the outputs; digits in quotes; null: sorted"
+    )
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.15, description="share of the training pictures that is kept for validation"
     )
@@ -156,7 +161,8 @@ class VGGModel(_Section):
     batch_norm: bool = Field(True, description="batch norm behind every convolution")
     hidden: Annotated[tuple[Count, ...], Field(max_length=2)] = Field(
         (4096, 4096),
-        description="outputs of the linear layers fc6 and fc7 before the last; [512] on CIFAR-10",
+        description="outputs of the linear layers fc6 and fc7 before the last, at widths 1; "
+        "[512] on CIFAR-10",
     )
     pool: Count = Field(
         7, description="side of the map that the linear layers read; 1 on CIFAR-10, cells"
@@ -289,7 +295,7 @@ class Phase(_Section):
 
     layers: str = Field(
         description="first and last layer, conv1_1-conv4_3; the last gives only its G blocks "
-        "unless it is the network's last"
+        "unless no layer that can lose filters comes behind it"
     )
     sparsify: dict[str, Any] = Field({}, description="entries that differ from compress.sparsify")
     retrain: dict[str, Any] = Field({}, description="entries that differ from compress.retrain")
@@ -345,27 +351,31 @@ class Recipe(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _classifier_is_measured_by_top1(cls, content: Any) -> Any:
-        """A classifier has one metric, which need not be named."""
-        model, evaluate = (content.get(entry) or {} for entry in ("model", "evaluate"))
-        if (
-            isinstance(model, dict)
-            and model.get("network") == "vgg16"
-            and isinstance(evaluate, dict)
-        ):
+    def _kinds_fit(cls, content: Any) -> Any:
+        """See first that network and data agree, for entries of the one are unknown to the other.
+
+        A classifier has one metric, which need not be named.
+        """
+        sections = [content.get(entry, {}) for entry in ("model", "data", "evaluate")]
+        if not all(isinstance(section, dict) for section in sections):
+            return content  # wrong, and said so later
+        model, data, evaluate = sections
+        network = model.get("network", SSDModel.model_fields["network"].default)
+        wanted = ClassificationData if network == "vgg16" else DetectionData
+        formats = get_args(wanted.model_fields["format"].annotation)
+        others = ClassificationData if wanted is DetectionData else DetectionData
+        if data.get("format") in get_args(others.model_fields["format"].annotation):
+            raise ValueError(
+                f"{network} cannot learn from data of format {data['format']}; it needs "
+                f"{', '.join(formats)}"
+            )
+        if network == "vgg16":
             return {**content, "evaluate": {"metric": "top1", **evaluate}}
         return content
 
     @model_validator(mode="after")
-    def _entries_fit(self) -> Self:
+    def _metric_fits(self) -> Self:
         detector = isinstance(self.model, SSDModel)
-        if detector != isinstance(self.data, DetectionData):
-            wanted = DetectionData if detector else ClassificationData
-            formats = get_args(wanted.model_fields["format"].annotation)
-            raise ValueError(
-                f"{self.model.network} cannot learn from data of format {self.data.format}; it "
-                f"needs {', '.join(formats)}"
-            )
         if detector == (self.evaluate.metric == "top1"):
             metrics = "AP50_area, AP50_voc07 or AP_coco" if detector else "top1"
             raise ValueError(f"evaluate.metric of {self.model.network} must be {metrics}")
@@ -445,7 +455,8 @@ def _first_error(error: ValidationError) -> str:
         return f"unknown entry {where}{hint}"
     if first["type"] == "missing":
         return f"{where} is missing; add it"
-    return f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else first["msg"]
+    words = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {words}" if where else words
 
 
 def _section(path: Sequence[str | int]) -> list[str]:

@@ -18,7 +18,7 @@ from torch import nn
 from secateur.data.source import Splits, describe, read_splits
 from secateur.models.network import Architecture, recipe_architecture
 from secateur.models.network_file import load_network
-from secateur.phases import phase_layers
+from secateur.phases import check_budgets, phase_layers
 from secateur.recipe import Recipe
 from secateur.run_folder import Step, run_step
 from secateur.tasks.task import Task, task_of
@@ -75,6 +75,7 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter) -> Run:
     architecture = recipe_architecture(recipe, splits.train.classes)
     for number in range(1, len(recipe.compress.phases) + 1):
         phase_layers(recipe.phase(number)[0], architecture)
+    check_budgets(recipe, architecture)
     root = recipe.data.root
     described = {
         name: describe(part, root)

@@ -172,6 +172,7 @@ def remove_from_network(
                 tensors,
                 params=budget.params,
                 macs=budget.macs,
+                end=budget.end,
                 min_filters=min_filters,
             )
         else:
@@ -208,7 +209,9 @@ def remove_from_network(
         "sparse": sparse.key,
         "thresholded": thresholded.key,
         "layers": phase.layers,
-        "way": asdict(way) if isinstance(way, Budget) else way.model_dump(),
+        "way": {k: v for k, v in asdict(way).items() if v is not None}
+        if isinstance(way, Budget)
+        else way.model_dump(),
         "min_filters": min_filters,
     }
     step = run.step(name, depends_on, work)

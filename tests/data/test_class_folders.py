@@ -54,7 +54,7 @@ def test_classes_in_the_users_order(root: Path) -> None:
     ("classes", "message"),
     [
         (["cat", "dog", "emu"], r"train: has no class 'emu'; restore it or take it off"),
-        (["cat"], r"train: has a class 'dog', which classes lacks; add it"),
+        (["cat"], r"train: has a class 'dog', which is not among the 1 classes"),
         (["cat", "dog", "cat"], r"train: classes names one class twice; take one"),
     ],
 )

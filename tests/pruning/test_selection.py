@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from secateur.errors import BudgetError, PruningError
 from secateur.measuring import count_macs, count_params
+from secateur.pruning.budget import check_reach, share_out
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.pruning.removal import remove_filters
 from secateur.pruning.selection import (
@@ -200,6 +201,7 @@ def test_patterns_of_layers() -> None:
     everything = ["stem", "layer1.0", "layer1.1", "layer2.0"]
     assert match_groups(graph) == match_groups(graph, ["*"]) == everything
     assert match_groups(graph, ["layer1.*"]) == ["layer1.0", "layer1.1"]
+    assert match_groups(graph, ["layer1"]) == ["layer1.0", "layer1.1"]
     assert match_groups(graph, ["layer2.0", "*1.0", "stem"]) == ["stem", "layer1.0", "layer2.0"]
     assert match_groups(graph, "layer2.*") == ["layer2.0"]
     assert match_groups(graph, []) == []
@@ -259,3 +261,32 @@ def test_share_out_of_reach() -> None:
     net, graph, _ = chain(8)
     with pytest.raises(BudgetError, match="with 4 filters kept"):
         select_filters(graph, net, keep_params=0.01)
+
+
+def test_a_phase_leaves_the_end_within_reach_of_later_ones() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 8, 1),
+        nn.ReLU(),
+        nn.Conv2d(8, 2, 1),
+    )
+    x = torch.zeros(1, 3, 4, 4)
+    graph = channel_groups(net, x)
+    phases = [["0"], ["2"]]
+    _, macs = graph.cost()
+    budgets = share_out(graph, phases, None, 0.3, 2)
+    check_reach(graph, phases, budgets, 2)
+    for budget, names in zip(budgets, phases, strict=True):
+        graph = channel_groups(net, x)
+        choice = select_by_budget(
+            graph,
+            names,
+            dict(net.named_parameters()),
+            macs=budget.macs,
+            end=budget.end,
+            min_filters=2,
+        )
+        net = remove_filters(net, graph, choice.kept)  # type: ignore[assignment]
+    assert channel_groups(net, x).cost()[1] <= 0.3 * macs

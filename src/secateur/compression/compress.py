@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from secateur.compression.result import Measure, PhaseResult, Result
-from secateur.errors import BudgetError, PruningError
-from secateur.pruning.budget import Budget, out_of_reach, share_out, size_between
+from secateur.errors import PruningError
+from secateur.pruning.budget import Budget, check_reach, share_out, size_between
 from secateur.pruning.example_inputs import ExampleInputs, map_tensors
 from secateur.pruning.graph import ChannelGraph, channel_groups, evaluating
 from secateur.pruning.removal import prove_removal, remove_filters
@@ -113,6 +113,7 @@ def compress(
     levels = {"s_F": s_F, "s_F_both": s_F_both, "s_G": s_G}
     keeps = {"keep_params": keep_params, "keep_macs": keep_macs}
     check_goal(**keeps, **levels, max_drop=max_drop, min_filters=min_filters)
+    _check_arguments(model, train=train, retrain=retrain or train, evaluate=evaluate)
     task = _Task(
         train=train,
         retrain=retrain or train,
@@ -131,9 +132,8 @@ def compress(
     slim = copy.deepcopy(model)
     graph = task.trace(slim)
     runs = _phase_groups(graph, phases)
-    budgets = share_out(graph, runs, keep_params, keep_macs)
-    for reason in out_of_reach(graph, runs, budgets, min_filters):
-        raise BudgetError(reason)
+    budgets = share_out(graph, runs, keep_params, keep_macs, min_filters)
+    check_reach(graph, runs, budgets, min_filters)
     for names in runs:
         task.penalty(slim, graph, names)  # what is wrong with it shows now
 
@@ -232,6 +232,12 @@ class _Task:
                 if penalty.attached
                 else "train() never called penalty.attach(optimizer); call it once, behind the "
                 "making of the optimiser"
+            )
+        broken = [n for n, p in model.named_parameters() if not bool(p.isfinite().all())]
+        if broken:
+            raise PruningError(
+                f"{broken[0]} is not finite after train(): the training diverged; lower the "
+                "learning rate, or the strength"
             )
         if penalty.unreached:
             raise PruningError(
@@ -350,6 +356,7 @@ def _select(
         tensors,
         params=budget.params,
         macs=budget.macs,
+        end=budget.end,
         min_filters=task.min_filters,
     )
 
@@ -401,6 +408,17 @@ def _phase_groups(
     return runs
 
 
+def _check_arguments(model: object, **functions: object) -> None:
+    """Refuse what is no network on a device of its own, and what cannot be called."""
+    if not isinstance(model, nn.Module):
+        raise PruningError(f"model is a {type(model).__name__}; give a torch.nn.Module, built")
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise PruningError("the model is on meta and has no weights; load them first")
+    for name, function in functions.items():
+        if not callable(function):
+            raise PruningError(f"{name} is {function!r}; give a function")
+
+
 def _kept_of_dense(graph: ChannelGraph, records: Sequence[PhaseResult]) -> dict[str, Tensor]:
     """Kept channels by their indices in the dense network."""
     kept = {name: torch.arange(group.channels) for name, group in graph.prunable().items()}
@@ -415,6 +433,8 @@ def _lively(example_inputs: ExampleInputs) -> ExampleInputs:
     generator = torch.Generator().manual_seed(0)
 
     def change(tensor: Tensor) -> Tensor:
+        if tensor.is_meta or not bool(tensor.isfinite().all()):
+            raise PruningError("the example inputs have no finite values; give real ones")
         tensor = tensor.detach().cpu()
         if tensor.is_floating_point() and tensor.numel() > 1 and tensor.min() == tensor.max():
             return torch.randn(tensor.shape, generator=generator).to(tensor.dtype)

@@ -7,7 +7,7 @@ from typing import cast
 
 from secateur.data.augmentation import Transform, native_crops, ssd_augmentation
 from secateur.data.cifar10 import read_cifar10
-from secateur.data.class_folders import read_class_folders
+from secateur.data.class_folders import class_folders, read_class_folders
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.coco import read_coco
 from secateur.data.detection_set import DetectionSet
@@ -53,8 +53,17 @@ def read_split(data: Data, split: str, size: int | None) -> PictureSet:
     """
     if isinstance(data, DetectionData):
         return read_detection_split(data, split, size)
-    readers = {"folders": read_class_folders, "cifar10": read_cifar10, "gtsrb": read_gtsrb}
-    return readers[data.format](data.root, split, size or 224, data.classes)
+    match data.format:
+        case "folders":
+            partial = split != data.train
+            classes = data.classes
+            if classes is None and partial:
+                classes = tuple(each.name for each in class_folders(data.root / data.train))
+            return read_class_folders(data.root, split, size or 224, classes, partial=partial)
+        case "cifar10":
+            return read_cifar10(data.root, split, size or 224, data.classes)
+        case "gtsrb":
+            return read_gtsrb(data.root, split, size or 224, data.classes)
 
 
 def read_detection_split(data: DetectionData, split: str, size: int | None) -> DetectionSet:

@@ -4,20 +4,38 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from secateur.errors import BudgetError
 from secateur.pruning.graph import ChannelGraph
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """What the whole network may have; None for any number.
+class Reach:
+    """What later phases must still be able to bring the network down to.
 
     Attributes:
-        params: parameters.
-        macs: multiply-adds for one picture.
+        params: parameters at the end, None for any number.
+        macs: multiply-adds for one picture at the end, likewise.
+        fewest: the least channels that later phases leave in the groups they cut.
     """
 
     params: int | None
     macs: int | None
+    fewest: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the whole network may have after a phase; None for any number.
+
+    Attributes:
+        params: parameters.
+        macs: multiply-adds for one picture.
+        end: what later phases need this one to leave possible; None where none follows.
+    """
+
+    params: int | None
+    macs: int | None
+    end: Reach | None = None
 
 
 def share_out(
@@ -25,17 +43,19 @@ def share_out(
     phases: Sequence[Sequence[str]],
     keep_params: float | None,
     keep_macs: float | None,
+    min_filters: int,
 ) -> list[Budget]:
     """Share a budget for the end out to the phases.
 
     A tensor that n phases cut should keep the share b of its cost in the end, so b^(m/n) after the
-    m-th. The last phase meets the budget itself.
+    m-th. The last phase meets the budget itself, and the others leave that possible.
 
     Args:
         graph: of the dense network.
         phases: the groups that lose channels in each.
         keep_params: share of the dense network's parameters left after the last phase.
         keep_macs: share of its MACs likewise.
+        min_filters: kept in each group.
     """
     cuts = [{m.name for name in names for m in graph.groups[name].members} for names in phases]
     sizes = {name: math.prod(shape) for name, shape in graph.shapes.items()}
@@ -53,33 +73,43 @@ def share_out(
             left += cost * (keep ** (m / n) if n else 1.0)
         return int(left)
 
+    def reach(done: int) -> Reach | None:
+        if done == len(cuts):
+            return None
+        later = {name for names in phases[done:] for name in names}
+        fewest = {n: min(min_filters, graph.groups[n].channels) for n in graph.groups if n in later}
+        end = len(cuts)
+        return Reach(allowed(keep_params, params, end), allowed(keep_macs, macs, end), fewest)
+
     return [
-        Budget(allowed(keep_params, params, done), allowed(keep_macs, macs, done))
+        Budget(allowed(keep_params, params, done), allowed(keep_macs, macs, done), reach(done))
         for done in range(1, len(cuts) + 1)
     ]
 
 
-def out_of_reach(
+def check_reach(
     graph: ChannelGraph,
     phases: Sequence[Sequence[str]],
     budgets: Sequence[Budget],
     min_filters: int,
-) -> list[str]:
-    """Name every budget that even ``min_filters`` in each layer so far would not meet."""
+) -> None:
+    """Refuse a budget that even ``min_filters`` in each layer so far would not meet.
+
+    Raises:
+        BudgetError: it is so; the message has the numbers.
+    """
     fewest: dict[str, int] = {}
-    reasons = []
     for number, (names, budget) in enumerate(zip(phases, budgets, strict=True), start=1):
         fewest |= {name: min(min_filters, graph.groups[name].channels) for name in names}
         for what, limit, least in zip(
             ("parameters", "MACs"), (budget.params, budget.macs), graph.cost(fewest), strict=True
         ):
             if limit is not None and least > limit:
-                reasons.append(
-                    f"phase {number} cannot come down to {limit:,} {what}: with min_filters "
-                    f"{min_filters} in every layer so far {least:,} are left; keep more, name "
-                    "more layers, or lower min_filters"
+                raise BudgetError(
+                    f"phase {number} cannot come down to {limit:,} {what}: {least:,} are left even "
+                    f"with {min_filters} filters in each layer that it and the phases before it "
+                    "cut; keep more, name more layers, or lower min_filters"
                 )
-    return reasons
 
 
 def size_between(
@@ -91,5 +121,8 @@ def size_between(
     the one and little of the other.
     """
     fewest = {name: min(min_filters, graph.groups[name].channels) for name in names}
-    ends = zip(graph.cost(fewest), graph.cost(), strict=True)
-    return Budget(*(int(least + keep * (most - least)) for least, most in ends))
+    (least_params, least_macs), (params, macs) = graph.cost(fewest), graph.cost()
+    return Budget(
+        int(least_params + keep * (params - least_params)),
+        int(least_macs + keep * (macs - least_macs)),
+    )

@@ -5,6 +5,9 @@ and a trial shows that the network runs without some of the channels.
 """
 
 import inspect
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +41,8 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGr
     args, kwargs = call_arguments(example_inputs)
     with evaluating(model), torch.no_grad():
         try:
-            program = torch.export.export(model, args, kwargs, strict=False)
+            with _quiet():
+                program = torch.export.export(model, args, kwargs, strict=False)
         except Exception as error:
             try:
                 model(*args, **kwargs)
@@ -48,8 +52,8 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGr
                     "inputs that its forward pass takes"
                 ) from cause
             raise PruningError(
-                f"{name} cannot be traced by torch.export ({_first_line(error)}); "
-                "make its forward pass free of data-dependent control flow"
+                f"{name} cannot be traced by torch.export ({_first_line(error)}); its forward "
+                "pass must be torch operators, without branches that depend on values"
             ) from error
     flow = Flow(program, model)
     graph = flow.run()
@@ -90,6 +94,17 @@ def _check_inputs(model: nn.Module, example_inputs: ExampleInputs) -> None:
             f"{name} is on {', '.join(sorted(theirs))} and the example inputs are on "
             f"{', '.join(sorted(ours))}; move them to one device"
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from logging pages about what one line will say."""
+    usual = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(usual)
 
 
 def _first_line(error: Exception) -> str:

@@ -81,6 +81,14 @@ class ChannelGraph:
     positions: dict[str, int]
     parameters: frozenset[str]
 
+    def __str__(self) -> str:
+        """One line a group: channels, layers, and why it is fixed."""
+        return "\n".join(
+            f"{name}: {group.channels} channels, "
+            + (group.fixed or f"read by {', '.join(group.consumers) or 'nothing'}")
+            for name, group in self.groups.items()
+        )
+
     def prunable(self) -> dict[str, ChannelGroup]:
         """Give the groups that are not fixed."""
         return {name: group for name, group in self.groups.items() if group.fixed is None}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import BudgetError, PruningError
+from secateur.pruning.budget import Reach
 from secateur.pruning.graph import ChannelGraph, ChannelGroup, Role
 from secateur.pruning.removal import kept_positions
 
@@ -44,8 +45,9 @@ def match_groups(graph: ChannelGraph, patterns: Sequence[str] | None = None) -> 
 
     Args:
         graph: the network's channel groups.
-        patterns: each the path of a layer that makes channels, or a pattern of paths
-            (``layer1.*``, in which ``*`` matches dots too); None for all.
+        patterns: each the path of a layer that makes channels, or of a module with such layers,
+            or a pattern of paths (``layer1.*.conv1``, in which ``*`` matches dots too); None for
+            all.
 
     Returns:
         The groups' names, in the order the network runs.
@@ -62,7 +64,11 @@ def match_groups(graph: ChannelGraph, patterns: Sequence[str] | None = None) -> 
     paths = {name: (name, *group.producers) for name, group in graph.groups.items()}
     chosen: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        matched = {n for n, own in paths.items() if any(fnmatchcase(p, pattern) for p in own)}
+        matched = {
+            n
+            for n, own in paths.items()
+            if any(fnmatchcase(p, pattern) or fnmatchcase(p, f"{pattern}.*") for p in own)
+        }
         if not matched:
             known = [path for own in paths.values() for path in own]
             near = difflib.get_close_matches(pattern, known, 1, 0)
@@ -223,6 +229,7 @@ def select_by_budget(
     *,
     params: float | None = None,
     macs: float | None = None,
+    end: Reach | None = None,
     min_filters: int = 1,
 ) -> Choice:
     """Take channels out, the least loss a cost saved first, until the network is small enough.
@@ -239,6 +246,8 @@ def select_by_budget(
         tensors: the thresholded parameters by path.
         params: parameters the whole network may have.
         macs: MACs the whole network may have.
+        end: what later phases must still be able to come down to; where that asks for more than
+            ``params`` and ``macs`` do, more goes.
         min_filters: kept in each group.
 
     Raises:
@@ -273,8 +282,12 @@ def select_by_budget(
         left = {name: graph.groups[name].channels for name in groups}
         for _, name, _ in candidates[:count]:
             left[name] -= 1
-        now_params, now_macs = graph.cost(left)
-        return (params is None or now_params <= params) and (macs is None or now_macs <= macs)
+        if not _within(graph.cost(left), params, macs):
+            return False
+        if end is None:
+            return True
+        fewest = {name: min(count, left.get(name, count)) for name, count in end.fewest.items()}
+        return _within(graph.cost({**left, **fewest}), end.params, end.macs)
 
     if not fits(len(candidates)):
         raise BudgetError(
@@ -349,6 +362,10 @@ def _reasons(graph: ChannelGraph, count: int) -> str:
     fixed = [(n, g.fixed) for n, g in graph.groups.items() if g.fixed is not None]
     more = "" if len(fixed) <= count else f", and {len(fixed) - count} more"
     return ", ".join(f"{name} ({reason})" for name, reason in fixed[:count]) + more
+
+
+def _within(cost: tuple[int, int], params: float | None, macs: float | None) -> bool:
+    return (params is None or cost[0] <= params) and (macs is None or cost[1] <= macs)
 
 
 def _free(graph: ChannelGraph, name: str) -> ChannelGroup:
