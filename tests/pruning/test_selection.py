@@ -290,3 +290,25 @@ def test_a_phase_leaves_the_end_within_reach_of_later_ones() -> None:
         )
         net = remove_filters(net, graph, choice.kept)  # type: ignore[assignment]
     assert channel_groups(net, x).cost()[1] <= 0.3 * macs
+
+
+def test_neither_limit_takes_what_the_other_leaves_free() -> None:
+    torch.manual_seed(0)
+    # Most MACs are in front, on the large map, and most parameters behind it.
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.MaxPool2d(8),
+        nn.Conv2d(16, 64, 3, padding=1),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.Conv2d(64, 2, 1),
+    )
+    graph = channel_groups(net, torch.zeros(1, 3, 16, 16))
+    params, macs = graph.cost()
+    groups = list(graph.prunable())
+    choice = select_by_budget(
+        graph, groups, dict(net.named_parameters()), params=0.3 * params, macs=0.6 * macs
+    )
+    left_params, left_macs = graph.cost({name: len(kept) for name, kept in choice.kept.items()})
+    assert 0.27 * params < left_params <= 0.3 * params
+    assert 0.55 * macs < left_macs <= 0.6 * macs

@@ -1,6 +1,7 @@
 """Filter selection: which channels stay, from the sparsity of the layers on both sides of them."""
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -237,8 +238,9 @@ def select_by_budget(
     One sparsity level for all layers empties deep, wide layers while others stay whole. Here
     each layer is measured by itself: a channel is worth what is left of F_i and of G_i after
     the threshold, as a share of what is left of its layer's *remaining* channels, so that the
-    last filters of a narrow layer are dear. The order is by that loss over the share of
-    parameters and MACs which the channel costs.
+    last filters of a narrow layer are dear. The order is by that loss over the cost which the
+    channel saves. Where parameters and MACs are both limited, cost is the mix of the two whose
+    selection loses least: what the one limit leaves free is not given up for the other.
 
     Args:
         graph: the network's channel groups.
@@ -257,31 +259,12 @@ def select_by_budget(
     if params is None and macs is None:
         raise PruningError("no budget given; state params or macs")
     levels = {name: sparsity_levels(_free(graph, name), tensors, {}) for name in groups}
-    total_params, total_macs = graph.cost()
-    candidates: list[tuple[float, str, int]] = []
-    for name in groups:
-        group = graph.groups[name]
-        one_less = graph.cost({name: group.channels - 1})
-        saved = 0.0
-        if params is not None:
-            saved += (total_params - one_less[0]) / total_params
-        if macs is not None:
-            saved += (total_macs - one_less[1]) / total_macs
-        worth = channel_worth(group, tensors)
-        order = worth.argsort(stable=True)
-        remaining = worth[order].flip(0).cumsum(0).flip(0).clamp_min(1e-30)
-        losses = worth[order] / remaining
-        removable = max(0, group.channels - min_filters)
-        candidates += [
-            (float(loss) / saved, name, int(channel))
-            for loss, channel in zip(losses[:removable], order[:removable], strict=True)
-        ]
-    candidates.sort(key=lambda candidate: candidate[0])
+    candidates = _candidates(graph, groups, tensors, min_filters)
 
-    def fits(count: int) -> bool:
+    def fits(removed: Sequence[_Candidate]) -> bool:
         left = {name: graph.groups[name].channels for name in groups}
-        for _, name, _ in candidates[:count]:
-            left[name] -= 1
+        for candidate in removed:
+            left[candidate.group] -= 1
         if not _within(graph.cost(left), params, macs):
             return False
         if end is None:
@@ -289,23 +272,83 @@ def select_by_budget(
         fewest = {name: min(count, left.get(name, count)) for name, count in end.fewest.items()}
         return _within(graph.cost({**left, **fewest}), end.params, end.macs)
 
-    if not fits(len(candidates)):
+    if not fits(candidates):
         raise BudgetError(
             f"the budget cannot be met: with {min_filters} filters kept in every group of the "
             "phase the network is still too large; allow more, or name more layers"
         )
-    low, high = 0, len(candidates)  # the least count that fits; every channel saves something
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle + 1, high)
+
+    def fewest_that_fit(mix: float) -> list[_Candidate]:
+        order = sorted(candidates, key=lambda candidate: candidate.price(mix))
+        low, high = 0, len(order)  # every channel saves something
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if fits(order[:middle]) else (middle + 1, high)
+        return order[:low]
+
+    mixes = [0.0] if params is None else [1.0] if macs is None else _MIXES
+    removed = min(map(fewest_that_fit, mixes), key=lambda some: sum(each.loss for each in some))
     gone: dict[str, set[int]] = {name: set() for name in groups}
-    for _, name, channel in candidates[:low]:
-        gone[name].add(channel)
+    for candidate in removed:
+        gone[candidate.group].add(candidate.channel)
     kept = {
         name: torch.tensor([i for i in range(graph.groups[name].channels) if i not in gone[name]])
         for name in groups
     }
     return Choice(kept, levels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A channel that may go.
+
+    Attributes:
+        loss: its share of the worth of its group's channels that are still there.
+        params: parameters it saves, as a share of the network's.
+        macs: MACs likewise.
+    """
+
+    group: str
+    channel: int
+    loss: float
+    params: float
+    macs: float
+
+    def price(self, mix: float) -> float:
+        """Loss a cost saved, of which a share ``mix`` is parameters and the rest MACs."""
+        saved = mix * self.params + (1 - mix) * self.macs
+        return self.loss / saved if saved > 0 else math.inf
+
+
+# Shares of parameters in what a channel is taken to save.
+_MIXES = [number / 20 for number in range(21)]
+
+
+def _candidates(
+    graph: ChannelGraph, groups: Sequence[str], tensors: Mapping[str, Tensor], min_filters: int
+) -> list[_Candidate]:
+    """All channels but the ``min_filters`` most worth of each group."""
+    params, macs = graph.cost()
+    found = []
+    for name in groups:
+        group = graph.groups[name]
+        less_params, less_macs = graph.cost({name: group.channels - 1})
+        worth = channel_worth(group, tensors)
+        order = worth.argsort(stable=True)
+        remaining = worth[order].flip(0).cumsum(0).flip(0).clamp_min(1e-30)
+        losses = worth[order] / remaining
+        removable = max(0, group.channels - min_filters)
+        found += [
+            _Candidate(
+                name,
+                int(channel),
+                float(loss),
+                (params - less_params) / params,
+                (macs - less_macs) / macs,
+            )
+            for loss, channel in zip(losses[:removable], order[:removable], strict=True)
+        ]
+    return found
 
 
 def sparsity_levels(
