@@ -221,7 +221,7 @@ def test_budget_out_of_reach_is_refused_before_training(
 ) -> None:
     change = ["--set", "compress.select={keep_params: 0.001}"]
     outcome = secateur("compress", recipe, "--run", tmp_path / "run", *change, *options)
-    one_error(outcome, "phase 2 cannot come down to", "parameters")
+    one_error(outcome, "cannot come down to", "parameters")
     assert not (tmp_path / "run/steps").exists()
 
 

@@ -181,13 +181,14 @@ class VGGModel(_Section):
     )
 
 
+def _values(section: type[_Section], entry: str) -> tuple[str, ...]:
+    """The words that an entry can be."""
+    return get_args(section.model_fields[entry].annotation)
+
+
 def _kind(*sections: type[_Section], entry: str) -> Discriminator:
     """Tell which section is meant by one entry, whose values no two sections share."""
-    kinds = {
-        value: section.__name__
-        for section in sections
-        for value in get_args(section.model_fields[entry].annotation)
-    }
+    kinds = {value: section.__name__ for section in sections for value in _values(section, entry)}
     names = list(kinds)
 
     def kind(section: Any) -> str | None:
@@ -359,15 +360,15 @@ class Recipe(_Section):
         sections = [content.get(entry, {}) for entry in ("model", "data", "evaluate")]
         if not all(isinstance(section, dict) for section in sections):
             return content  # wrong, and said so later
-        model, data, evaluate = sections
+        model, data_section, evaluate = sections
         network = model.get("network", SSDModel.model_fields["network"].default)
-        wanted = ClassificationData if network == "vgg16" else DetectionData
-        formats = get_args(wanted.model_fields["format"].annotation)
-        others = ClassificationData if wanted is DetectionData else DetectionData
-        if data.get("format") in get_args(others.model_fields["format"].annotation):
+        pairs = ((SSDModel, DetectionData), (VGGModel, ClassificationData))
+        wanted = [data for kind, data in pairs if network in _values(kind, "network")]
+        given = [data for _, data in pairs if data_section.get("format") in _values(data, "format")]
+        if wanted and given and wanted != given:
             raise ValueError(
-                f"{network} cannot learn from data of format {data['format']}; it needs "
-                f"{', '.join(formats)}"
+                f"{network} cannot learn from data of format {data_section['format']}; it needs "
+                f"{', '.join(_values(wanted[0], 'format'))}"
             )
         if network == "vgg16":
             return {**content, "evaluate": {"metric": "top1", **evaluate}}
