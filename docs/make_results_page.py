@@ -32,8 +32,8 @@ NOTES = {
         "than the dense one. A wider network and larger crops were not tried.\n"
     ),
     "vgg_gtsrb_laptop": (
-        "A narrow VGG16 in its CIFAR form, from scratch, on whole pictures squeezed to 32 × 32. The "
-        "dense network trains for 4,200 steps, the slim one for 6,600 more, and its lead is that: "
+        "A narrow VGG16 in its CIFAR form, from scratch, on whole pictures squeezed to 32 × 32. "
+        "The dense network trains for 4,200 steps, the slim one for 6,600 more, and its lead is that: "
         "the run shows that a network of this size can be had this way, and not that pruning adds "
         "accuracy. Strength, budget and lengths were set by the validation split. The dense "
         "training shared its machine with other work; its minutes say little.\n"
