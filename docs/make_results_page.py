@@ -33,7 +33,7 @@ NOTES = {
     ),
     "vgg_gtsrb_laptop": (
         "A narrow VGG16 in its CIFAR form, from scratch, on whole pictures squeezed to 32 × 32. "
-        "The dense network trains for 4,200 steps, the slim one for 6,600 more, and its lead is that: "
+        "The dense network trains for 4,200 steps, the slim one for 6,600 more. Its lead is that: "
         "the run shows that a network of this size can be had this way, and not that pruning adds "
         "accuracy. Strength, budget and lengths were set by the validation split. The dense "
         "training shared its machine with other work; its minutes say little.\n"
