@@ -24,12 +24,11 @@ NOTES = {
     ),
     "gtsdb_laptop": (
         "The trunk was first trained to tell cut-out signs of the Recognition Benchmark apart "
-        "(`recipes/gtsdb_backbone.yaml`, 3,000 steps, 96.7 % on its validation tracks), the "
-        "detector then for 1,800 steps on crops of 192 × 192 at native resolution. From scratch, "
-        "3,600 steps gave 68.3 on validation, and 1,800 steps on this trunk 84.8. Both benchmarks "
-        "were filmed on the same roads, so the trunk may have seen a sign of the test pictures; "
-        "that holds for dense and slim alike. The slim network has 1,250 steps more behind it "
-        "than the dense one. A wider network and larger crops were not tried.\n"
+        "(`recipes/gtsdb_backbone.yaml`), the detector then on crops of 192 × 192 at native "
+        "resolution. Both benchmarks have the same makers, and the trunk may have seen a sign that "
+        "the test pictures show; that holds for dense and slim alike. The slim network has 1,250 "
+        "steps more behind it than the dense one. A wider network and larger crops were not "
+        "tried.\n"
     ),
     "vgg_gtsrb_laptop": (
         "A narrow VGG16 in its CIFAR form, from scratch, on whole pictures squeezed to 32 × 32. "
