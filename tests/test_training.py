@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from secateur.errors import RunError
-from secateur.pruning.sparsity import L1Proximal
+from secateur.pruning.sparsity import L1Proximal, Penalties
 from secateur.training import Schedule, learning_rate_share, make_optimizer, train
 
 with warnings.catch_warnings():
@@ -75,7 +75,7 @@ def test_frozen_parameters_stay() -> None:
 def test_penalty_makes_zeros() -> None:
     model = network()
     weight = model[0].weight
-    train(fabric(), model, loss, batches(), SGD, penalties=[L1Proximal([weight], 5.0)])
+    train(fabric(), model, loss, batches(), SGD, penalty=Penalties([L1Proximal([weight], 5.0)]))
     assert int((weight == 0).sum()) > 0
 
 

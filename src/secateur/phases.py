@@ -1,18 +1,17 @@
-"""Phases: which layers, channel groups and weights one is about, and what it may keep."""
+"""Phases: which layers and channel groups one is about, and what it may keep."""
 
 from torch import nn
 
 from secateur.errors import RecipeError
-from secateur.models.network import (
-    Architecture,
-    build_network,
-    example_input,
-    layers,
-    raw_network,
-)
+from secateur.models.network import Architecture, example_input, layers, raw_network
 from secateur.pruning.budget import Budget, check_reach, share_out
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.recipe import Phase, Recipe
+
+
+def network_groups(model: nn.Module, architecture: Architecture) -> ChannelGraph:
+    """Find the channel groups of a detector or classifier."""
+    return channel_groups(raw_network(model), example_input(architecture))
 
 
 def phase_layers(phase: Phase, architecture: Architecture) -> list[str]:
@@ -57,46 +56,22 @@ def phase_budgets(
     """Share the recipe's budget for the end of the run out to its phases.
 
     Each phase may name a budget of its own, which is then shared out as if it were all phases'.
+
+    Args:
+        recipe: what to do.
+        model: the dense network.
+        architecture: its own.
+        graph: its channel groups.
+
+    Raises:
+        BudgetError: a budget cannot be met.
     """
     phases = [recipe.phase(number) for number in range(1, len(recipe.compress.phases) + 1)]
     groups = [phase_groups(phase, model, architecture, graph) for phase, *_ in phases]
-    return [
+    selects = [select for _, _, select, _ in phases]
+    budgets = [
         share_out(graph, groups, select.keep_params, select.keep_macs, select.min_filters)[number]
-        for number, (_, _, select, _) in enumerate(phases)
+        for number, select in enumerate(selects)
     ]
-
-
-def check_budgets(recipe: Recipe, architecture: Architecture) -> None:
-    """Refuse a budget that cannot be met, before anything is trained.
-
-    Raises:
-        BudgetError: it is so.
-    """
-    model = build_network(architecture)
-    graph = channel_groups(raw_network(model), example_input(architecture))
-    phases = [recipe.phase(number + 1) for number in range(len(recipe.compress.phases))]
-    groups = [phase_groups(phase, model, architecture, graph) for phase, *_ in phases]
-    budgets = phase_budgets(recipe, model, architecture, graph)
-    check_reach(graph, groups, budgets, min(select.min_filters for _, _, select, _ in phases))
-
-
-def penalised(
-    phase: Phase, model: nn.Module, architecture: Architecture
-) -> tuple[list[nn.Parameter], list[tuple[nn.Parameter, int]]]:
-    """The weights a phase makes sparse, and its blocks F_i and G_i.
-
-    They are those of its layers, and of the heads that read a channel which may go: a head's
-    weights are part of G, and the paper lets the heads take part as consumers.
-    """
-    raw = raw_network(model)
-    graph = channel_groups(raw, example_input(architecture))
-    paths = layers(model)
-    wanted = {f"{paths[layer]}.weight": None for layer in phase_layers(phase, architecture)}
-    blocks = []
-    parameters = dict(raw.named_parameters())
-    for name in phase_groups(phase, model, architecture, graph):
-        for member in graph.groups[name].members:
-            if member.role != "follower":
-                wanted[member.name] = None
-                blocks.append((parameters[member.name], member.dim))
-    return [parameters[name] for name in wanted], blocks
+    check_reach(graph, groups, budgets, min(select.min_filters for select in selects))
+    return budgets

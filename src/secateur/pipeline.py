@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from secateur.models.network import example_input, raw_network, widths
+from secateur.models.network import widths
 from secateur.models.network_file import save_network
-from secateur.phases import phase_budgets, phase_groups
+from secateur.phases import network_groups, phase_budgets, phase_groups
 from secateur.pruning.budget import Budget, size_between
-from secateur.pruning.graph import channel_groups
 from secateur.recipe import Phase, Recipe, Select
 from secateur.run import Network, Reporter, Run, load_step, open_run, provenance
 from secateur.run_folder import Step
@@ -115,7 +114,7 @@ def run_phase(
     else:
         way: Select | Budget = select
         if select.s_F is None:
-            graph = channel_groups(raw_network(dense.model), example_input(dense.architecture))
+            graph = network_groups(dense.model, dense.architecture)
             way = phase_budgets(recipe, dense.model, dense.architecture, graph)[number - 1]
         after, done = attempt("", way)
         trace = []
@@ -161,7 +160,7 @@ def _smallest_within(
         The network, its steps, and each attempt's share of the removable that was kept, with
         its metric.
     """
-    graph = channel_groups(raw_network(before.model), example_input(before.architecture))
+    graph = network_groups(before.model, before.architecture)
     groups = phase_groups(phase, before.model, before.architecture, graph)
     low, high = 0.0, 1.0
     best: tuple[Network, list[Step]] = (before, [])

@@ -12,13 +12,10 @@ from secateur.layers import layer_names_by_path
 from secateur.models.network import (
     Architecture,
     build_network,
-    example_input,
-    raw_network,
     recipe_architecture,
 )
-from secateur.phases import check_budgets, phase_budgets, phase_groups, phase_layers
+from secateur.phases import network_groups, phase_budgets, phase_groups
 from secateur.pruning.budget import Budget
-from secateur.pruning.graph import channel_groups
 from secateur.recipe import Data, Recipe, Select
 
 
@@ -81,12 +78,9 @@ def plan(recipe: Recipe) -> Plan:
     classes, notes = _classes(recipe)
     architecture = recipe_architecture(recipe, classes)
     model = build_network(architecture)
-    graph = channel_groups(raw_network(model), example_input(architecture))
+    graph = network_groups(model, architecture)
     names = layer_names_by_path(model, architecture)
     phases = []
-    for number in range(1, len(recipe.compress.phases) + 1):
-        phase_layers(recipe.phase(number)[0], architecture)
-    check_budgets(recipe, architecture)
     budgets = phase_budgets(recipe, model, architecture, graph)
     for number, budget in enumerate(budgets, start=1):
         phase, sparsify, select, retrain = recipe.phase(number)

@@ -16,9 +16,9 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from secateur.data.source import Splits, describe, read_splits
-from secateur.models.network import Architecture, recipe_architecture
+from secateur.models.network import Architecture, build_network, recipe_architecture
 from secateur.models.network_file import load_network
-from secateur.phases import check_budgets, phase_layers
+from secateur.phases import network_groups, phase_budgets
 from secateur.recipe import Recipe
 from secateur.run_folder import Step, run_step
 from secateur.tasks.task import Task, task_of
@@ -73,9 +73,9 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter) -> Run:
     """Check everything that can be checked before hours are spent, and write down the split."""
     splits = read_splits(recipe.data, recipe.model.size, recipe.seed)
     architecture = recipe_architecture(recipe, splits.train.classes)
-    for number in range(1, len(recipe.compress.phases) + 1):
-        phase_layers(recipe.phase(number)[0], architecture)
-    check_budgets(recipe, architecture)
+    model = build_network(architecture)
+    graph = network_groups(model, architecture)
+    phase_budgets(recipe, model, architecture, graph)  # what is wrong with a phase shows now
     root = recipe.data.root
     described = {
         name: describe(part, root)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -23,17 +22,15 @@ from secateur.models.network import (
     with_widths,
 )
 from secateur.models.network_file import load_network, load_weights, save_network
-from secateur.phases import penalised, phase_groups
+from secateur.phases import network_groups, phase_groups
 from secateur.pruning.budget import Budget
-from secateur.pruning.graph import channel_groups
 from secateur.pruning.removal import prove_removal, remove_filters
 from secateur.pruning.selection import Choice, select_by_budget, select_by_sparsity
 from secateur.pruning.sparsity import (
-    GroupProximal,
-    L1Proximal,
-    L1Subgradient,
-    Penalty,
+    Penalties,
     apply_threshold,
+    make_penalty,
+    prunable_weights,
     zero_share,
 )
 from secateur.pruning.threshold import search_threshold
@@ -92,13 +89,20 @@ def sparsify_network(
 
     def work(folder: Path) -> dict[str, Any]:
         model, architecture = load_network(before.path).model, before.architecture
-        weights, blocks = penalised(phase, model, architecture)
-        penalties = make_penalties(settings, weights, blocks)
+        raw, graph = raw_network(model), network_groups(model, architecture)
+        penalty = make_penalty(
+            raw,
+            graph,
+            phase_groups(phase, model, architecture, graph),
+            kind=settings.penalty,
+            strength=settings.strength,
+            group_strength=settings.group_strength,
+        )
         step = f"{name}-sparsify"
-        trace = train_network(run, step, model, architecture, settings, penalties)
+        trace = train_network(run, step, model, architecture, settings, penalty)
         metric = validate(run, model, architecture)
         save_network(folder / "network.safetensors", model, architecture, {"step": step})
-        return {"metric": metric, "zeros": zero_share(weights), "loss": trace}
+        return {"metric": metric, "zeros": zero_share(penalty.weights.values()), "loss": trace}
 
     depends_on = {"model": before.key, "layers": phase.layers, "sparsify": settings.model_dump()}
     step = run.step(f"{name}-sparsify", depends_on, work)
@@ -118,7 +122,9 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
 
     def work(folder: Path) -> dict[str, Any]:
         model, architecture = load_network(sparse.path).model, sparse.architecture
-        weights, _ = penalised(phase, model, architecture)
+        graph = network_groups(model, architecture)
+        groups = phase_groups(phase, model, architecture, graph)
+        weights = prunable_weights(raw_network(model), graph, groups)
         found = search_threshold(
             weights,
             lambda: validate(run, model, architecture),
@@ -162,7 +168,7 @@ def remove_from_network(
     def work(folder: Path) -> dict[str, Any]:
         raw = raw_network(sparse.model)
         example = example_input(sparse.architecture)
-        graph = channel_groups(raw, example)
+        graph = network_groups(sparse.model, sparse.architecture)
         names = phase_groups(phase, sparse.model, sparse.architecture, graph)
         tensors = dict(thresholded.model.named_parameters())
         if budget is not None:
@@ -270,7 +276,7 @@ def train_network(
     model: nn.Module,
     architecture: Architecture,
     settings: Training,
-    penalties: Sequence[Penalty] = (),
+    penalty: Penalties | None = None,
 ) -> list[float]:
     """Train in place; gives the loss, averaged over about a hundredth of the steps each."""
     seed = run.seed(name)
@@ -291,7 +297,7 @@ def train_network(
             run.task.loss(architecture),
             batches,
             schedule,
-            penalties=penalties,
+            penalty=penalty,
             on_step=lambda _step, loss: advance(1, f"loss {loss:.2f}"),
         )
     model.cpu()
@@ -318,19 +324,6 @@ def validate(run: Run, model: nn.Module, architecture: Architecture) -> float:
     """The recipe's metric on validation, in percent."""
     metric = run.recipe.evaluate.metric
     return measure(run, model, architecture, run.splits.validation, (metric,))[metric]
-
-
-def make_penalties(
-    settings: Sparsify, weights: list[nn.Parameter], blocks: list[tuple[nn.Parameter, int]]
-) -> list[Penalty]:
-    """Build the penalties a recipe asks for."""
-    penalties: list[Penalty] = []
-    if settings.strength > 0:
-        kind = L1Subgradient if settings.penalty == "subgradient" else L1Proximal
-        penalties.append(kind(weights, settings.strength))
-    if settings.group_strength > 0:
-        penalties.append(GroupProximal(blocks, settings.group_strength))
-    return penalties
 
 
 def _selection_record(choice: Choice) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """One training loop, for dense networks, sparsity induction and retraining alike."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from secateur.errors import RunError
-from secateur.pruning.sparsity import Penalty
+from secateur.pruning.sparsity import Penalties
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def train(
     batches: Batches,
     schedule: Schedule,
     *,
-    penalties: Sequence[Penalty] = (),
+    penalty: Penalties | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> list[float]:
     """Train in place, one step for each batch.
@@ -63,7 +63,7 @@ def train(
         loss: of the model and what a batch holds.
         batches: as many as there are steps; a loader's are moved to the device.
         schedule: optimiser and learning rate.
-        penalties: induce sparsity beside the loss.
+        penalty: induces sparsity beside the loss; None: none.
         on_step: told of each step's number, from 1, and loss.
 
     Returns:
@@ -72,7 +72,7 @@ def train(
     Raises:
         RunError: the loss is no longer finite.
     """
-    steps = len(batches)
+    steps, penalty = len(batches), penalty or Penalties()
     objective = fabric.setup_module(_Objective(model, loss).train())
     optimizer: Any = fabric.setup_optimizers(make_optimizer(model, schedule))
     if isinstance(batches, DataLoader):
@@ -85,11 +85,9 @@ def train(
         fabric.backward(value)
         if schedule.clip is not None:
             fabric.clip_gradients(objective, optimizer, max_norm=schedule.clip)
-        for penalty in penalties:
-            penalty.before_step()
+        penalty.before_step(optimizer.optimizer)
         optimizer.step()
-        for penalty in penalties:
-            penalty.after_step(optimizer.optimizer)
+        penalty.after_step(optimizer.optimizer)
         optimizer.zero_grad()
         trace.append(float(value.detach()))
         if not math.isfinite(trace[-1]):
