@@ -47,7 +47,7 @@ data:
 model:
   network: vgg16
   size: {size}             # pictures are squeezed to this square; cost grows with its area
-  widths: 1.0          # share of VGG16's filters; without a GPU 0.25 is some ten times quicker
+  widths: 1.0          # share of VGG16's filters; without a GPU take 0.25
   hidden: [512]
   pool: 1
   # Trained on ImageNet, for widths 1.0; torchvision downloads them once (about 500 MB). null: from
