@@ -1,17 +1,20 @@
 """Selection, with weights set by hand and against a slow, obvious loop."""
 
 import random
+from functools import cache
 from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.errors import BudgetError, PruningError
 from secateur.measuring import count_macs, count_params
-from secateur.pruning.budget import check_reach, share_out
+from secateur.pruning.budget import Budget, check_reach, share_out, size_between
 from secateur.pruning.graph import ChannelGraph, channel_groups
-from secateur.pruning.removal import remove_filters
+from secateur.pruning.removal import prove_removal, remove_filters
 from secateur.pruning.selection import (
     match_groups,
     select_by_budget,
@@ -179,6 +182,234 @@ def test_impossible_budget() -> None:
         select_by_budget(graph, ["0"], tensors)
 
 
+# ---- multiples ---------------------------------------------------------------------------------
+
+
+def test_bundles_by_hand() -> None:
+    _, graph, tensors = chain(10)
+    matrix(tensors, 0, [[value] * 4 for value in (5, 1, 9, 2, 8, 3, 7, 4, 6, 10)])
+    matrix(tensors, 1, [[1] * 10] * 2)
+    # In rising order of worth: 1, 3 | 5, 7, 0, 8 | 6, 4, 2, 9: the first bundle leaves 8.
+    for most, kept in (
+        (10, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (9, [0, 2, 4, 5, 6, 7, 8, 9]),
+        (8, [0, 2, 4, 5, 6, 7, 8, 9]),
+        (7, [2, 4, 6, 9]),
+        (4, [2, 4, 6, 9]),
+    ):
+        params = graph.cost({"0": most})[0]
+        assert (
+            select_by_budget(graph, ["0"], tensors, params=params, round_to=4).kept["0"].tolist()
+            == kept
+        )
+    words = r"with 1 filters \(rounded up as round_to says\) kept in every group"
+    with pytest.raises(BudgetError, match=words):
+        select_by_budget(graph, ["0"], tensors, params=graph.cost({"0": 3})[0], round_to=4)
+
+
+def test_channels_of_equal_worth_go_in_whole_bundles() -> None:
+    _, graph, tensors = chain(30, 10)
+    for tensor in tensors.values():
+        tensor.fill_(1.0)
+    for percent in range(100, 20, -4):
+        choice = select_by_budget(
+            graph, ["0", "1"], tensors, macs=percent / 100 * graph.cost()[1], round_to=4
+        )
+        assert len(choice.kept["0"]) % 4 == 0 or len(choice.kept["0"]) == 30
+        assert len(choice.kept["1"]) in (4, 8, 10)
+
+
+def test_a_bundle_is_weighed_as_a_whole() -> None:
+    _, graph, tensors = chain(8, 8)
+    matrix(tensors, 0, [[0.01] * 4] + [[1] * 4] * 7)
+    matrix(tensors, 1, [[0.2] * 8] * 4 + [[1] * 8] * 4)
+    matrix(tensors, 2, [[1] * 8] * 2)
+    params = graph.cost()[0] - 1
+    # Filter 0 of layer 0 is worth least by far; but four of layer 1 lose less than it and three
+    # of its like: 0.35 for 44 parameters, against 0.52 for 52.
+    single = select_by_budget(graph, ["0", "1"], tensors, params=params)
+    assert single.kept["0"].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert single.kept["1"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    fours = select_by_budget(graph, ["0", "1"], tensors, params=params, round_to=4)
+    assert fours.kept["0"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert fours.kept["1"].tolist() == [4, 5, 6, 7]
+    mixed = select_by_budget(graph, ["0", "1"], tensors, params=params, round_to={"1": 4})
+    assert mixed.kept["0"].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert mixed.kept["1"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_published_rule_keeps_more_to_make_a_multiple() -> None:
+    _, graph, tensors = chain(6)
+    matrix(
+        tensors, 0, [[0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1], [0, 0, 0, 1], [1, 1, 1, 1], [0] * 4]
+    )
+    matrix(tensors, 1, [[1, 0, 1, 1, 1, 1], [1, 1, 1, 0, 1, 0]])
+    levels = {"s_F": 0.75, "s_F_both": 0.75, "s_G": 1.0}
+    # 2 and 4 stay by their levels; then those of the least sp(F), sp(G) and index.
+    for step, kept in (
+        (1, [2, 4]),
+        (2, [2, 4]),
+        (3, [1, 2, 4]),
+        (4, [1, 2, 3, 4]),
+        (5, [0, 1, 2, 3, 4]),
+    ):
+        choice = select_by_sparsity(graph, ["0"], tensors, **levels, round_to=step)
+        assert choice.kept["0"].tolist() == kept
+    capped = select_by_sparsity(graph, ["0"], tensors, **levels, round_to={"0": 8})
+    assert capped.kept["0"].tolist() == [0, 1, 2, 3, 4, 5]
+    least = select_by_sparsity(graph, ["0"], tensors, **levels, min_filters=3, round_to=2)
+    assert least.kept["0"].tolist() == [1, 2, 3, 4]
+
+
+WIDTHS = (9, 13, 16)
+
+
+@cache
+def traced() -> tuple[nn.Sequential, ChannelGraph]:
+    """A chain with a 3×3 layer in its middle, traced once: weights change, shapes do not."""
+    net = nn.Sequential(
+        nn.Conv2d(4, 9, 1), nn.Conv2d(9, 13, 3), nn.Conv2d(13, 16, 1), nn.Conv2d(16, 2, 1)
+    )
+    return net, channel_groups(net, torch.zeros(1, 4, 5, 5))
+
+
+def slow_bundles(
+    graph: ChannelGraph,
+    tensors: dict[str, Tensor],
+    limits: dict[str, float],
+    share: float,
+    min_filters: int,
+    steps: dict[str, int],
+) -> tuple[float, dict[str, list[int]]]:
+    """Take the cheapest bundle that there is, and then the next, until all limits hold.
+
+    ``share`` is that of parameters in what a channel saves. Gives the losses' sum, and what stays.
+    """
+    sizes = {name: graph.groups[name].channels for name in steps}
+    whole = dict(zip(("params", "macs"), graph.cost(), strict=True))
+    stay = {name: list(range(count)) for name, count in sizes.items()}
+    lost = 0.0
+    while True:
+        left = {name: len(some) for name, some in stay.items()}
+        cost = dict(zip(("params", "macs"), graph.cost(left), strict=True))
+        if all(cost[what] <= limit for what, limit in limits.items()):
+            return lost, stay
+        offers = []
+        for name, step in steps.items():
+            count = left[name] % step or step
+            least = min(-(-min_filters // step) * step, sizes[name])
+            if left[name] - count < least:
+                continue
+            F, G = tensors[f"{name}.weight"], tensors[f"{int(name) + 1}.weight"]
+            made = [float(F[i].double().abs().sum()) for i in range(sizes[name])]
+            read = [float(G[:, i].double().abs().sum()) for i in range(sizes[name])]
+            worth = [
+                ((m * sizes[name] / sum(made)) * (r * sizes[name] / sum(read))) ** 0.5
+                for m, r in zip(made, read, strict=True)
+            ]
+            there, loss = list(stay[name]), 0.0
+            for _ in range(count):
+                least_worth = min(there, key=worth.__getitem__)
+                loss += worth[least_worth] / sum(worth[i] for i in there)
+                there.remove(least_worth)
+            params, macs = graph.cost({name: sizes[name] - 1})
+            saved = share * (1 - params / whole["params"]) + (1 - share) * (
+                1 - macs / whole["macs"]
+            )
+            offers.append((loss / (count * saved), loss, name, there))
+        _, loss, name, there = min(offers)
+        lost, stay[name] = lost + loss, there
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    chosen=st.tuples(*[st.sampled_from([1, 2, 3, 4, 8, 16])] * 3),
+    shares=st.tuples(*[st.none() | st.floats(0.02, 1)] * 2).filter(any),
+    min_filters=st.integers(1, 5),
+)
+def test_bundles_against_a_slow_loop(
+    seed: int,
+    chosen: tuple[int, ...],
+    shares: tuple[float | None, float | None],
+    min_filters: int,
+) -> None:
+    net, graph = traced()
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.rand(parameter.shape) + 0.01)
+    tensors = {name: parameter.detach() for name, parameter in net.named_parameters()}
+    limits = {
+        what: share * whole
+        for what, share, whole in zip(("params", "macs"), shares, graph.cost(), strict=True)
+        if share is not None
+    }
+    groups = ["0", "1", "2"]
+    steps = dict(zip(groups, chosen, strict=True))
+    least = {
+        name: min(-(-min_filters // step) * step, channels)
+        for (name, step), channels in zip(steps.items(), WIDTHS, strict=True)
+    }
+    costs = dict(zip(("params", "macs"), graph.cost(least), strict=True))
+    if any(costs[what] > limit for what, limit in limits.items()):
+        with pytest.raises(BudgetError):
+            select_by_budget(
+                graph, groups, tensors, **limits, min_filters=min_filters, round_to=steps
+            )
+        return
+    choice = select_by_budget(
+        graph, groups, tensors, **limits, min_filters=min_filters, round_to=steps
+    )
+    mixes = [n / 20 for n in range(21)] if len(limits) == 2 else [float("params" in limits)]
+    slow = [slow_bundles(graph, tensors, limits, mix, min_filters, steps) for mix in mixes]
+    best = min(loss for loss, _ in slow)
+    kept = {name: some.tolist() for name, some in choice.kept.items()}
+    assert kept in [some for loss, some in slow if loss <= best + 1e-9]
+
+    left = {name: len(some) for name, some in kept.items()}
+    costs = dict(zip(("params", "macs"), graph.cost(left), strict=True))
+    assert all(costs[what] <= limit for what, limit in limits.items())
+    for (name, step), channels in zip(steps.items(), WIDTHS, strict=True):
+        assert left[name] % step == 0 or left[name] == channels
+        assert left[name] >= least[name]
+    slim = remove_filters(net, graph, choice.kept)
+    assert prove_removal(net, slim, graph, choice.kept, torch.randn(1, 4, 5, 5)) < 1e-10
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), step=st.sampled_from([1, 2, 3, 4, 8, 32]))
+def test_rounding_never_removes_what_the_levels_keep(seed: int, step: int) -> None:
+    net, graph = traced()
+    torch.manual_seed(seed)
+    tensors = {name: (torch.rand(p.shape) < 0.4).float() for name, p in net.named_parameters()}
+    levels = {"s_F": 0.65, "s_F_both": 0.55, "s_G": 0.5}
+    # One group at a time, for what one keeps is read by the next.
+    for name, channels in zip("012", WIDTHS, strict=True):
+        plain = select_by_sparsity(graph, [name], tensors, **levels).kept[name].tolist()
+        kept = select_by_sparsity(graph, [name], tensors, **levels, round_to=step).kept[name]
+        assert set(plain) <= set(kept.tolist())
+        assert len(kept) == min(-(-len(plain) // step) * step, channels)
+
+
+def test_later_phases_reach_is_that_of_rounded_widths() -> None:
+    _, graph, _ = chain(16, 16)
+    phases = [["0"], ["1"]]
+    (first, last) = share_out(graph, phases, 0.5, None, 3, 8)
+    assert first.end is not None
+    assert first.end.fewest == {"1": 8}
+    assert last.end is None
+    least, _ = graph.cost({"0": 8, "1": 8})
+    check_reach(graph, phases, [Budget(None, None), Budget(least, None)], 3, 8)
+    with pytest.raises(BudgetError, match=r"with 3 filters \(rounded up .* or round_to"):
+        check_reach(graph, phases, [Budget(None, None), Budget(least - 1, None)], 3, 8)
+    assert size_between(graph, ["0", "1"], 0.0, 3, 8) == Budget(*graph.cost({"0": 8, "1": 8}))
+    assert size_between(graph, ["0", "1"], 1.0, 3, {"0": 32}) == Budget(*graph.cost())
+    assert size_between(graph, ["0", "1"], 0.0, 3, {"0": 32}) == Budget(
+        *graph.cost({"0": 16, "1": 3})
+    )
+
+
 # ---- the one door ------------------------------------------------------------------------------
 
 
@@ -231,11 +462,19 @@ def test_the_door_leads_to_both_ways() -> None:
     assert same(select_filters(graph, net, keep_params=0.5, min_filters=2).kept, by_params.kept)
     by_macs = select_by_budget(graph, ["1"], tensors, macs=0.8 * macs, min_filters=4)
     assert same(select_filters(graph, tensors, groups=["1"], keep_macs=0.8).kept, by_macs.kept)
+    rounded = select_by_budget(
+        graph, ["0", "1"], tensors, params=0.7 * params, min_filters=1, round_to={"1": 4}
+    )
+    by_door = select_filters(graph, net, keep_params=0.7, min_filters=1, round_to={"1": 4})
+    assert same(by_door.kept, rounded.kept)
+    assert len(rounded.kept["1"]) in (4, 8)
     tensors["0.weight"][:3] = 0
     levels = {"s_F": 0.9, "s_F_both": 0.5, "s_G": 0.5}
     by_levels = select_filters(graph, net, **levels)
     assert by_levels.kept["0"].tolist() == [3, 4, 5, 6, 7]
     assert by_levels.kept["1"].tolist() == list(range(9))
+    by_levels = select_filters(graph, net, **levels, round_to=3)
+    assert by_levels.kept["0"].tolist() == [0, 3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from secateur.errors import BudgetError
 from secateur.pruning.graph import ChannelGraph
+from secateur.pruning.widths import RoundTo, fewest_channels, least_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def share_out(
     keep_params: float | None,
     keep_macs: float | None,
     min_filters: int,
+    round_to: RoundTo = 1,
 ) -> list[Budget]:
     """Share a budget for the end out to the phases.
 
@@ -56,6 +58,7 @@ def share_out(
         keep_params: share of the dense network's parameters left after the last phase.
         keep_macs: share of its MACs likewise.
         min_filters: kept in each group.
+        round_to: width steps of the groups, to which ``min_filters`` is rounded up.
     """
     cuts = [{m.name for name in names for m in graph.groups[name].members} for names in phases]
     sizes = {name: math.prod(shape) for name, shape in graph.shapes.items()}
@@ -76,8 +79,8 @@ def share_out(
     def reach(done: int) -> Reach | None:
         if done == len(cuts):
             return None
-        later = {name for names in phases[done:] for name in names}
-        fewest = {n: min(min_filters, graph.groups[n].channels) for n in graph.groups if n in later}
+        later = dict.fromkeys(name for names in phases[done:] for name in names)
+        fewest = fewest_channels(graph, later, min_filters, round_to)
         end = len(cuts)
         return Reach(allowed(keep_params, params, end), allowed(keep_macs, macs, end), fewest)
 
@@ -92,35 +95,41 @@ def check_reach(
     phases: Sequence[Sequence[str]],
     budgets: Sequence[Budget],
     min_filters: int,
+    round_to: RoundTo = 1,
 ) -> None:
-    """Refuse a budget that even ``min_filters`` in each layer so far would not meet.
+    """Refuse a budget that even the fewest filters in each layer so far would not meet.
 
     Raises:
         BudgetError: it is so; the message has the numbers.
     """
     fewest: dict[str, int] = {}
     for number, (names, budget) in enumerate(zip(phases, budgets, strict=True), start=1):
-        fewest |= {name: min(min_filters, graph.groups[name].channels) for name in names}
+        fewest |= fewest_channels(graph, names, min_filters, round_to)
         for what, limit, least in zip(
             ("parameters", "MACs"), (budget.params, budget.macs), graph.cost(fewest), strict=True
         ):
             if limit is not None and least > limit:
                 raise BudgetError(
                     f"phase {number} cannot come down to {limit:,} {what}: {least:,} are left even "
-                    f"with {min_filters} filters in each layer that it and the phases before it "
-                    "cut; keep more, name more layers, or lower min_filters"
+                    f"with {least_in_words(min_filters, round_to)} in each layer that it and the "
+                    "phases before it cut; keep more, name more layers, or lower min_filters"
+                    f"{'' if round_to == 1 else ' or round_to'}"
                 )
 
 
 def size_between(
-    graph: ChannelGraph, names: Sequence[str], keep: float, min_filters: int
+    graph: ChannelGraph,
+    names: Sequence[str],
+    keep: float,
+    min_filters: int,
+    round_to: RoundTo = 1,
 ) -> Budget:
     """A size between the least that a phase can leave (``keep`` 0) and the whole network (1).
 
     Parameters and MACs move together, each between its own ends, for a phase may hold most of
     the one and little of the other.
     """
-    fewest = {name: min(min_filters, graph.groups[name].channels) for name in names}
+    fewest = fewest_channels(graph, names, min_filters, round_to)
     (least_params, least_macs), (params, macs) = graph.cost(fewest), graph.cost()
     return Budget(
         int(least_params + keep * (params - least_params)),

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,13 @@ from secateur.errors import BudgetError, PruningError
 from secateur.pruning.budget import Reach
 from secateur.pruning.graph import ChannelGraph, ChannelGroup, Role
 from secateur.pruning.removal import kept_positions
+from secateur.pruning.widths import (
+    RoundTo,
+    fewest_channels,
+    least_in_words,
+    rounded_up,
+    width_steps,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,7 @@ def select_filters(
     s_F_both: float | None = None,
     s_G: float | None = None,
     min_filters: int = 4,
+    round_to: RoundTo = 1,
 ) -> Choice:
     """Select the channels that stay, by a budget or by the published levels.
 
@@ -107,11 +116,13 @@ def select_filters(
         s_F_both: the paper's s'_F, the level of F_i that is enough beside s_G.
         s_G: sparsity level of G_i.
         min_filters: kept in each group; below four, a layer hardly passes anything on.
+        round_to: what the channels kept are a multiple of, in every group that loses some: one
+            number, or numbers by the group's name, where groups not named take 1.
 
     Raises:
         PruningError: neither or both ways are given, or an entry is out of range; a pattern
-            matches nothing that can be pruned.
-        BudgetError: even ``min_filters`` everywhere are over the budget.
+            matches nothing that can be pruned, or ``round_to`` names no group.
+        BudgetError: even ``min_filters`` everywhere, rounded up, are over the budget.
     """
     check_goal(
         keep_params=keep_params,
@@ -133,6 +144,7 @@ def select_filters(
             s_F_both=s_F_both,
             s_G=s_G,
             min_filters=min_filters,
+            round_to=round_to,
         )
     params, macs = graph.cost()
     return select_by_budget(
@@ -142,6 +154,7 @@ def select_filters(
         params=None if keep_params is None else keep_params * params,
         macs=None if keep_macs is None else keep_macs * macs,
         min_filters=min_filters,
+        round_to=round_to,
     )
 
 
@@ -190,6 +203,7 @@ def select_by_sparsity(
     s_F_both: float,
     s_G: float,
     min_filters: int = 1,
+    round_to: RoundTo = 1,
 ) -> Choice:
     """Select as published (paper, Algorithm 1).
 
@@ -206,10 +220,13 @@ def select_by_sparsity(
         s_G: sparsity level of G_i, 0–1.
         min_filters: kept in each group whatever their level; those of the least sp(F), then
             sp(G), then index stay.
+        round_to: width steps of the groups, one number or by name; what stays is rounded up to a
+            multiple, or to all of a group, in the same order.
 
     Raises:
-        PruningError: a group is fixed.
+        PruningError: a group is fixed, or ``round_to`` is no width step of a group that is there.
     """
+    steps = width_steps(graph, groups, round_to)
     kept: dict[str, Tensor] = {}
     levels: dict[str, Levels] = {}
     for name in groups:
@@ -218,7 +235,7 @@ def select_by_sparsity(
         goes = (s_F <= seen.F) | ((s_F_both <= seen.F) & (s_G <= seen.G))
         ranks = list(zip(goes.tolist(), seen.F.tolist(), seen.G.tolist(), strict=True))
         order = sorted(range(group.channels), key=ranks.__getitem__)
-        count = max(int((~goes).sum()), min(min_filters, group.channels))
+        count = rounded_up(max(int((~goes).sum()), min_filters), steps[name])
         kept[name] = torch.tensor(sorted(order[:count]))
     return Choice(kept, levels)
 
@@ -232,6 +249,7 @@ def select_by_budget(
     macs: float | None = None,
     end: Reach | None = None,
     min_filters: int = 1,
+    round_to: RoundTo = 1,
 ) -> Choice:
     """Take channels out, the least loss a cost saved first, until the network is small enough.
 
@@ -242,6 +260,10 @@ def select_by_budget(
     channel saves. Where parameters and MACs are both limited, cost is the mix of the two whose
     selection loses least: what the one limit leaves free is not given up for the other.
 
+    Where a group has a width step over 1, its channels go in bundles: the first brings their number
+    down to a multiple of the step, each further one takes a step's worth. A bundle loses and saves
+    what its channels do, summed, so the order is by the same price.
+
     Args:
         graph: the network's channel groups.
         groups: the groups of the phase, in the order the network runs.
@@ -250,37 +272,46 @@ def select_by_budget(
         macs: MACs the whole network may have.
         end: what later phases must still be able to come down to; where that asks for more than
             ``params`` and ``macs`` do, more goes.
-        min_filters: kept in each group.
+        min_filters: kept in each group, rounded up to its width step.
+        round_to: width steps of the groups, one number or by name.
 
     Raises:
-        PruningError: a group is fixed, neither budget is given, or even the least that may be
-            kept is over it.
+        PruningError: a group is fixed, neither budget is given, or ``round_to`` is no width step
+            of a group that is there.
+        BudgetError: even the least that may be kept is over the budget.
     """
     if params is None and macs is None:
         raise PruningError("no budget given; state params or macs")
     levels = {name: sparsity_levels(_free(graph, name), tensors, {}) for name in groups}
-    candidates = _candidates(graph, groups, tensors, min_filters)
+    steps = width_steps(graph, groups, round_to)
+    fewest = fewest_channels(graph, groups, min_filters, round_to)
+    bundles = {name: _bundles(graph, name, tensors, fewest[name], steps[name]) for name in groups}
 
-    def fits(removed: Sequence[_Candidate]) -> bool:
+    def fits(removed: Sequence[_Bundle]) -> bool:
         left = {name: graph.groups[name].channels for name in groups}
-        for candidate in removed:
-            left[candidate.group] -= 1
+        for bundle in removed:
+            left[bundle.group] -= len(bundle.channels)
         if not _within(graph.cost(left), params, macs):
             return False
         if end is None:
             return True
-        fewest = {name: min(count, left.get(name, count)) for name, count in end.fewest.items()}
-        return _within(graph.cost({**left, **fewest}), end.params, end.macs)
+        later = {name: min(count, left.get(name, count)) for name, count in end.fewest.items()}
+        return _within(graph.cost({**left, **later}), end.params, end.macs)
 
-    if not fits(candidates):
+    if not fits([bundle for some in bundles.values() for bundle in some]):
         raise BudgetError(
-            f"the budget cannot be met: with {min_filters} filters kept in every group of the "
-            "phase the network is still too large; allow more, or name more layers"
+            f"the budget cannot be met: with {least_in_words(min_filters, round_to)} kept in every "
+            "group of the phase the network is still too large; allow more, or name more layers"
         )
 
-    def fewest_that_fit(mix: float) -> list[_Candidate]:
-        order = sorted(candidates, key=lambda candidate: candidate.price(mix))
-        low, high = 0, len(order)  # every channel saves something
+    def fewest_that_fit(mix: float) -> list[_Bundle]:
+        priced = []
+        for some in bundles.values():
+            # Within a group prices rise but for rounding, and its bundles must go in their order.
+            prices = accumulate((bundle.price(mix) for bundle in some), max)
+            priced += list(zip(prices, some, strict=True))
+        order = [bundle for _, bundle in sorted(priced, key=lambda pair: pair[0])]
+        low, high = 0, len(order)  # every bundle saves something
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if fits(order[:middle]) else (middle + 1, high)
@@ -289,8 +320,8 @@ def select_by_budget(
     mixes = [0.0] if params is None else [1.0] if macs is None else _MIXES
     removed = min(map(fewest_that_fit, mixes), key=lambda some: sum(each.loss for each in some))
     gone: dict[str, set[int]] = {name: set() for name in groups}
-    for candidate in removed:
-        gone[candidate.group].add(candidate.channel)
+    for bundle in removed:
+        gone[bundle.group].update(bundle.channels)
     kept = {
         name: torch.tensor([i for i in range(graph.groups[name].channels) if i not in gone[name]])
         for name in groups
@@ -299,17 +330,18 @@ def select_by_budget(
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A channel that may go.
+class _Bundle:
+    """Channels of one group that go together, or stay.
 
     Attributes:
-        loss: its share of the worth of its group's channels that are still there.
+        loss: the sum, over its channels in the order they go, of each one's share of the worth of
+            the group's channels that are still there.
         params: parameters it saves, as a share of the network's.
         macs: MACs likewise.
     """
 
     group: str
-    channel: int
+    channels: tuple[int, ...]
     loss: float
     params: float
     macs: float
@@ -324,30 +356,30 @@ class _Candidate:
 _MIXES = [number / 20 for number in range(21)]
 
 
-def _candidates(
-    graph: ChannelGraph, groups: Sequence[str], tensors: Mapping[str, Tensor], min_filters: int
-) -> list[_Candidate]:
-    """All channels but the ``min_filters`` most worth of each group."""
-    params, macs = graph.cost()
+def _bundles(
+    graph: ChannelGraph, name: str, tensors: Mapping[str, Tensor], fewest: int, step: int
+) -> list[_Bundle]:
+    """All channels of a group but the ``fewest`` most worth, in the order they go."""
+    group = graph.groups[name]
+    (params, macs), (less_params, less_macs) = graph.cost(), graph.cost({name: group.channels - 1})
+    worth = channel_worth(group, tensors)
+    order = worth.argsort(stable=True)
+    remaining = worth[order].flip(0).cumsum(0).flip(0).clamp_min(1e-30)
+    channels, losses = order.tolist(), (worth[order] / remaining).tolist()
     found = []
-    for name in groups:
-        group = graph.groups[name]
-        less_params, less_macs = graph.cost({name: group.channels - 1})
-        worth = channel_worth(group, tensors)
-        order = worth.argsort(stable=True)
-        remaining = worth[order].flip(0).cumsum(0).flip(0).clamp_min(1e-30)
-        losses = worth[order] / remaining
-        removable = max(0, group.channels - min_filters)
-        found += [
-            _Candidate(
+    start, end = 0, group.channels % step or step
+    while group.channels - end >= fewest:
+        size = end - start
+        found.append(
+            _Bundle(
                 name,
-                int(channel),
-                float(loss),
-                (params - less_params) / params,
-                (macs - less_macs) / macs,
+                tuple(channels[start:end]),
+                sum(losses[start:end]),
+                size * (params - less_params) / params,
+                size * (macs - less_macs) / macs,
             )
-            for loss, channel in zip(losses[:removable], order[:removable], strict=True)
-        ]
+        )
+        start, end = end, end + step
     return found
 
 
