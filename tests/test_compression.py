@@ -221,6 +221,38 @@ def test_largest_drop_finds_the_smallest_size_that_holds() -> None:
     assert "  no size holds the drop: the phase leaves the network as it was" in lines
 
 
+def test_kept_filters_come_in_multiples() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def noted(model: nn.Module, penalty: Penalties) -> None:
+        assert isinstance(model, Net)
+        widths = (model.stem.out_channels, model.next.out_channels, model.hidden.out_features)
+        seen.append(widths)
+        train(model, penalty)
+
+    result = compress(net(), train=noted, keep_params=0.5, round_to=4)
+    assert {name: len(kept) % 4 for name, kept in result.kept.items()} == {
+        "stem": 0,
+        "next": 0,
+        "hidden": 0,
+    }
+    assert result.slim.params <= 0.5 * result.dense.params
+    by_name = compress(net(), keep_params=0.5, round_to={"next": 5}, phases=["stem", "next"])
+    assert len(by_name.kept["next"]) == 5
+    with pytest.raises(PruningError, match="round_to: 'nexd' is no channel group"):
+        compress(net(), train=never, keep_params=0.5, round_to={"nexd": 5})
+    with pytest.raises(
+        BudgetError, match=r"2 filters \(rounded up .* lower min_filters or round_to"
+    ):
+        compress(net(), train=never, keep_params=0.5, round_to=8)
+    # What holds the drop is what was rounded and retrained.
+    seen.clear()
+    drop = compress(net(), train=noted, max_drop=1.0, round_to=4, attempts=3)
+    assert all(width % 4 == 0 or width == 10 for widths in seen for width in widths)
+    assert len(seen) == 4
+    assert seen[-1] == tuple(len(kept) for kept in drop.kept.values())
+
+
 def test_budget_is_shared_out_to_the_phases() -> None:
     seen: list[int] = []
 

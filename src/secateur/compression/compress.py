@@ -34,6 +34,7 @@ from secateur.pruning.sparsity import (
     zero_share,
 )
 from secateur.pruning.threshold import search_threshold, thresholded
+from secateur.pruning.widths import RoundTo
 
 _log = logging.getLogger("secateur")
 
@@ -61,6 +62,7 @@ def compress(
     threshold_drop: float | None = None,
     resolution: float = 0.01,
     min_filters: int = 4,
+    round_to: RoundTo = 1,
     attempts: int = 4,
     report: Callable[[str], None] = _log.info,
 ) -> Result:
@@ -101,6 +103,8 @@ def compress(
             sparsified network has, as retraining gives that back easily.
         resolution: how near the search for the threshold comes, in shares of the phase's weights.
         min_filters: kept in every group; below four, a layer hardly passes anything on.
+        round_to: what the channels kept are a multiple of, in every group that loses some: one
+            number, or numbers by the group's name, where groups not named take 1.
         attempts: sizes tried a phase for ``max_drop``; each is retrained.
         report: told each step's outcome in a line, ``print`` for example; by default the logger
             ``secateur``.
@@ -126,14 +130,15 @@ def compress(
         resolution=resolution,
         levels={name: level for name, level in levels.items() if level is not None},
         min_filters=min_filters,
+        round_to=round_to,
         attempts=attempts,
         report=report,
     )
     slim = copy.deepcopy(model)
     graph = task.trace(slim)
     runs = _phase_groups(graph, phases)
-    budgets = share_out(graph, runs, keep_params, keep_macs, min_filters)
-    check_reach(graph, runs, budgets, min_filters)
+    budgets = share_out(graph, runs, keep_params, keep_macs, min_filters, round_to)
+    check_reach(graph, runs, budgets, min_filters, round_to)
     for names in runs:
         task.penalty(slim, graph, names)  # what is wrong with it shows now
 
@@ -180,6 +185,7 @@ class _Task:
     resolution: float
     levels: dict[str, float]
     min_filters: int
+    round_to: RoundTo
     attempts: int
     report: Callable[[str], None]
 
@@ -348,7 +354,14 @@ def _select(
     tensors = dict(model.named_parameters(remove_duplicate=False))
     if task.levels:
         return select_by_sparsity(
-            graph, names, tensors, **task.levels, min_filters=task.min_filters
+            graph,
+            names,
+            tensors,
+            s_F=task.levels["s_F"],
+            s_F_both=task.levels["s_F_both"],
+            s_G=task.levels["s_G"],
+            min_filters=task.min_filters,
+            round_to=task.round_to,
         )
     return select_by_budget(
         graph,
@@ -358,6 +371,7 @@ def _select(
         macs=budget.macs,
         end=budget.end,
         min_filters=task.min_filters,
+        round_to=task.round_to,
     )
 
 
@@ -378,7 +392,7 @@ def _smallest_within(
     best = None
     for _ in range(task.attempts):
         keep = (low + high) / 2
-        tried = attempt(size_between(graph, names, keep, task.min_filters))
+        tried = attempt(size_between(graph, names, keep, task.min_filters, task.round_to))
         trace.append((keep, tried.retrained))
         if tried.retrained >= floor:
             best, high = tried, keep
