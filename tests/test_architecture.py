@@ -10,7 +10,7 @@ MODULES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*
 
 # A module may import from its own line and those above.
 ORDER = (
-    ("errors", "whole_file"),
+    ("errors", "extras", "whole_file"),
     ("recipe",),
     ("data", "models"),
     ("pruning",),
@@ -18,7 +18,7 @@ ORDER = (
     ("tasks",),
     ("measuring",),
     ("compression",),
-    ("exporting",),
+    ("runtimes",),
     ("run_folder", "phases"),
     ("run",),
     ("steps",),
@@ -26,6 +26,7 @@ ORDER = (
     ("drawing", "layers", "picture_files"),
     ("init_classifier",),
     ("detecting", "evaluation", "init_recipe", "planning"),
+    ("exporting",),
     ("report",),
     ("console",),
     ("cli",),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ from secateur.console import (
     ConsoleReporter,
     detections_table,
     evaluation_tables,
+    export_table,
     layer_table,
     open_console,
     say,
@@ -216,6 +217,103 @@ def inspect(
     say(console, f"classes: {', '.join(architecture.classes)}")
     for key, value in network.provenance.items():
         say(console, f"{key}: {value}")
+
+
+@app.command(epilog="Example: secateur export runs/mine/slim.safetensors --precision int8")
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A network file, such as slim.safetensors, or torchvision:NAME of trained weights "
+            "of an SSD, such as torchvision:SSD300_VGG16_Weights.COCO_V1.",
+        ),
+    ],
+    file_format: Annotated[
+        Literal["onnx", "openvino", "torch"],
+        typer.Option(
+            "--format",
+            help="onnx; openvino, an .xml with its .bin; or torch, a network file with its batch "
+            "norms folded away.",
+        ),
+    ] = "onnx",
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"],
+        typer.Option(
+            help="Of the arithmetic. int8 is calibrated, and its accuracy measured, on validation "
+            "pictures."
+        ),
+    ] = "fp32",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The file to write; beside MODEL if not given."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RECIPE|FOLDER",
+            help="Annotated pictures to check the export on; those of the run that MODEL lies in "
+            "if not given, or else drawn ones.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which of them; a recipe's validation if not given."),
+    ] = None,
+    nms: Annotated[
+        bool,
+        typer.Option(
+            "--nms/--raw",
+            help="Decode and suppress inside the file, which then gives boxes, labels and scores; "
+            "or give the raw outputs of the heads and the default boxes.",
+        ),
+    ] = True,
+    dynamic_batch: Annotated[
+        bool, typer.Option("--dynamic-batch", help="Take any number of pictures at once, not one.")
+    ] = False,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEIGHTxWIDTH",
+            help="Fix the pictures' size, for a network that takes them as they are; any size if "
+            "not given. Pixels.",
+        ),
+    ] = None,
+    score: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Least confidence of what the file gives, 0 to 1; the recipe's."
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option(min=0, help="Points of the metric that int8 may cost.")
+    ] = 1.0,
+) -> None:
+    """Write a network for ONNX Runtime or OpenVINO, and check it against the network.
+
+    The file takes RGB pictures as bytes (N, 3, H, W) and gives boxes in pixels, labels from 1 and
+    scores, the surest first, rows of zeros behind the last. It holds standard operators only, and
+    its metadata have the classes and the input's size.
+
+    It is tried before it is handed over: every object must have its counterpart (0.5 pixels and
+    0.001 of score in fp32), and for int8 the metric on validation may fall by MAX_DROP at most.
+    What fails is deleted. FILE.json says what was measured.
+    """
+    from secateur.exporting.export import Target, picture_shape
+    from secateur.exporting.export import export as export_network
+    from secateur.exporting.source import load_source
+
+    target = Target(
+        file_format, precision, not nms, dynamic_batch, picture_shape(shape), score, max_drop
+    )
+    file = out or target.file_for(model)
+    reporter = ConsoleReporter(open_console(stderr=True))
+    result = export_network(
+        load_source(model), file, target, data=data, split=split, bar=reporter.bar
+    )
+    console = open_console()
+    console.print(export_table(result))
+    say(console, f"written: {file}")
 
 
 @app.command(epilog="Example: secateur detect slim.safetensors photo.jpg street/ --out found")

@@ -24,6 +24,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:  # they import torch, and `secateur --help` is to be quick
     from secateur.evaluation import Evaluation
+    from secateur.exporting.export import Export
     from secateur.layers import LayerCost
     from secateur.planning import Plan
 
@@ -167,6 +168,28 @@ def evaluation_tables(evaluation: "Evaluation") -> tuple[Table, Table]:
     for name, found in evaluation.by_class.items():
         _add(classes, name, f"{found[count]:,}", *(_percent(found[metric]) for metric in names))
     return metrics, classes
+
+
+def export_table(export: "Export") -> Table:
+    """What was written, and how it was found to behave."""
+    table = _table("", "export")
+    description = export.description
+    _add(table, "bytes", f"{export.bytes:,}")
+    _add(table, "precision", description["precision"])
+    _add(table, "outputs", description["outputs"])
+    shape = description["shape"]
+    sides = f"{shape[0]} by {shape[1]} pixels" if shape else "any size"
+    _add(table, "pictures", f"{description['batch'] or 'any number'}, {sides}")
+    _add(table, "checked on", export.checked_on)
+    if export.agreement:
+        found = export.agreement
+        _add(table, "answers that agree", f"{found.matched:,} of {found.objects:,}")
+        _add(table, "largest difference", f"{found.worst_pixels:.2g} pixels")
+        _add(table, "", f"{found.worst_score:.2g} of score")
+    if export.before is not None and export.after is not None:
+        _add(table, f"{export.metric} before", f"{export.before:.2f}")
+        _add(table, f"{export.metric} after", f"{export.after:.2f}")
+    return table
 
 
 def detections_table(found: Mapping[str, list[dict[str, Any]]]) -> Table:

@@ -6,6 +6,8 @@
 ├── ``ModelError``     a network file or an architecture is wrong
 ├── ``PruningError``   a step of the method cannot be carried out as asked
 │   └── ``BudgetError``   not even the least that may be kept fits the budget
+├── ``ExportError``    an export does not do what its network does, or cannot be made
+├── ``MissingExtraError``   a package that only some commands need is not installed
 └── ``RunError``       a run folder is wrong or in use
 
 Each message is one line that names the file or the entry and the cure. The command line prints
@@ -35,6 +37,14 @@ class PruningError(SecateurError):
 
 class BudgetError(PruningError):
     """Not even the least that may be kept fits the budget."""
+
+
+class ExportError(SecateurError):
+    """An export does not do what its network does, or cannot be made."""
+
+
+class MissingExtraError(SecateurError):
+    """A package that only some commands need is not installed."""
 
 
 class RunError(SecateurError):

@@ -7,21 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchvision.models.detection.ssd import SSD
+import torch
+from torch import Tensor
 
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.detection_set import DetectionSet
 from secateur.data.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
 from secateur.data.layout import guess_layout
-from secateur.data.source import read_split, read_splits
+from secateur.data.source import PictureSet, read_split, read_splits
 from secateur.errors import DataError, ModelError
-from secateur.models.network import Architecture
-from secateur.models.network_file import NetworkFile, load_network
-from secateur.models.ssd import SSDArchitecture
 from secateur.recipe import ClassificationData, Data, DetectionData, Evaluate, load_recipe
+from secateur.runtimes.description import Description
+from secateur.runtimes.opened import (
+    OpenNetwork,
+    class_probabilities,
+    description_of,
+    find_all,
+    load_any,
+    made_ready,
+)
 from secateur.tasks import classification
-from secateur.tasks.average_precision import average_precision
-from secateur.tasks.detection import METRICS, find_objects, measure_accuracy
+from secateur.tasks.average_precision import Detections, average_precision
+from secateur.tasks.detection import METRICS, measure_accuracy
 
 VALIDATION = "validation"
 Advance = Callable[[int], None]
@@ -56,8 +63,10 @@ def evaluate_file(
     """Measure a network file on a split of a recipe's data, or of a folder of known layout.
 
     Args:
-        model: the network file.
-        data: a recipe (``.yaml``), whose ``evaluate`` entry then holds too, or a folder.
+        model: the network file, of secateur's own format, ONNX or OpenVINO. An exported file has
+            its own settings of scores and NMS.
+        data: a recipe (``.yaml``, or a run's ``recipe.json``), whose ``evaluate`` entry then
+            holds too, or a folder.
         split: its name; ``validation`` is what a recipe cuts from its training pictures. None
             for test, or where there is none, for a recipe validation and for a folder train.
         bar: shows progress.
@@ -67,45 +76,81 @@ def evaluate_file(
         DataError: anything is wrong with the pictures, or a class is not the network's.
         RecipeError: the recipe is wrong.
     """
-    network = load_network(model)
-    architecture = network.architecture
-    detector = isinstance(architecture, SSDArchitecture)
-    if data.suffix in (".yaml", ".yml") and not data.is_dir():
+    loaded = load_any(model)
+    named = read_named(model, description_of(loaded), data, split)
+    network = made_ready(model, loaded, named.settings)
+    with bar("evaluating", len(named.pictures)) as advance:
+        return evaluate_network(network, named, advance)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPictures:
+    """Annotated pictures that a user named, and how to measure on them."""
+
+    pictures: PictureSet
+    split: str
+    settings: Evaluate
+
+
+def read_named(model: Path, network: Description, data: Path, split: str | None) -> NamedPictures:
+    """Read the pictures that a network is to be tried on; as for ``evaluate_file``.
+
+    Args:
+        model: the network's file, named in errors.
+        network: what it is.
+        data: a recipe or a folder.
+        split: its name.
+    """
+    if data.suffix in (".yaml", ".yml", ".json") and not data.is_dir():
         recipe = load_recipe(data)
-        if detector != isinstance(recipe.data, DetectionData):
+        if (network.task == "detector") != isinstance(recipe.data, DetectionData):
             raise ModelError(
-                f"{model}: is a {'detector' if detector else 'classifier'}, and {data} is for "
-                f"{recipe.model.network}; name a recipe or folder of its kind of pictures"
+                f"{model}: is a {network.task}, and {data} is for {recipe.model.network}; name a "
+                "recipe or folder of its kind of pictures"
             )
         settings = recipe.evaluate
         split = split or recipe.data.test or VALIDATION
         if split == VALIDATION:
-            pictures = read_splits(recipe.data, architecture.size, recipe.seed).validation
+            pictures = read_splits(recipe.data, network.size, recipe.seed).validation
         else:
-            pictures = read_split(recipe.data, split, architecture.size)
+            pictures = read_split(recipe.data, split, network.size)
     else:
         settings = Evaluate()
         if split == VALIDATION and not (data / VALIDATION).exists():
             raise DataError(f"{data}: only a recipe says which pictures are validation; give that")
-        entry = _folder_entry(data, architecture)
+        entry = _folder_entry(data, network)
         split = split or entry.test or entry.train
-        pictures = read_split(entry, split, architecture.size)
-    if pictures.classes != architecture.classes:
-        raise ModelError(_disagreement(model, architecture.classes, data, pictures.classes))
-    with bar("evaluating", len(pictures)) as advance:
-        if isinstance(pictures, DetectionSet):
-            return _evaluate_detector(network, pictures, split, settings, advance)
-        return _evaluate_classifier(network, pictures, split, settings, advance)
+        pictures = read_split(entry, split, network.size)
+    if pictures.classes != network.classes:
+        raise ModelError(_disagreement(model, network.classes, data, pictures.classes))
+    return NamedPictures(pictures, split, settings)
 
 
-def _evaluate_detector(
-    file: NetworkFile, pictures: DetectionSet, split: str, settings: Evaluate, advance: Advance
+def evaluate_network(
+    network: OpenNetwork, named: NamedPictures, advance: Advance = lambda _count: None
 ) -> Evaluation:
-    assert isinstance(file.model, SSD)  # noqa: S101 # the kinds of data and network agree
-    assert isinstance(file.architecture, SSDArchitecture)  # noqa: S101
-    found = find_objects(
-        file.model, file.architecture, pictures.pictures, settings, advance=advance
-    )
+    """Measure an open network.
+
+    Args:
+        network: of the kind of the pictures, and with their classes.
+        named: the pictures.
+        advance: told how many pictures were done.
+
+    Raises:
+        DataError: a picture cannot be read, or does not fit the network.
+    """
+    pictures, batch = named.pictures, network.description.batch or named.settings.batch_size
+    if isinstance(pictures, DetectionSet):
+        found = find_all(network, pictures.pictures, batch, advance=advance)
+        return _detector_evaluation(found, pictures, named.split)
+    scores = []
+    for pixels in torch.split(pictures.pixels, batch):
+        scores.append(class_probabilities(network, pixels))
+        advance(len(pixels))
+    return _classifier_evaluation(torch.cat(scores).argmax(1), pictures, named.split)
+
+
+def _detector_evaluation(found: list[Detections], pictures: DetectionSet, split: str) -> Evaluation:
     voc = average_precision(found, pictures.pictures, pictures.classes)
     return Evaluation(
         split,
@@ -124,17 +169,9 @@ def _evaluate_detector(
     )
 
 
-def _evaluate_classifier(
-    file: NetworkFile, pictures: ClassificationSet, split: str, settings: Evaluate, advance: Advance
+def _classifier_evaluation(
+    predicted: Tensor, pictures: ClassificationSet, split: str
 ) -> Evaluation:
-    predicted = classification.classify(
-        file.model,
-        pictures.pixels,
-        mean=file.architecture.mean,
-        std=file.architecture.std,
-        batch_size=settings.batch_size,
-        advance=advance,
-    )
     matrix = classification.confusion_matrix(predicted, pictures.labels, len(pictures.classes))
     shares = classification.accuracy_by_class(matrix)
     return Evaluation(
@@ -151,15 +188,15 @@ def _evaluate_classifier(
     )
 
 
-def _folder_entry(root: Path, architecture: Architecture) -> Data:
+def _folder_entry(root: Path, network: Description) -> Data:
     """Say how to read a folder in terms of the network's own classes."""
-    if not isinstance(architecture, SSDArchitecture):
+    if network.task == "classifier":
         if not any((root / split).is_dir() for split in ("train", "test")):
             raise DataError(
                 f"{root}: has no folder train or test; give the folder that holds "
                 "SPLIT/CLASS/picture, or a recipe"
             )
-        entry: dict[str, Any] = {"format": "folders", "root": root, "classes": architecture.classes}
+        entry: dict[str, Any] = {"format": "folders", "root": root, "classes": network.classes}
         test = "test" if (root / "test").is_dir() else None
         return ClassificationData.model_validate({**entry, "test": test})
     layout = guess_layout(root)
@@ -170,9 +207,9 @@ def _folder_entry(root: Path, architecture: Architecture) -> Data:
             "root": root,
             "train": layout.train,
             "test": layout.test,
-            "classes": schemes.get(architecture.classes, "43")
+            "classes": schemes.get(network.classes, "43")
             if layout.format == "gtsdb"
-            else architecture.classes,
+            else network.classes,
         }
     )
 

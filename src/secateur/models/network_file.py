@@ -129,7 +129,7 @@ def load_weights(model: nn.Module, source: str, batch_norm: bool) -> list[str]:
     Raises:
         ModelError: the file cannot be read, or fills nothing.
     """
-    state = _read_state(source)
+    state = read_state(source)
     if isinstance(model, SSD) and any(name.startswith("features.") for name in state):
         state = vgg_keys(batch_norm, state)
     own = model.state_dict()
@@ -142,7 +142,8 @@ def load_weights(model: nn.Module, source: str, batch_norm: bool) -> list[str]:
     return [name for name in own if name not in fits]
 
 
-def _read_state(source: str) -> Mapping[str, Tensor]:
+def read_state(source: str) -> Mapping[str, Tensor]:
+    """Read a state dict; source and errors as for ``load_weights``."""
     scheme, _, name = source.partition(":")
     if scheme == "torchvision":
         try:

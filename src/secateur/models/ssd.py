@@ -84,9 +84,7 @@ class SSDArchitecture(BaseModel):
             raise ValueError(f"widths must name just these layers, in order: {', '.join(names)}")
         if len(self.scales) != k + 1 or len(self.aspect_ratios) != k:
             raise ValueError(f"{k} detection layers need {k + 1} scales and {k} aspect_ratios")
-        if min(grid_sizes(self.network, self.size)[:k]) < 1:
-            sizes = range(self.size, 1024)
-            least = next(s for s in sizes if min(grid_sizes(self.network, s)[:k]) >= 1)
+        if self.size < (least := least_side(self.network, k)):
             raise ValueError(
                 f"size {self.size} is too small for {k} detection layers; they need {least}"
             )
@@ -173,6 +171,12 @@ def grid_sizes(network: str, size: int) -> list[int]:
         else:
             grids.append(-(-grids[-1] // 2))
     return grids
+
+
+def least_side(network: str, detection_layers: int) -> int:
+    """The least side of a picture that leaves a cell to each detection layer, pixels."""
+    sides = range(1, 1024)
+    return next(s for s in sides if min(grid_sizes(network, s)[:detection_layers]) >= 1)
 
 
 def build_ssd(architecture: SSDArchitecture) -> SSD:
@@ -307,7 +311,9 @@ class VGGFeatures(nn.Module):
     def forward(self, x: Tensor) -> "OrderedDict[str, Tensor]":
         """Map pictures (N, 3, H, W) to one (N, C, H', W') for each detection layer."""
         x = self.features(x)
-        maps = [self.scale_weight.view(1, -1, 1, 1) * nn.functional.normalize(x)]
+        # In single precision, for squares of half ones overflow.
+        unit = nn.functional.normalize(x.float()).to(x.dtype)
+        maps = [self.scale_weight.view(1, -1, 1, 1) * unit]
         for block in self.extra:
             x = block(x)
             maps.append(x)

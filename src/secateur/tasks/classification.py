@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.pruning.graph import evaluating
+from secateur.tasks.device import best_device
 
 METRICS = ("top1",)
 
@@ -55,9 +56,7 @@ def class_scores(
         device: where to run; None for the accelerator, if there is one.
         advance: told how many pictures were done.
     """
-    if device is None:
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        device = accelerator or torch.device("cpu")
+    device = device or best_device()
     model.to(device)
     scores = []
     with evaluating(model):

@@ -12,7 +12,7 @@ from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.data.loading import evaluation_batches
 from secateur.errors import DataError
-from secateur.models.ssd import SSDArchitecture, grid_sizes
+from secateur.models.ssd import SSDArchitecture, least_side
 from secateur.pruning.graph import evaluating
 from secateur.recipe import Evaluate
 from secateur.tasks.average_precision import (
@@ -20,6 +20,7 @@ from secateur.tasks.average_precision import (
     average_precision,
     coco_average_precision,
 )
+from secateur.tasks.device import best_device
 
 METRICS = ("AP50_area", "AP50_voc07", "AP_coco", "AP50_coco", "AP75_coco")
 
@@ -82,6 +83,12 @@ def _forward(ssd: SSD, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     return outputs, boxes
 
 
+def set_thresholds(ssd: SSD, settings: Evaluate) -> None:
+    """Give an SSD a recipe's settings of scores and NMS."""
+    ssd.score_thresh, ssd.nms_thresh = settings.score, settings.nms
+    ssd.topk_candidates, ssd.detections_per_img = settings.candidates, settings.boxes
+
+
 def find_objects(
     ssd: SSD,
     architecture: SSDArchitecture,
@@ -104,28 +111,56 @@ def find_objects(
     Raises:
         DataError: a picture cannot be read, or is too small for the network.
     """
-    for picture in pictures:
-        _check_size(picture, architecture)
-    ssd.score_thresh, ssd.nms_thresh = settings.score, settings.nms
-    ssd.topk_candidates, ssd.detections_per_img = settings.candidates, settings.boxes
-    if device is None:
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        device = accelerator or torch.device("cpu")
+    if not architecture.resize:
+        for picture in pictures:
+            check_size(picture, least_side(architecture.network, architecture.detection_layers))
+    set_thresholds(ssd, settings)
+    device = device or best_device()
     ssd.to(device)
     size = architecture.size if architecture.resize else None
-    found: dict[int, Detections] = {}
     with evaluating(ssd):
-        for positions, pixels in evaluation_batches(pictures, size, settings.batch_size):
-            height, width = pixels.shape[-2:]
-            for position, detections in zip(positions, detect(ssd, pixels.to(device)), strict=True):
-                x, y = pictures[position].width / width, pictures[position].height / height
-                found[position] = Detections(
-                    detections.boxes.cpu() * torch.tensor([x, y, x, y]),
-                    detections.labels.cpu(),
-                    detections.scores.cpu(),
-                )
-            advance(len(positions))
+        found = find_in_batches(
+            lambda pixels: detect(ssd, pixels.to(device)),
+            pictures,
+            size,
+            settings.batch_size,
+            advance=advance,
+        )
     ssd.cpu()
+    return found
+
+
+def find_in_batches(
+    find: Callable[[Tensor], list[Detections]],
+    pictures: Sequence[AnnotatedPicture],
+    size: int | None,
+    batch_size: int,
+    *,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> list[Detections]:
+    """Find the objects of every picture; boxes are in pixels of the picture on disk.
+
+    Args:
+        find: gives the objects of each of a batch of pictures (N, 3, H, W) uint8.
+        pictures: on disk.
+        size: side every picture is squeezed to, pixels; None leaves them as they are.
+        batch_size: pictures at once.
+        advance: told how many pictures were done.
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+    found: dict[int, Detections] = {}
+    for positions, pixels in evaluation_batches(pictures, size, batch_size):
+        height, width = pixels.shape[-2:]
+        for position, detections in zip(positions, find(pixels), strict=True):
+            x, y = pictures[position].width / width, pictures[position].height / height
+            found[position] = Detections(
+                detections.boxes.cpu() * torch.tensor([x, y, x, y]),
+                detections.labels.cpu(),
+                detections.scores.cpu(),
+            )
+        advance(len(positions))
     return [found[position] for position in range(len(pictures))]
 
 
@@ -142,12 +177,17 @@ def measure_accuracy(
     return {name: value for name, value in values.items() if name in metrics}
 
 
-def _check_size(picture: AnnotatedPicture, architecture: SSDArchitecture) -> None:
-    """Refuse a picture that would leave a detection layer without a cell."""
-    if architecture.resize:
-        return
-    side = min(picture.height, picture.width)
-    if min(grid_sizes(architecture.network, side)[: architecture.detection_layers]) < 1:
+def check_size(picture: AnnotatedPicture, least: int) -> None:
+    """Refuse a picture that would leave a detection layer without a cell.
+
+    Args:
+        picture: as it is on disk.
+        least: the least side that the network takes, pixels.
+
+    Raises:
+        DataError: it is so.
+    """
+    if min(picture.height, picture.width) < least:
         raise DataError(
             f"{picture.path}: {picture.width} by {picture.height} pixels are too few for this "
             "network, which takes pictures at native size; leave it out or enlarge it"

@@ -1,0 +1,1 @@
+"""Files that other runtimes read, each checked against the network it came from."""

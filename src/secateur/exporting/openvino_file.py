@@ -1,0 +1,25 @@
+"""An ONNX file turned into OpenVINO's own format."""
+
+from pathlib import Path
+from typing import Any
+
+from secateur.extras import require
+from secateur.runtimes.description import KEY, Description
+
+
+def read_onnx_as_openvino(path: Path) -> Any:
+    """Convert an ONNX file; OpenVINO's own model."""
+    return require("openvino").convert_model(path)
+
+
+def write_openvino(path: Path, model: Any, description: Description) -> None:
+    """Write a model as an ``.xml`` and, beside it, its weights as a ``.bin``.
+
+    Args:
+        path: of the ``.xml``.
+        model: of OpenVINO.
+        description: goes into its metadata; with fp16, weights are kept in half precision, and
+            the processor computes in whatever it does best.
+    """
+    model.set_rt_info(description.model_dump_json(), KEY)
+    require("openvino").save_model(model, path, compress_to_fp16=description.precision == "fp16")

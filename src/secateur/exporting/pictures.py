@@ -1,0 +1,84 @@
+"""The pictures an export is checked, calibrated and measured on."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from secateur.data.detection_set import DetectionSet
+from secateur.data.loading import evaluation_batches
+from secateur.data.signs import draw_picture
+from secateur.errors import DataError
+from secateur.evaluation import VALIDATION, NamedPictures, read_named
+from secateur.exporting.source import TORCHVISION, Source
+
+T = TypeVar("T")
+
+# Compared with torch's answers; more would take longer and hardly find more.
+MOST = 100
+DRAWN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Pictures to try an export on.
+
+    Attributes:
+        origin: what they are, in words.
+        batches: some of them, each (1, 3, H, W) uint8 as the network takes it.
+        named: all of them with their annotations; None where they were drawn.
+    """
+
+    origin: str
+    batches: list[Tensor]
+    named: NamedPictures | None
+
+
+def pictures_for(source: Source, data: Path | None, split: str | None) -> Pictures:
+    """Read the pictures that a user named, those of the run a network is of, or draw some.
+
+    Args:
+        source: the network.
+        data: a recipe or a folder; None for the recipe in the network's own run folder.
+        split: its name; None for a recipe's validation, or what a folder has for testing.
+
+    Raises:
+        DataError: the pictures named cannot be read.
+        ModelError: their classes are not the network's.
+    """
+    if data is None and not source.name.startswith(TORCHVISION):
+        beside = Path(source.name).parent / "recipe.json"
+        data = beside if beside.is_file() else None
+    if data is None:
+        return Pictures(f"{DRAWN} drawn pictures", drawn_pictures(source.description.size), None)
+    if data.is_file():
+        split = split or VALIDATION
+    named = read_named(Path(source.name), source.description, data, split)
+    if not len(named.pictures):
+        raise DataError(f"{data}: has no picture in {named.split}; name another split")
+    size = source.description.size if source.description.resize else None
+    if isinstance(named.pictures, DetectionSet):
+        some = _spread(named.pictures.pictures)
+        batches = [pixels for _, pixels in evaluation_batches(some, size, 1)]
+    else:
+        batches = [named.pictures.pixels[i : i + 1] for i in _spread(range(len(named.pictures)))]
+    origin = f"{len(batches)} pictures of {named.split} of {data}"
+    return Pictures(origin, batches, named)
+
+
+def drawn_pictures(size: int) -> list[Tensor]:
+    """Draw pictures of signs, (1, 3, size, size) uint8 each."""
+    files = [draw_picture("test", number, size=size)[0] for number in range(DRAWN)]
+    return [torch.stack([pil_to_tensor(Image.open(io.BytesIO(file)))]) for file in files]
+
+
+def _spread(things: Sequence[T]) -> list[T]:
+    """At most ``MOST`` of them, from all over."""
+    step = max(1, len(things) / MOST)
+    return [things[int(i * step)] for i in range(min(MOST, len(things)))]

@@ -1,0 +1,33 @@
+"""Packages that only some commands need, and the word to those who lack one."""
+
+import importlib
+from typing import Any
+
+from secateur.errors import MissingExtraError
+
+# The extra of pyproject.toml that installs each.
+EXTRAS = {
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "openvino": "export",
+    "nncf": "export",
+    "av": "video",
+}
+
+
+def require(package: str) -> Any:
+    """Import a package of an extra, or a module of one.
+
+    Raises:
+        MissingExtraError: it is not installed; the message has the command that installs it.
+    """
+    top = package.partition(".")[0]
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != top:
+            raise
+        raise MissingExtraError(
+            f"this needs {top}, which is not installed; pip install 'secateur[{EXTRAS[top]}]'"
+        ) from None

@@ -1,0 +1,222 @@
+"""A network file of any format, opened to find objects or to tell classes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.ssd import SSD
+
+from secateur.data.detection_set import AnnotatedPicture
+from secateur.errors import DataError, ModelError
+from secateur.models.network_file import NetworkFile, load_network
+from secateur.recipe import Evaluate
+from secateur.runtimes.description import Description
+from secateur.runtimes.onnx_runtime import open_onnx
+from secateur.runtimes.openvino_runtime import open_openvino
+from secateur.runtimes.session import Session
+from secateur.tasks.average_precision import Detections
+from secateur.tasks.classification import class_scores
+from secateur.tasks.detection import check_size, detect, find_in_batches, set_thresholds
+from secateur.tasks.device import best_device
+
+Runtime = Literal["torch", "onnxruntime", "openvino"]
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenNetwork:
+    """A network that is ready to run; the same for every format.
+
+    Attributes:
+        path: of its file, named in errors.
+        description: what it is, and which pictures it takes.
+        find: of a detector; maps pictures (N, 3, H, W) uint8 to the objects of each.
+        scores: of a classifier; maps pictures (N, 3, S, S) uint8 to the probability of each
+            class, (N, K).
+    """
+
+    path: Path
+    description: Description
+    find: Callable[[Tensor], list[Detections]] | None = None
+    scores: Callable[[Tensor], Tensor] | None = None
+
+
+def open_network(
+    path: Path,
+    runtime: Runtime | None = None,
+    *,
+    settings: Evaluate | None = None,
+    threads: int | None = None,
+) -> OpenNetwork:
+    """Open a network file of secateur's own format, ONNX or OpenVINO.
+
+    Args:
+        path: ``.safetensors``, ``.onnx`` or ``.xml``.
+        runtime: what runs it; None for torch, ONNX Runtime and OpenVINO, each with its own
+            format. OpenVINO reads ONNX as well.
+        settings: scores and NMS of a ``.safetensors`` file; an exported file has its own inside.
+        threads: processor threads of an exported file; None for one a core.
+
+    Raises:
+        ModelError: the file is missing, unreadable or foreign, or holds raw outputs.
+        MissingExtraError: the runtime is not installed.
+    """
+    return made_ready(path, load_any(path, runtime, threads), settings or Evaluate())
+
+
+def load_any(
+    path: Path, runtime: Runtime | None = None, threads: int | None = None
+) -> NetworkFile | Session:
+    """Load a network file of any format; arguments and errors as for ``open_network``."""
+    if path.suffix not in (".onnx", ".xml"):
+        return load_network(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such network file; give the path of an .onnx or .xml file")
+    runtime = runtime or ("onnxruntime" if path.suffix == ".onnx" else "openvino")
+    if runtime == "openvino":
+        return open_openvino(path, threads)
+    if runtime == "torch" or path.suffix == ".xml":
+        raise ModelError(f"{path}: {runtime} does not read this format; OpenVINO does")
+    return open_onnx(path, threads)
+
+
+def description_of(loaded: NetworkFile | Session) -> Description:
+    """Say what a loaded file is."""
+    if isinstance(loaded, Session):
+        return loaded.description
+    return Description.of(loaded.architecture, provenance=loaded.provenance)
+
+
+def made_ready(path: Path, loaded: NetworkFile | Session, settings: Evaluate) -> OpenNetwork:
+    """Open what ``load_any`` loaded; arguments and errors as for ``open_network``."""
+    if isinstance(loaded, Session):
+        return open_session(path, loaded)
+    architecture = loaded.architecture
+    return open_model(
+        path,
+        loaded.model,
+        description_of(loaded),
+        architecture.mean,
+        architecture.std,
+        settings,
+    )
+
+
+def find_all(
+    network: OpenNetwork,
+    pictures: Sequence[AnnotatedPicture],
+    batch_size: int,
+    *,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> list[Detections]:
+    """Find the objects of pictures on disk; boxes are in their own pixels.
+
+    Raises:
+        ModelError: the network is a classifier.
+        DataError: a picture cannot be read, or is not of a size that the network takes.
+    """
+    if network.find is None:
+        raise ModelError(f"{network.path}: is a classifier and finds no boxes; give a detector")
+    description = network.description
+    if description.resize:
+        size = description.size
+    else:
+        size = None
+        for picture in pictures:
+            check_size(picture, description.least_side)
+            if description.shape not in (None, (picture.height, picture.width)):
+                height, width = description.shape
+                raise DataError(
+                    f"{picture.path}: is {picture.width} by {picture.height} pixels, and "
+                    f"{network.path} takes {width} by {height} only; export it without --shape"
+                )
+    return find_in_batches(network.find, pictures, size, batch_size, advance=advance)
+
+
+def class_probabilities(network: OpenNetwork, pixels: Tensor) -> Tensor:
+    """Give the probability of each class for each picture, (N, K).
+
+    Args:
+        network: a classifier.
+        pixels: (N, 3, S, S) uint8, of the network's size.
+
+    Raises:
+        ModelError: the network is a detector.
+    """
+    if network.scores is None:
+        raise ModelError(f"{network.path}: is a detector; give a classifier")
+    return network.scores(pixels)
+
+
+def open_model(
+    path: Path,
+    model: nn.Module,
+    description: Description,
+    mean: Sequence[float],
+    std: Sequence[float],
+    settings: Evaluate,
+) -> OpenNetwork:
+    """Open a torch network, on the accelerator if there is one.
+
+    Args:
+        path: of its file, named in errors.
+        model: a torchvision SSD, whose thresholds are set to those of ``settings``, or a
+            classifier.
+        description: what it is.
+        mean: of a classifier's input channels, 0 to 1.
+        std: likewise.
+        settings: scores, NMS and batch size.
+    """
+    device = best_device()
+    if isinstance(model, SSD):
+        set_thresholds(model, settings)
+        ssd: SSD = model.to(device)
+        return OpenNetwork(
+            path, description, find=lambda pictures: detect(ssd, pictures.to(device))
+        )
+
+    def scores(pictures: Tensor) -> Tensor:
+        return class_scores(model, pictures, mean=mean, std=std, batch_size=settings.batch_size)
+
+    return OpenNetwork(path, description, scores=scores)
+
+
+def open_session(path: Path, session: Session) -> OpenNetwork:
+    """Open a loaded export.
+
+    Raises:
+        ModelError: it gives raw outputs.
+    """
+    if session.description.outputs == "raw":
+        raise ModelError(
+            f"{path}: gives the network's raw outputs; export it without --raw for objects"
+        )
+
+    def in_batches(pictures: Tensor) -> list[list[Tensor]]:
+        count = session.description.batch or max(1, len(pictures))
+        if len(pictures) % count:
+            raise ModelError(
+                f"{path}: takes {count} pictures at once; export it with --dynamic-batch"
+            )
+        return [
+            [torch.from_numpy(output) for output in session.run(batch.contiguous().numpy())]
+            for batch in torch.split(pictures, count)
+        ]
+
+    def find(pictures: Tensor) -> list[Detections]:
+        found = []
+        for batch in in_batches(pictures):
+            for boxes, labels, scores in zip(*batch, strict=True):
+                objects = labels > 0
+                found.append(Detections(boxes[objects], labels[objects], scores[objects]))
+        return found
+
+    def scores(pictures: Tensor) -> Tensor:
+        return torch.cat([batch[0] for batch in in_batches(pictures)])
+
+    if session.description.task == "detector":
+        return OpenNetwork(path, session.description, find=find)
+    return OpenNetwork(path, session.description, scores=scores)

@@ -1,0 +1,65 @@
+"""OpenVINO files, and ONNX files, run by OpenVINO."""
+
+from pathlib import Path
+from typing import Any
+
+from secateur.errors import ModelError
+from secateur.extras import require
+from secateur.runtimes.description import KEY, Description
+from secateur.runtimes.session import Arrays, Pictures, Session, foreign
+
+
+def open_openvino(path: Path, threads: int | None = None) -> Session:
+    """Open an OpenVINO or ONNX file that ``secateur export`` wrote.
+
+    Args:
+        path: of the ``.xml``, beside which lies its ``.bin``, or of the ``.onnx``.
+        threads: processor threads; None for one a core.
+
+    Raises:
+        ModelError: the file is unreadable, or not of ours.
+        MissingExtraError: OpenVINO is not installed.
+    """
+    openvino = require("openvino")
+    if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
+        raise ModelError(
+            f"{path.with_suffix('.bin')}: no such file; it holds the weights of {path.name}, keep "
+            "the two together"
+        )
+    try:
+        model = openvino.Core().read_model(path)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ModelError(
+            f"{path}: OpenVINO cannot read it ({reason}); give a file that secateur export wrote"
+        ) from None
+    text = str(model.get_rt_info(KEY).value) if model.has_rt_info(KEY) else None
+    description = Description.parse(text)
+    if description is None:
+        raise foreign(path, "an OpenVINO file")
+    compiled = compile_openvino(model, threads, single=description.precision == "fp32")
+    outputs = list(compiled.outputs)
+
+    def run(pictures: Pictures) -> Arrays:
+        found = compiled(pictures)
+        return [found[output] for output in outputs]
+
+    return Session(description, run)
+
+
+def compile_openvino(model: Any, threads: int | None, *, single: bool) -> Any:
+    """Compile a model for the processor, for one picture after the other.
+
+    Args:
+        model: of OpenVINO.
+        threads: processor threads; None for one a core.
+        single: whether it computes in single precision; otherwise as OpenVINO finds best, which
+            is bfloat16 on processors that have it.
+    """
+    openvino = require("openvino")
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if single:
+        settings["INFERENCE_PRECISION_HINT"] = "f32"
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    return openvino.Core().compile_model(model, "CPU", settings)
