@@ -29,7 +29,7 @@ from secateur.exporting.suppression import onnx_translations
 from secateur.models.network_file import save_network
 from secateur.recipe import Evaluate
 from secateur.runtimes.description import Description, Precision
-from secateur.runtimes.onnx_file import describe_onnx, write_onnx
+from secateur.runtimes.onnx_file import finish_onnx, write_onnx
 from secateur.runtimes.opened import (
     OpenNetwork,
     class_probabilities,
@@ -276,12 +276,12 @@ def _write(
             network = read_onnx_as_openvino(single)
             if target.precision == "int8":
                 network = quantise_openvino(network, calibration)
-            write_openvino(path, network, description)
+            write_openvino(path, network, description, graph.inner)
             return
         if target.precision == "int8":
             quantise_onnx(single, eight, calibration)
             single = eight
-        describe_onnx(single, path, description)
+        finish_onnx(single, path, description, graph.inner)
 
 
 def _graph(source: Source, model: nn.Module, description: Description, half: bool) -> Graph:

@@ -21,9 +21,12 @@ class Graph(nn.Module):
 
     Attributes:
         outputs: their names, in order.
+        inner: how many of the last stay inside the file, as names of what the network alone
+            gives, so that it can be timed without what comes behind it.
     """
 
     outputs: tuple[str, ...]
+    inner = 0
 
 
 class RawDetector(Graph):
@@ -73,7 +76,8 @@ class Detector(Graph):
         half: likewise.
     """
 
-    outputs = ("boxes", "labels", "scores")
+    outputs = ("boxes", "labels", "scores", "logits", "offsets")
+    inner = 2
 
     def __init__(self, ssd: SSD, size: tuple[int, int] | None, half: bool = False) -> None:
         super().__init__()
@@ -84,12 +88,12 @@ class Detector(Graph):
         self.candidates = ssd.topk_candidates
         self.detections = ssd.detections_per_img
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """Map (N, 3, H, W) uint8 to the best D objects of each picture, the surest first.
 
         Returns:
             Boxes (N, D, 4) in pixels, labels (N, D) int64 from 1, scores (N, D). Where a picture
-            has fewer objects, the rest of its rows are zero.
+            has fewer objects, the rest of its rows are zero. Then the raw outputs of the heads.
         """
         logits, offsets, default_boxes = self.raw(pictures)
         scores = logits.softmax(-1)[..., 1:].transpose(1, 2)  # (N, C, B)
@@ -113,7 +117,7 @@ class Detector(Graph):
         found = top > 0
         labels = torch.where(found, place // k + 1, 0)
         chosen = candidates.flatten(1, 2).gather(1, place[..., None].expand(-1, -1, 4))
-        return torch.where(found[..., None], chosen, 0.0), labels, top
+        return torch.where(found[..., None], chosen, 0.0), labels, top, logits, offsets
 
     def _decoded(self, offsets: Tensor, default_boxes: Tensor, pictures: Tensor) -> Tensor:
         """Boxes (N, B, 4) in pixels, clipped to the picture."""

@@ -12,7 +12,7 @@ def read_onnx_as_openvino(path: Path) -> Any:
     return require("openvino").convert_model(path)
 
 
-def write_openvino(path: Path, model: Any, description: Description) -> None:
+def write_openvino(path: Path, model: Any, description: Description, inner: int) -> None:
     """Write a model as an ``.xml`` and, beside it, its weights as a ``.bin``.
 
     Args:
@@ -20,6 +20,9 @@ def write_openvino(path: Path, model: Any, description: Description) -> None:
         model: of OpenVINO.
         description: goes into its metadata; with fp16, weights are kept in half precision, and
             the processor computes in whatever it does best.
+        inner: how many of the last outputs become mere names inside.
     """
+    for result in model.get_results()[len(model.get_results()) - inner :]:
+        model.remove_result(result)
     model.set_rt_info(description.model_dump_json(), KEY)
     require("openvino").save_model(model, path, compress_to_fp16=description.precision == "fp16")

@@ -1,7 +1,9 @@
 """A traced graph written as ONNX, with standard operators only."""
 
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -41,7 +43,7 @@ def write_onnx(
         MissingExtraError: onnx or onnxscript is not installed.
     """
     require("onnx")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet("onnx_ir"):
         # Of torch's own making, about its own parts; none is for the user to mend.
         warnings.simplefilter("ignore")
         try:
@@ -63,14 +65,37 @@ def write_onnx(
     program.save(str(path), external_data=False)
 
 
-def describe_onnx(source: Path, path: Path, description: Description) -> None:
-    """Write a copy of a file with its description in its metadata."""
+def finish_onnx(source: Path, path: Path, description: Description, inner: int) -> None:
+    """Write a copy of a file as it is handed over.
+
+    Args:
+        source: the file.
+        path: of the copy.
+        description: goes into its metadata.
+        inner: how many of the last outputs become mere names inside.
+    """
     onnx = require("onnx")
     model = onnx.load(source)
     onnx.helper.set_model_props(model, {KEY: description.model_dump_json()})
     model.producer_name = "secateur"
+    outputs = model.graph.output
+    while inner:
+        model.graph.value_info.append(outputs.pop())
+        inner -= 1
     for node in model.graph.node:
         # torch notes there where in its source each comes from, paths of this machine included.
         del node.metadata_props[:]
         node.doc_string = ""
     onnx.save(model, path)
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a library's remarks from the terminal; what fails is raised all the same."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
