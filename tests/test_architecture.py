@@ -19,7 +19,7 @@ ORDER = (
     ("measuring",),
     ("compression",),
     ("runtimes",),
-    ("run_folder", "phases"),
+    ("run_folder", "phases", "width_steps"),
     ("run",),
     ("steps",),
     ("pipeline",),

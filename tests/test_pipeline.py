@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image, ImageDraw
+from torch import Tensor, nn
 
+from secateur import steps
+from secateur.cli import main
 from secateur.models.network_file import load_network
+from secateur.width_steps import measure_width_steps
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",
@@ -205,3 +211,104 @@ def test_largest_drop_is_kept(unbroken: Path, pictures: Path, tmp_path: Path) ->
         assert len(tried) == 2, "every size tried can be reached"
         assert tried == sorted(tried, reverse=True), "every size holds a drop of 100"
     assert summary["slim"]["params"] < summary["dense"]["params"]
+
+
+def changed_widths(phase: dict[str, Any]) -> list[int]:
+    """Give the widths after a phase of the layers that lost filters in it."""
+    before = phase["filters_before"]
+    return [count for name, count in phase["filters_after"].items() if count != before[name]]
+
+
+@pytest.mark.parametrize(
+    "way", ["{keep_params: 0.4, keep_macs: 0.5", "{max_drop: 100, attempts: 2"]
+)
+def test_kept_filters_come_in_multiples(
+    way: str, unbroken: Path, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
+    change = f"compress.select={way}, min_filters: 1, round_to: 4}}"
+    output = finish(start(tmp_path, pictures, change))
+    assert "phase1-threshold: found" in output
+    assert "phase1-remove: found" not in output
+    summary = summary_of(tmp_path)
+    for phase in summary["phases"]:
+        assert phase["round_to"] == 4
+        assert phase["width_steps"] is None
+        assert changed_widths(phase)
+        assert all(count % 4 == 0 for count in changed_widths(phase))
+    if "keep" in way:
+        assert summary["slim"]["params"] <= 0.4 * summary["dense"]["params"]
+        assert summary["slim"]["macs"] <= 0.5 * summary["dense"]["macs"]
+    else:
+        # What was measured is the rounded network, retrained.
+        for number, phase in enumerate(summary["phases"], start=1):
+            folder = tmp_path / f"run/steps/phase{number}-try2-retrain"
+            record = json.loads((folder / "step.json").read_text())
+            assert phase["attempts"][-1][1] == record["result"]["metric"]
+            widths = load_network(folder / "network.safetensors").architecture.widths
+            assert widths == phase["filters_after"]
+
+
+def test_width_steps_are_measured_and_kept(
+    unbroken: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    torch.set_num_threads(1)
+    (tmp_path / "run").mkdir()
+    subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    now, compiled = [0.0], []
+
+    def compile_layer(module: nn.Module, example: Tensor, runtime: str) -> Callable[[], None]:
+        compiled.append(runtime)
+        filters = module(example).shape[1]
+
+        def run() -> None:
+            now[0] += -(-filters // 4) * 1e-3  # blocks of 4
+
+        return run
+
+    fake = partial(measure_width_steps, compile_layer=compile_layer, clock=lambda: now[0])
+    monkeypatch.setattr(steps, "measure_width_steps", fake)
+    command = ["compress", str(recipe), "--run", str(tmp_path / "run")]
+    changes = (f"data.root={pictures}", "select.round_to=auto", "select.runtime=torch")
+    for change in changes:
+        command += ["--set", change.replace("select", "compress.select")]
+
+    def compress() -> str:
+        with pytest.raises(SystemExit) as end:
+            main(command)
+        assert end.value.code == 0
+        return capsys.readouterr().out
+
+    assert "  width steps on torch, by number of layers: 1 for " in compress()
+    assert set(compiled) == {"torch"}
+    summary = summary_of(tmp_path)
+    for number, phase in enumerate(summary["phases"], start=1):
+        path = tmp_path / f"run/steps/phase{number}-remove/step.json"
+        record = json.loads(path.read_text())["result"]["width_steps"]
+        assert phase["round_to"] == "auto"
+        assert phase["width_steps"] == record
+        assert record["measured"] == record["used"]
+        assert set(record["used"].values()) == {1, 4}
+        for name, times in record["seconds"].items():
+            assert record["measured"][name] == 4
+            assert all(seconds == pytest.approx(-(-w // 4) * 1e-3) for w, seconds in times)
+        selection = json.loads(path.read_text())["result"]["selection"]
+        for name, seen in selection.items():
+            kept, channels = len(seen["kept"]), len(seen["F"])
+            assert kept % record["used"][name] == 0 or kept == channels
+    assert summary["slim"]["params"] <= 0.4 * summary["dense"]["params"]
+    assert summary["slim"]["macs"] <= 0.5 * summary["dense"]["macs"]
+
+    compiled.clear()
+    again = compress()
+    assert "phase1-remove: found" in again
+    assert "  width steps on torch, by number of layers: 1 for " in again
+    assert not compiled, "what was measured is part of the step"
+    assert summary_of(tmp_path) == summary

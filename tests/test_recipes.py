@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from secateur.cli import main
+from secateur.errors import BudgetError, RecipeError
 from secateur.planning import plan
 from secateur.recipe import load_recipe
 
@@ -50,3 +51,22 @@ def test_planned_counts(
     monkeypatch.chdir(tmp_path)
     made = plan(load_recipe(FOLDER / f"{name}.yaml"))
     assert (made.params, made.macs) == (params, macs)
+
+
+def test_multiples_of_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = FOLDER / "quickstart.yaml"
+    monkeypatch.chdir(tmp_path)
+    for value, words in (
+        ("1", ""),
+        ("8", ", in multiples of 8"),
+        ("auto", ", in multiples measured on onnxruntime"),
+    ):
+        recipe = load_recipe(path, [f"compress.select.round_to={value}"])
+        assert plan(recipe).phases[0].goal == f"keep 11.8% of params and 23.5% of MACs{words}"
+    for value in ("0", "-8", "2.5", "often", "null"):
+        with pytest.raises(RecipeError, match="round_to: must be a whole number, 1 or more, or"):
+            load_recipe(path, [f"compress.select.round_to={value}"])
+    # Multiples of 64 leave more than some budgets: known before anything is trained.
+    small = ["compress.select={keep_params: 0.1, round_to: 64}"]
+    with pytest.raises(BudgetError, match=r"rounded up as round_to says.* or round_to"):
+        plan(load_recipe(path, small))

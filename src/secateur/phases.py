@@ -6,6 +6,7 @@ from secateur.errors import RecipeError
 from secateur.models.network import Architecture, example_input, layers, raw_network
 from secateur.pruning.budget import Budget, check_reach, share_out
 from secateur.pruning.graph import ChannelGraph, channel_groups
+from secateur.pruning.widths import rounded_up
 from secateur.recipe import Phase, Recipe
 
 
@@ -70,8 +71,16 @@ def phase_budgets(
     groups = [phase_groups(phase, model, architecture, graph) for phase, *_ in phases]
     selects = [select for _, _, select, _ in phases]
     budgets = [
-        share_out(graph, groups, select.keep_params, select.keep_macs, select.min_filters)[number]
+        share_out(
+            graph,
+            groups,
+            select.keep_params,
+            select.keep_macs,
+            select.min_filters,
+            select.least_round_to,
+        )[number]
         for number, select in enumerate(selects)
     ]
-    check_reach(graph, groups, budgets, min(select.min_filters for select in selects))
+    least = min(selects, key=lambda some: rounded_up(some.min_filters, some.least_round_to))
+    check_reach(graph, groups, budgets, least.min_filters, least.least_round_to)
     return budgets

@@ -100,9 +100,9 @@ def run_phase(
     thresholded = load_step(thresholded_step)
     steps = [sparsified, thresholded_step]
 
-    def attempt(tag: str, way: Select | Budget) -> tuple[Network, list[Step]]:
+    def attempt(tag: str, budget: Budget | None) -> tuple[Network, list[Step]]:
         removed = remove_from_network(
-            run, f"{name}-{tag}remove", phase, sparse, thresholded, way, select.min_filters
+            run, f"{name}-{tag}remove", phase, sparse, thresholded, select, budget
         )
         slim = load_step(removed)
         step = retrain_network(run, f"{name}-{tag}retrain", slim, retrain)
@@ -112,11 +112,11 @@ def run_phase(
         floor = dense_metric - select.max_drop * number / len(recipe.compress.phases)
         after, done, trace = _smallest_within(run, attempt, before, phase, select, floor)
     else:
-        way: Select | Budget = select
+        budget = None
         if select.s_F is None:
             graph = network_groups(dense.model, dense.architecture)
-            way = phase_budgets(recipe, dense.model, dense.architecture, graph)[number - 1]
-        after, done = attempt("", way)
+            budget = phase_budgets(recipe, dense.model, dense.architecture, graph)[number - 1]
+        after, done = attempt("", budget)
         trace = []
     steps += done
     removal, retraining = done[-2:] if done else (None, None)
@@ -129,6 +129,8 @@ def run_phase(
         "threshold": thresholded_step.result["threshold"],
         "threshold_status": thresholded_step.result["status"],
         "threshold_trace": thresholded_step.result["trace"],
+        "round_to": select.round_to,
+        "width_steps": removal.result.get("width_steps") if removal else None,
         "filters_before": widths(before.model),
         "filters_after": widths(after.model),
         "metric": {
@@ -145,7 +147,7 @@ def run_phase(
 
 def _smallest_within(
     run: Run,
-    attempt: Callable[[str, Select | Budget], tuple[Network, list[Step]]],
+    attempt: Callable[[str, Budget | None], tuple[Network, list[Step]]],
     before: Network,
     phase: Phase,
     select: Select,
@@ -167,7 +169,7 @@ def _smallest_within(
     trace = []
     for number in range(1, select.attempts + 1):
         keep = (low + high) / 2
-        budget = size_between(graph, groups, keep, select.min_filters)
+        budget = size_between(graph, groups, keep, select.min_filters, select.least_round_to)
         network, steps = attempt(f"try{number}-", budget)
         metric = steps[-1].result["metric"]
         trace.append([keep, metric])

@@ -154,6 +154,16 @@ def _assumed_classes(data: Data) -> tuple[str, ...] | None:
 
 
 def _goal(select: Select, metric: str) -> str:
+    match select.round_to:
+        case 1:
+            return _size(select, metric)
+        case "auto":
+            return f"{_size(select, metric)}, in multiples measured on {select.runtime}"
+        case step:
+            return f"{_size(select, metric)}, in multiples of {step}"
+
+
+def _size(select: Select, metric: str) -> str:
     if select.max_drop is not None:
         return f"least size within {select.max_drop:g} points of {metric}"
     if select.s_F is not None:

@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -274,6 +275,21 @@ class Select(_Section):
     )
     attempts: Count = Field(4, description="sizes tried a phase to find the smallest, for max_drop")
     min_filters: Count = Field(4, description="filters kept in every layer")
+    round_to: Count | Literal["auto"] = Field(
+        1,
+        description="what the filters kept in a layer that loses some are a multiple of: 1, any "
+        "number; 8 and 16 suit most hardware; auto: measured for each layer on this machine",
+    )
+    runtime: Literal["onnxruntime", "openvino", "torch"] = Field(
+        "onnxruntime", description="what auto measures on"
+    )
+
+    @field_validator("round_to", mode="before")
+    @classmethod
+    def _is_a_step(cls, value: Any) -> Any:
+        if value != "auto" and (not isinstance(value, int) or value < 1):
+            raise ValueError("must be a whole number, 1 or more, or auto")
+        return value
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -289,6 +305,11 @@ class Select(_Section):
         if self.s_F is not None and self.s_F_both is not None and self.s_F_both > self.s_F:
             raise ValueError("s_F_both must not be above s_F")
         return self
+
+    @property
+    def least_round_to(self) -> int:
+        """The width step that holds in any case: what auto will find is not known beforehand."""
+        return 1 if self.round_to == "auto" else self.round_to
 
 
 class Phase(_Section):

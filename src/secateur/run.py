@@ -23,6 +23,7 @@ from secateur.recipe import Recipe
 from secateur.run_folder import Step, run_step
 from secateur.tasks.task import Task, task_of
 from secateur.whole_file import write_json
+from secateur.width_steps import check_runtime
 
 
 class Reporter(Protocol):
@@ -76,6 +77,9 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter) -> Run:
     model = build_network(architecture)
     graph = network_groups(model, architecture)
     phase_budgets(recipe, model, architecture, graph)  # what is wrong with a phase shows now
+    selects = [recipe.phase(number + 1)[2] for number in range(len(recipe.compress.phases))]
+    for runtime in {select.runtime for select in selects if select.round_to == "auto"}:
+        check_runtime(runtime)
     root = recipe.data.root
     described = {
         name: describe(part, root)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -34,10 +35,12 @@ from secateur.pruning.sparsity import (
     zero_share,
 )
 from secateur.pruning.threshold import search_threshold
+from secateur.pruning.widths import RoundTo
 from secateur.recipe import Phase, Recipe, Select, Sparsify, Training
 from secateur.run import Network, Run, load_step
 from secateur.run_folder import Step
 from secateur.training import Schedule, train
+from secateur.width_steps import WidthSteps, measure_width_steps, select_within_reach
 
 # Points of any metric under which a dense network is not worth compressing.
 POOR = 10.0
@@ -159,11 +162,13 @@ def remove_from_network(
     phase: Phase,
     sparse: Network,
     thresholded: Network,
-    way: Select | Budget,
-    min_filters: int,
+    select: Select,
+    budget: Budget | None,
 ) -> Step:
-    """Steps 2 and 3: select on the thresholded weights, remove from the unthresholded ones."""
-    budget = way if isinstance(way, Budget) else None
+    """Steps 2 and 3: select on the thresholded weights, remove from the unthresholded ones.
+
+    Without a budget, by the published levels.
+    """
 
     def work(folder: Path) -> dict[str, Any]:
         raw = raw_network(sparse.model)
@@ -171,27 +176,39 @@ def remove_from_network(
         graph = network_groups(sparse.model, sparse.architecture)
         names = phase_groups(phase, sparse.model, sparse.architecture, graph)
         tensors = dict(thresholded.model.named_parameters())
-        if budget is not None:
-            choice = select_by_budget(
+
+        def choose(round_to: RoundTo) -> Choice:
+            if budget is None:
+                return select_by_sparsity(
+                    graph,
+                    names,
+                    tensors,
+                    s_F=cast(float, select.s_F),
+                    s_F_both=cast(float, select.s_F_both),
+                    s_G=cast(float, select.s_G),
+                    min_filters=select.min_filters,
+                    round_to=round_to,
+                )
+            return select_by_budget(
                 graph,
                 names,
                 tensors,
                 params=budget.params,
                 macs=budget.macs,
                 end=budget.end,
-                min_filters=min_filters,
+                min_filters=select.min_filters,
+                round_to=round_to,
             )
+
+        measured: dict[str, Any] = {}
+        if select.round_to == "auto":
+            expected = {group: len(kept) for group, kept in choose(1).kept.items()}
+            whole = run.task.evaluation_input(sparse.architecture, run.splits.validation)
+            found = measure_width_steps(raw, whole, graph, expected, runtime=select.runtime)
+            choice, used = select_within_reach(choose, found.steps)
+            measured["width_steps"] = _width_steps_record(select.runtime, found, used)
         else:
-            levels = cast(Select, way)
-            choice = select_by_sparsity(
-                graph,
-                names,
-                tensors,
-                s_F=cast(float, levels.s_F),
-                s_F_both=cast(float, levels.s_F_both),
-                s_G=cast(float, levels.s_G),
-                min_filters=min_filters,
-            )
+            choice = choose(select.round_to)
         slim_raw = remove_filters(raw, graph, choice.kept)
         batch = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0))
         difference = prove_removal(raw, slim_raw, graph, choice.kept, batch)
@@ -209,18 +226,26 @@ def remove_from_network(
             "params": count_params(model),
             "macs": count_macs(raw_network(model), example),
             "selection": _selection_record(choice),
+            **measured,
         }
 
-    depends_on = {
+    depends_on: dict[str, Any] = {
         "sparse": sparse.key,
         "thresholded": thresholded.key,
         "layers": phase.layers,
-        "way": {k: v for k, v in asdict(way).items() if v is not None}
-        if isinstance(way, Budget)
-        else way.model_dump(),
-        "min_filters": min_filters,
+        "way": select.model_dump(exclude={"round_to", "runtime"})
+        if budget is None
+        else {k: v for k, v in asdict(budget).items() if v is not None},
+        "min_filters": select.min_filters,
     }
+    # Only where it is set, so that runs from before there was such an entry are found.
+    if select.round_to != 1:
+        depends_on["round_to"] = select.round_to
+    if select.round_to == "auto":
+        depends_on["runtime"] = select.runtime
     step = run.step(name, depends_on, work)
+    if "width_steps" in step.result:
+        run.reporter.say(_width_steps_line(step.result["width_steps"]))
     run.reporter.say(
         f"  removed {step.result['removed']} filters: {step.result['params'] / 1e6:.3f} M "
         f"parameters, {step.result['macs'] / 1e9:.3f} GMACs, "
@@ -336,6 +361,28 @@ def _selection_record(choice: Choice) -> dict[str, Any]:
         }
         for name, kept in choice.kept.items()
     }
+
+
+def _width_steps_record(runtime: str, found: WidthSteps, used: dict[str, int]) -> dict[str, Any]:
+    """What was measured, which is this machine's, and the width steps that were taken."""
+    return {
+        "runtime": runtime,
+        "seconds": {
+            name: [[width, seconds] for width, seconds in times.items()]
+            for name, times in found.times.items()
+        },
+        "measured": found.steps,
+        "used": used,
+    }
+
+
+def _width_steps_line(record: dict[str, Any]) -> str:
+    """Say how many layers have each width step, and whether the budget called for finer ones."""
+    groups = Counter(record["used"].values())
+    steps = ", ".join(f"{step} for {groups[step]}" for step in sorted(groups))
+    finer = max(record["measured"].values()) > max(groups)
+    note = "; coarser ones that were measured are out of the budget's reach" if finer else ""
+    return f"  width steps on {record['runtime']}, by number of layers: {steps}{note}"
 
 
 def _entries(recipe: Recipe, *names: str) -> dict[str, Any]:
