@@ -320,7 +320,10 @@ def export(
 def detect(
     model: Model,
     pictures: Annotated[
-        list[Path], typer.Argument(metavar="PICTURE|FOLDER", help="Pictures, or folders of them.")
+        list[Path],
+        typer.Argument(
+            metavar="PICTURE|FOLDER|VIDEO", help="Pictures, folders of them, and videos."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Where the drawn copies and detections.json go.")
@@ -328,18 +331,25 @@ def detect(
     score: Annotated[
         float, typer.Option(min=0, max=1, help="Least confidence of what is drawn, 0 to 1.")
     ] = 0.4,
+    runtime: Annotated[
+        Literal["torch", "onnxruntime", "openvino"] | None,
+        typer.Option(help="What runs the network; the format's own if not given."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Find objects in pictures and draw them on copies.
+    """Find objects in pictures and videos and draw them on copies.
+
+    MODEL may be a network file, or an ONNX or OpenVINO file that export wrote.
 
     Each box has its class and its confidence.
 
-    DIR/detections.json lists, for each picture, class, score and box (x1, y1, x2, y2 in pixels).
+    DIR/detections.json lists, for each picture, class, score and box (x1, y1, x2, y2 in pixels);
+    for each video, frame and time in seconds too.
     """
     from secateur.detecting import detect_and_draw
 
     reporter = ConsoleReporter(open_console(stderr=True))
-    found = detect_and_draw(model, pictures, out, score, reporter.bar)
+    found = detect_and_draw(model, pictures, out, score, reporter.bar, runtime)
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return

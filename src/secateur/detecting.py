@@ -1,21 +1,23 @@
-"""Objects found in somebody's pictures, drawn on copies and listed."""
+"""Objects found in somebody's pictures and videos, drawn on copies and listed."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from torchvision.models.detection.ssd import SSD
-
+from secateur.data.detection_set import AnnotatedPicture
 from secateur.data.loading import read_picture
 from secateur.drawing import draw_detections
 from secateur.errors import ModelError
-from secateur.models.network_file import load_network
-from secateur.models.ssd import SSDArchitecture
-from secateur.picture_files import copy_paths, find_pictures
+from secateur.picture_files import copy_paths, find_pictures, find_videos
 from secateur.recipe import Evaluate
-from secateur.tasks.detection import find_objects
+from secateur.runtimes.opened import OpenNetwork, Runtime, find_all, find_in_picture, open_network
+from secateur.tasks.average_precision import Detections
+from secateur.video import Video, video_copy
 from secateur.whole_file import whole_file, write_json
+
+Bar = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+Found = dict[str, list[dict[str, Any]]]
 
 
 def detect_and_draw(
@@ -23,56 +25,102 @@ def detect_and_draw(
     paths: Sequence[Path],
     out: Path,
     score: float,
-    bar: Callable[[str, int], AbstractContextManager[Callable[..., None]]],
-) -> dict[str, list[dict[str, Any]]]:
+    bar: Bar,
+    runtime: Runtime | None = None,
+) -> Found:
     """Find objects, and write drawn copies and ``detections.json`` to a folder.
 
     Args:
-        model: the network file.
-        paths: pictures, and folders of them.
+        model: the network file, of secateur's own format, ONNX or OpenVINO.
+        paths: pictures, videos, and folders of pictures.
         out: the folder; made if absent.
         score: least confidence, 0 to 1.
         bar: shows progress.
+        runtime: what runs the network; None for the format's own.
 
     Returns:
         For each picture its objects, the surest first: ``class``, ``score`` and ``box``, which is
-        ``x1, y1, x2, y2`` in pixels.
+        ``x1, y1, x2, y2`` in pixels; for each video likewise, with ``frame``, from 0, and
+        ``time`` in seconds.
 
     Raises:
-        ModelError: the file is no network.
+        ModelError: the file is no network, or finds no boxes.
         DataError: a picture is missing or unreadable, or a copy would replace it.
         RunError: the folder cannot be written to.
     """
-    network = load_network(model)
-    ssd, architecture = network.model, network.architecture
-    if not isinstance(ssd, SSD) or not isinstance(architecture, SSDArchitecture):
+    network = open_network(model, runtime, settings=Evaluate(score=score, batch_size=1))
+    if network.find is None:
         raise ModelError(f"{model}: is a classifier and finds no boxes; give a detector")
-    pictures = find_pictures(paths)
-    copies = copy_paths(pictures, out)
-    classes = architecture.classes
+    videos, rest = find_videos(paths)
+    pictures = find_pictures(rest)
+    copies = copy_paths([*(p.path for p in pictures), *videos], out)
+    found = _detect_pictures(network, pictures, copies, score, bar)
+    for video, copy in zip(videos, copies[len(pictures) :], strict=True):
+        found[str(video)] = _detect_video(network, video, copy, score, bar)
+    write_json(out / "detections.json", found)
+    return found
+
+
+def _detect_pictures(
+    network: OpenNetwork,
+    pictures: Sequence[AnnotatedPicture],
+    copies: Sequence[Path],
+    score: float,
+    bar: Bar,
+) -> Found:
+    classes = network.description.classes
     with bar("finding", len(pictures)) as advance:
         # One at a time: people's pictures differ in shape, and may be large.
-        settings = Evaluate(score=score, batch_size=1)
-        detections = find_objects(ssd, architecture, pictures, settings, advance=advance)
-    listed = {}
+        detections = find_all(network, pictures, 1, advance=advance)
+    listed: Found = {}
     with bar("drawing", len(pictures)) as advance:
-        for picture, copy, found in zip(pictures, copies, detections, strict=True):
-            drawn = draw_detections(read_picture(picture), found, classes)
+        for picture, copy, each in zip(pictures, copies, detections, strict=False):
+            sure = _surer(each, score)
+            drawn = draw_detections(read_picture(picture), sure, classes)
             with whole_file(copy) as draft:
                 # The draft's name has another ending, so the format is named.
                 drawn.save(draft, drawn_format(copy), quality=95)
-            order = found.scores.argsort(descending=True).tolist()
-            listed[str(picture.path)] = [
-                {
-                    "class": classes[int(found.labels[i]) - 1],
-                    "score": round(float(found.scores[i]), 4),
-                    "box": [round(side, 1) for side in found.boxes[i].tolist()],
-                }
-                for i in order
-            ]
+            listed[str(picture.path)] = _listed(sure, classes)
             advance(1)
-    write_json(out / "detections.json", listed)
     return listed
+
+
+def _detect_video(
+    network: OpenNetwork, path: Path, copy: Path, score: float, bar: Bar
+) -> list[dict[str, Any]]:
+    video = Video(path)
+    classes = network.description.classes
+    listed: list[dict[str, Any]] = []
+    with (
+        bar(f"finding in {path.name}", max(1, video.frames)) as advance,
+        whole_file(copy) as draft,
+        video_copy(draft, video.rate) as written,
+    ):
+        for number, pixels in enumerate(video):
+            found = _surer(find_in_picture(network, pixels), score)
+            written.write(draw_detections(pixels, found, classes))
+            when = {"frame": number, "time": round(float(number / video.rate), 3)}
+            listed += [{**each, **when} for each in _listed(found, classes)]
+            advance(1)
+    video.close()
+    return listed
+
+
+def _surer(found: Detections, score: float) -> Detections:
+    """What has at least a confidence; an exported file may give more."""
+    sure = found.scores >= score
+    return Detections(found.boxes[sure], found.labels[sure], found.scores[sure])
+
+
+def _listed(found: Detections, classes: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "class": classes[int(found.labels[i]) - 1],
+            "score": round(float(found.scores[i]), 4),
+            "box": [round(side, 1) for side in found.boxes[i].tolist()],
+        }
+        for i in found.scores.argsort(descending=True).tolist()
+    ]
 
 
 def drawn_format(path: Path) -> str:

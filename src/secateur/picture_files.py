@@ -1,4 +1,4 @@
-"""Pictures without annotations: which to read, and where their copies go."""
+"""Pictures and videos without annotations: which to read, and where their copies go."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from secateur.data.detection_set import AnnotatedPicture, annotated_picture
 from secateur.data.listing import PICTURE_SUFFIXES
 from secateur.errors import DataError
+from secateur.video import VIDEO_SUFFIXES
 
 # What people can open; pictures of other formats are written as PNG.
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -33,23 +34,38 @@ def find_pictures(paths: Sequence[Path]) -> list[AnnotatedPicture]:
     return [annotated_picture(file, [], [], [], file) for file in files]
 
 
-def copy_paths(pictures: Sequence[AnnotatedPicture], folder: Path) -> list[Path]:
-    """Give where the drawn copy of each picture goes.
+def find_videos(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Tell the videos among the paths named, by their endings, from all else.
+
+    Raises:
+        DataError: a video is missing.
+    """
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    for video in videos:
+        if not video.is_file():
+            raise DataError(f"{video}: no such video; correct the path")
+    return list(dict.fromkeys(videos)), [path for path in paths if path not in videos]
+
+
+def copy_paths(files: Sequence[Path], folder: Path) -> list[Path]:
+    """Give where the drawn copy of each picture or video goes.
 
     Raises:
         DataError: a copy would replace a picture, or another copy.
     """
     sources: dict[Path, Path] = {}
-    for picture in pictures:
-        copy = folder / picture.path.name
-        if copy.suffix.lower() not in _KEPT_SUFFIXES:
+    for file in files:
+        copy = folder / file.name
+        if copy.suffix.lower() in VIDEO_SUFFIXES:
+            copy = copy.with_suffix(".mp4")
+        elif copy.suffix.lower() not in _KEPT_SUFFIXES:
             copy = copy.with_suffix(".png")
-        if copy.exists() and copy.samefile(picture.path):
+        if copy.exists() and copy.samefile(file):
             raise DataError(f"{copy}: would be drawn over; give another folder to --out")
         if copy in sources:
             raise DataError(
-                f"{picture.path}: its copy {copy} would replace that of {sources[copy]}; "
+                f"{file}: its copy {copy} would replace that of {sources[copy]}; "
                 "give them in two commands with two folders"
             )
-        sources[copy] = picture.path
+        sources[copy] = file
     return list(sources)

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.ssd import SSD
+from torchvision.transforms.v2.functional import resize
 
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import DataError, ModelError
@@ -19,8 +20,15 @@ from secateur.runtimes.openvino_runtime import open_openvino
 from secateur.runtimes.session import Session
 from secateur.tasks.average_precision import Detections
 from secateur.tasks.classification import class_scores
-from secateur.tasks.detection import check_size, detect, find_in_batches, set_thresholds
+from secateur.tasks.detection import (
+    check_size,
+    detect,
+    find_in_batches,
+    scaled,
+    set_thresholds,
+)
 from secateur.tasks.device import best_device
+from secateur.tasks.postprocessing import postprocess
 
 Runtime = Literal["torch", "onnxruntime", "openvino"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
@@ -57,11 +65,11 @@ def open_network(
         path: ``.safetensors``, ``.onnx`` or ``.xml``.
         runtime: what runs it; None for torch, ONNX Runtime and OpenVINO, each with its own
             format. OpenVINO reads ONNX as well.
-        settings: scores and NMS of a ``.safetensors`` file; an exported file has its own inside.
+        settings: scores and NMS of a network that has none inside, as an exported file has.
         threads: processor threads of an exported file; None for one a core.
 
     Raises:
-        ModelError: the file is missing, unreadable or foreign, or holds raw outputs.
+        ModelError: the file is missing, unreadable or foreign.
         MissingExtraError: the runtime is not installed.
     """
     return made_ready(path, load_any(path, runtime, threads), settings or Evaluate())
@@ -93,7 +101,7 @@ def description_of(loaded: NetworkFile | Session) -> Description:
 def made_ready(path: Path, loaded: NetworkFile | Session, settings: Evaluate) -> OpenNetwork:
     """Open what ``load_any`` loaded; arguments and errors as for ``open_network``."""
     if isinstance(loaded, Session):
-        return open_session(path, loaded)
+        return open_session(path, loaded, settings)
     architecture = loaded.architecture
     return open_model(
         path,
@@ -134,6 +142,22 @@ def find_all(
                     f"{network.path} takes {width} by {height} only; export it without --shape"
                 )
     return find_in_batches(network.find, pictures, size, batch_size, advance=advance)
+
+
+def find_in_picture(network: OpenNetwork, pixels: Tensor) -> Detections:
+    """Find the objects of a picture in memory; boxes are in its own pixels.
+
+    Args:
+        network: a detector.
+        pixels: (3, H, W) uint8.
+    """
+    if network.find is None:
+        raise ModelError(f"{network.path}: is a classifier and finds no boxes; give a detector")
+    description = network.description
+    given = pixels[None]
+    if description.resize:
+        given = resize(given, [description.size, description.size], antialias=True)
+    return scaled(network.find(given)[0], given.shape[-2:], pixels.shape[-2:])
 
 
 def class_probabilities(network: OpenNetwork, pixels: Tensor) -> Tensor:
@@ -184,39 +208,49 @@ def open_model(
     return OpenNetwork(path, description, scores=scores)
 
 
-def open_session(path: Path, session: Session) -> OpenNetwork:
-    """Open a loaded export.
+def open_session(path: Path, session: Session, settings: Evaluate) -> OpenNetwork:
+    """Open a loaded export; what a raw one leaves out is done here.
 
-    Raises:
-        ModelError: it gives raw outputs.
+    Args:
+        path: of the file, named in errors.
+        session: the file.
+        settings: scores and NMS where the file has none inside.
     """
-    if session.description.outputs == "raw":
-        raise ModelError(
-            f"{path}: gives the network's raw outputs; export it without --raw for objects"
-        )
+    description = session.description
 
     def in_batches(pictures: Tensor) -> list[list[Tensor]]:
-        count = session.description.batch or max(1, len(pictures))
-        if len(pictures) % count:
-            raise ModelError(
-                f"{path}: takes {count} pictures at once; export it with --dynamic-batch"
-            )
+        """What the file gives for each batch of the size that it takes."""
+        batches = torch.split(pictures, description.batch or len(pictures))
         return [
             [torch.from_numpy(output) for output in session.run(batch.contiguous().numpy())]
-            for batch in torch.split(pictures, count)
+            for batch in batches
         ]
 
     def find(pictures: Tensor) -> list[Detections]:
         found = []
         for batch in in_batches(pictures):
+            if description.outputs == "raw":
+                logits, offsets, boxes = batch
+                found += postprocess(
+                    logits,
+                    offsets,
+                    boxes,
+                    (pictures.shape[2], pictures.shape[3]),
+                    score_thresh=settings.score,
+                    nms_thresh=settings.nms,
+                    candidates=settings.candidates,
+                    detections=settings.boxes,
+                )
+                continue
             for boxes, labels, scores in zip(*batch, strict=True):
                 objects = labels > 0
                 found.append(Detections(boxes[objects], labels[objects], scores[objects]))
         return found
 
-    def scores(pictures: Tensor) -> Tensor:
-        return torch.cat([batch[0] for batch in in_batches(pictures)])
+    def class_scores_of(pictures: Tensor) -> Tensor:
+        scores = torch.cat([batch[0] for batch in in_batches(pictures)])
+        return scores.softmax(1) if description.outputs == "raw" else scores
 
-    if session.description.task == "detector":
-        return OpenNetwork(path, session.description, find=find)
-    return OpenNetwork(path, session.description, scores=scores)
+    if description.task == "detector":
+        return OpenNetwork(path, description, find=find)
+    return OpenNetwork(path, description, scores=class_scores_of)

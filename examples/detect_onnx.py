@@ -1,0 +1,39 @@
+"""Find objects with an exported file; needs onnxruntime, numpy and pillow, and nothing else.
+
+python examples/detect_onnx.py slim.onnx photo.jpg [another.jpg ...]   # draws into found/
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageDraw
+
+LEAST_SCORE = 0.4
+
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+about = json.loads(session.get_modelmeta().custom_metadata_map["secateur"])
+
+for name in sys.argv[2:]:
+    picture = Image.open(name).convert("RGB")
+    size = (about["size"], about["size"]) if about["resize"] else picture.size
+    pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
+    # One picture: (1, 3, height, width), RGB, bytes.
+    pictures = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+    boxes, labels, scores = session.run(["boxes", "labels", "scores"], {"pictures": pictures})
+    # Boxes are in pixels of what the network was given.
+    scale = np.divide(picture.size, size)
+    pen = ImageDraw.Draw(picture)
+    # The surest comes first; behind the last object are rows of zeros.
+    for box, label, score in zip(boxes[0] * np.tile(scale, 2), labels[0], scores[0], strict=True):
+        if score < LEAST_SCORE:
+            break
+        word = about["classes"][label - 1]
+        corners = [round(float(side), 1) for side in box]
+        print(json.dumps({"picture": name, "class": word, "score": float(score), "box": corners}))
+        pen.rectangle(corners, outline="red", width=2)
+        pen.text((corners[0] + 3, corners[1] + 1), f"{word} {score:.0%}", fill="red")
+    Path("found").mkdir(exist_ok=True)
+    picture.save(Path("found", Path(name).stem + ".png"))
