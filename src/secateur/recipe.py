@@ -277,8 +277,8 @@ class Select(_Section):
     min_filters: Count = Field(4, description="filters kept in every layer")
     round_to: Count | Literal["auto"] = Field(
         1,
-        description="what the filters kept in a layer that loses some are a multiple of: 1, any "
-        "number; 8 and 16 suit most hardware; auto: measured for each layer on this machine",
+        description="what the filters kept in a layer that loses some are a multiple of; runtimes "
+        "often compute in blocks of 8 or 16; auto: measured for each layer on this machine",
     )
     runtime: Literal["onnxruntime", "openvino", "torch"] = Field(
         "onnxruntime", description="what auto measures on"
