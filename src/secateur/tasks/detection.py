@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
+from torchvision.ops import box_iou
 
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.data.loading import evaluation_batches
@@ -21,6 +21,7 @@ from secateur.tasks.average_precision import (
     coco_average_precision,
 )
 from secateur.tasks.device import best_device
+from secateur.tasks.postprocessing import postprocess
 
 METRICS = ("AP50_area", "AP50_voc07", "AP_coco", "AP50_coco", "AP75_coco")
 
@@ -48,27 +49,21 @@ def ssd_loss(ssd: SSD, pictures: Tensor, targets: Sequence[dict[str, Tensor]]) -
 def detect(ssd: SSD, pictures: Tensor) -> list[Detections]:
     """Find objects, with the published settings that the SSD carries.
 
-    The boxes are those of ``SSD.postprocess_detections``, but all classes of a picture go
-    through one NMS instead of one each.
-
     Args:
         ssd: in evaluation mode.
         pictures: (N, 3, H, W) uint8.
     """
     outputs, boxes = _forward(ssd, pictures)
-    probabilities = outputs["cls_logits"].softmax(-1)
-    found = []
-    for scores, offsets in zip(probabilities, outputs["bbox_regression"], strict=True):
-        decoded = ssd.box_coder.decode_single(offsets, boxes)
-        decoded = clip_boxes_to_image(decoded, tuple(pictures.shape[-2:]))
-        # The best candidates of every class, the background left out: (K, candidates)
-        best, index = scores[:, 1:].T.topk(min(ssd.topk_candidates, len(boxes)), dim=1)
-        labels = torch.arange(1, scores.shape[1], device=scores.device)[:, None].expand_as(best)
-        likely = best > ssd.score_thresh
-        best, index, labels = best[likely], index[likely], labels[likely]
-        keep = batched_nms(decoded[index], best, labels, ssd.nms_thresh)[: ssd.detections_per_img]
-        found.append(Detections(decoded[index[keep]], labels[keep], best[keep]))
-    return found
+    return postprocess(
+        outputs["cls_logits"],
+        outputs["bbox_regression"],
+        boxes,
+        cast(tuple[int, int], tuple(pictures.shape[-2:])),
+        score_thresh=ssd.score_thresh,
+        nms_thresh=ssd.nms_thresh,
+        candidates=ssd.topk_candidates,
+        detections=ssd.detections_per_img,
+    )
 
 
 def _forward(ssd: SSD, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor]:
