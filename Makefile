@@ -24,6 +24,7 @@ lint: $(STAMP) ## style, format and types
 
 bench: $(STAMP) ## the benchmarks a CPU can run; each writes benchmarks/results/NAME.json
 	$(VENV)/bin/python benchmarks/shipped_recipe.py quickstart
+	$(VENV)/bin/python benchmarks/postprocessing.py
 
 bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop, from data/gtsdb and data/gtsrb; about an hour
 	$(VENV)/bin/secateur train recipes/gtsdb_backbone.yaml
