@@ -23,6 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:  # they import torch, and `secateur --help` is to be quick
+    from secateur.benchmarking.benchmark import Benchmark, Measurement
+    from secateur.benchmarking.times import Times
     from secateur.evaluation import Evaluation
     from secateur.exporting.export import Export
     from secateur.layers import LayerCost
@@ -186,10 +188,51 @@ def export_table(export: "Export") -> Table:
         _add(table, "answers that agree", f"{found.matched:,} of {found.objects:,}")
         _add(table, "largest difference", f"{found.worst_pixels:.2g} pixels")
         _add(table, "", f"{found.worst_score:.2g} of score")
+        if not found.found:
+            _add(table, "", "nothing was found: name other pictures by --data")
     if export.before is not None and export.after is not None:
         _add(table, f"{export.metric} before", f"{export.before:.2f}")
         _add(table, f"{export.metric} after", f"{export.after:.2f}")
     return table
+
+
+def show_benchmark(console: Console, benchmark: "Benchmark") -> None:
+    """Print how fast networks are; what is the same of all stands above the table."""
+    measured = benchmark.measurements
+    cells = [_benchmark_cells(each) for each in measured]
+    columns = [name for name in cells[0] if any(each[name] for each in cells)]
+    words = ("runtime", "precision", "batch")
+    alike = [name for name in words if len({each[name] for each in cells}) == 1]
+    same = {"runtime": "", "precision": "", "batch": "batches of "}
+    say(
+        console,
+        f"{benchmark.pictures}, {benchmark.threads} thread{'s' if benchmark.threads > 1 else ''}"
+        + "".join(f", {same[name]}{cells[0][name]}" for name in alike),
+    )
+    shown = [name for name in columns if name not in alike]
+    table = _table(*shown, left=1 + sum(name in shown for name in words[:2]))
+    for each in cells:
+        _add(table, *(each[name] or "-" for name in shown))
+    console.print(table)
+
+
+def _benchmark_cells(measured: "Measurement") -> dict[str, str]:
+    """The cells of a row by their headings; empty where nothing was measured."""
+    memory = measured.memory
+    second = "with NMS" if measured.network else "in all"
+    return {
+        "model": measured.model,
+        "runtime": measured.runtime + (", compiled" if measured.compiled else ""),
+        "precision": measured.precision,
+        "batch": str(measured.batch),
+        "network\nms": _spread(measured.network),
+        "times\nfaster": _times(measured.network_times_faster),
+        f"{second}\nms": _spread(measured.whole),
+        f"{second}\ntimes faster": _times(measured.whole_times_faster),
+        "pictures\na second": _rounded(measured.pictures_per_second),
+        "peak\nMB": f"{memory.peak / 1e6:,.0f}" if memory else "",
+        "times fewer\nMACs": _times(measured.times_fewer_macs),
+    }
 
 
 def detections_table(found: Mapping[str, list[dict[str, Any]]]) -> Table:
@@ -284,6 +327,21 @@ def _kept(before: int, after: int) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _rounded(value: float) -> str:
+    """Three figures, or more where there are more before the point."""
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def _spread(times: "Times | None") -> str:
+    if times is None:
+        return ""
+    return f"{_rounded(times.median)} ({_rounded(times.lower)}–{_rounded(times.upper)})"
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
 
 
 def _allowed(count: int | None) -> str:

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from secateur.tasks.average_precision import Detections
+
+
+# How near an overlap must come to the limit of NMS to be at its edge.
+_JUST = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +35,26 @@ class Agreement:
 
     Attributes:
         pictures: compared.
-        objects: that either network finds, those at the very edge of being found left out; of
-            classifiers, pictures.
+        found: objects that the two networks find together; of classifiers, pictures.
+        objects: of them, those that must have a counterpart: without those that rounding may push
+            over an edge.
         matched: of them, those with a counterpart within the tolerance.
         worst_pixels: largest difference of a side among the matched.
         worst_score: largest difference of score among the matched.
     """
 
     pictures: int
+    found: int
     objects: int
     matched: int
     worst_pixels: float
     worst_score: float
 
     def within(self, tolerance: Tolerance) -> bool:
-        """Whether enough of the objects have a counterpart."""
-        return self.matched >= tolerance.share * self.objects
+        """Whether enough of the objects have a counterpart, and some must have one."""
+        return self.matched >= tolerance.share * self.objects and (
+            self.objects > 0 or not self.found
+        )
 
 
 def compare_detections(
@@ -55,11 +64,13 @@ def compare_detections(
     *,
     least: float,
     most: int,
+    nms: float,
 ) -> Agreement:
     """Look for each object's counterpart: of its class, its place and its score.
 
-    Rounding may push an object over the edge of what is given at all. So those that score no
-    more than the edge and the tolerance may lack a counterpart.
+    Rounding may push an object over an edge. So it may lack a counterpart where it scores no more
+    than the least that is given and the tolerance, and where the other network has an object that
+    overlaps it by just the limit of NMS, or by more, if that one has no counterpart either.
 
     Args:
         ours: objects of each picture.
@@ -68,21 +79,31 @@ def compare_detections(
         least: score at which objects begin to be given.
         most: objects given for a picture; where there are as many, the least score of them is
             its edge.
+        nms: IoU above which a box of a class was left out beside a better one.
     """
-    objects = matched = 0
+    found = objects = matched = 0
     pixels = score = 0.0
     for first, second in zip(ours, theirs, strict=True):
-        edge = max(least, *(_edge(found, most) for found in (first, second)))
-        for one, other in ((first, second), (second, first)):
-            far, unlike = _nearest(one, other)
-            paired = (far <= tolerance.pixels) & (unlike <= tolerance.score)
-            counted = paired | (one.scores > edge + tolerance.score)
+        edge = max(least, *(_least_given(each, most) for each in (first, second)))
+        distances = (_nearest(first, second), _nearest(second, first))
+        pairs = [
+            (far <= tolerance.pixels) & (unlike <= tolerance.score) for far, unlike in distances
+        ]
+        for one, other, (far, unlike), paired, others_paired in zip(
+            (first, second), (second, first), distances, pairs, reversed(pairs), strict=True
+        ):
+            overlap = box_iou(one.boxes, other.boxes)  # (M, N)
+            overlap[one.labels[:, None] != other.labels] = 0
+            just = (overlap - nms).abs() <= _JUST
+            excused = (just | ((overlap > nms) & ~others_paired)).any(1)
+            counted = paired | ((one.scores > edge + tolerance.score) & ~excused)
+            found += len(one.scores)
             objects += int(counted.sum())
             matched += int(paired.sum())
             if paired.any():
                 pixels = max(pixels, float(far[paired].max()))
                 score = max(score, float(unlike[paired].max()))
-    return Agreement(len(ours), objects, matched, pixels, score)
+    return Agreement(len(ours), found, objects, matched, pixels, score)
 
 
 def compare_scores(ours: Tensor, theirs: Tensor, tolerance: Tolerance) -> Agreement:
@@ -90,10 +111,10 @@ def compare_scores(ours: Tensor, theirs: Tensor, tolerance: Tolerance) -> Agreem
     apart = (ours - theirs).abs().amax(1)
     within = apart <= tolerance.score
     worst = float(apart[within].max()) if within.any() else 0.0
-    return Agreement(len(ours), len(ours), int(within.sum()), 0.0, worst)
+    return Agreement(len(ours), len(ours), len(ours), int(within.sum()), 0.0, worst)
 
 
-def _edge(found: Detections, most: int) -> float:
+def _least_given(found: Detections, most: int) -> float:
     return float(found.scores.min()) if len(found.scores) >= most > 0 else 0.0
 
 

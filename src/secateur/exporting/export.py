@@ -24,7 +24,7 @@ from secateur.exporting.graph import Classifier, Detector, Graph, RawClassifier,
 from secateur.exporting.int8 import quantise_onnx, quantise_openvino
 from secateur.exporting.openvino_file import read_onnx_as_openvino, write_openvino
 from secateur.exporting.pictures import pictures_for
-from secateur.exporting.source import TORCHVISION, Source
+from secateur.exporting.source import TORCHVISION, Source, source_macs
 from secateur.exporting.suppression import onnx_translations
 from secateur.models.network_file import save_network
 from secateur.recipe import Evaluate
@@ -159,7 +159,7 @@ def export(
     )
     with _staged(out) as draft:
         with bar(f"writing {out.name}", 1) as advance:
-            _write(source, draft, target, description, pictures.batches)
+            write_file(source, draft, target, description, pictures.batches)
             advance(1)
         written = open_network(draft, settings=settings)
         size = sum(file.stat().st_size for file in draft.parent.iterdir())
@@ -181,6 +181,55 @@ def export(
     )
     write_json(out.with_name(f"{out.name}.json"), asdict(result))
     return result
+
+
+def write_file(
+    source: Source,
+    path: Path,
+    target: Target,
+    description: Description,
+    batches: Sequence[Tensor] = (),
+) -> None:
+    """Write a network as it is wanted, and check nothing.
+
+    Args:
+        source: the network.
+        path: of the file; an OpenVINO file's weights go beside it.
+        target: its format and precision.
+        description: goes into its metadata; says which pictures it takes and what it gives.
+        batches: pictures, (1, 3, H, W) uint8 each, to calibrate 8 bits on.
+
+    Raises:
+        ExportError: torch cannot trace the network.
+        MissingExtraError: the format needs a package that is not installed.
+    """
+    model = copy.deepcopy(source.model)
+    half = target.precision == "fp16"
+    if target.format == "torch":
+        save_network(
+            path,
+            model.half() if half else model,
+            source.architecture,
+            description.provenance,
+        )
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        single, eight = Path(folder, "single.onnx"), Path(folder, "eight.onnx")
+        # OpenVINO halves the weights itself, and computes in what the processor does best.
+        graph = _graph(source, model, description, half and target.format == "onnx")
+        example, free = _example(description)
+        write_onnx(single, graph, graph.outputs, example, free, onnx_translations())
+        calibration = [pixels.numpy() for pixels in batches[:CALIBRATION]]
+        if target.format == "openvino":
+            network = read_onnx_as_openvino(single)
+            if target.precision == "int8":
+                network = quantise_openvino(network, calibration)
+            write_openvino(path, network, description, graph.inner)
+            return
+        if target.precision == "int8":
+            quantise_onnx(single, eight, calibration)
+            single = eight
+        finish_onnx(single, path, description, graph.inner)
 
 
 def picture_shape(text: str | None) -> tuple[int, int] | None:
@@ -238,6 +287,7 @@ def _described(source: Source, target: Target) -> Description:
             "shape": squeezed or target.shape,
             "batch": None if target.dynamic_batch else 1,
             "precision": target.precision,
+            "macs": source_macs(source),
         }
     )
 
@@ -245,43 +295,6 @@ def _described(source: Source, target: Target) -> Description:
 def _check_suffix(out: Path, wanted: Format) -> None:
     if out.suffix != SUFFIXES[wanted]:
         raise ExportError(f"{out}: a file of {wanted} ends in {SUFFIXES[wanted]}; rename it")
-
-
-def _write(
-    source: Source,
-    path: Path,
-    target: Target,
-    description: Description,
-    batches: Sequence[Tensor],
-) -> None:
-    """Write the file, and the weights beside it."""
-    model = copy.deepcopy(source.model)
-    half = target.precision == "fp16"
-    if target.format == "torch":
-        save_network(
-            path,
-            model.half() if half else model,
-            source.architecture,
-            description.provenance,
-        )
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        single, eight = Path(folder, "single.onnx"), Path(folder, "eight.onnx")
-        # OpenVINO halves the weights itself, and computes in what the processor does best.
-        graph = _graph(source, model, description, half and target.format == "onnx")
-        example, free = _example(description)
-        write_onnx(single, graph, graph.outputs, example, free, onnx_translations())
-        calibration = [pixels.numpy() for pixels in batches[:CALIBRATION]]
-        if target.format == "openvino":
-            network = read_onnx_as_openvino(single)
-            if target.precision == "int8":
-                network = quantise_openvino(network, calibration)
-            write_openvino(path, network, description, graph.inner)
-            return
-        if target.precision == "int8":
-            quantise_onnx(single, eight, calibration)
-            single = eight
-        finish_onnx(single, path, description, graph.inner)
 
 
 def _graph(source: Source, model: nn.Module, description: Description, half: bool) -> Graph:
@@ -323,7 +336,14 @@ def _compare(
             advance(1)
     if original.find is None:
         return compare_scores(torch.cat(ours), torch.cat(theirs), tolerance)
-    return compare_detections(ours, theirs, tolerance, least=settings.score, most=settings.boxes)
+    return compare_detections(
+        ours,
+        theirs,
+        tolerance,
+        least=settings.score,
+        most=settings.boxes,
+        nms=settings.nms,
+    )
 
 
 def _measure(

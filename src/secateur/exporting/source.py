@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import torchvision
 from torch import nn
 from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import ModelError
+from secateur.measuring import count_macs
 from secateur.models.folding import fold_batch_norm
-from secateur.models.network import Architecture
+from secateur.models.network import Architecture, raw_network
 from secateur.models.network_file import load_network, read_state
 from secateur.runtimes.description import Description
 
@@ -95,3 +97,9 @@ def ssd_source(name: str, model: SSD, classes: tuple[str, ...]) -> Source:
         provenance={"source": name},
     )
     return Source(name, model, description, transform.image_mean, transform.image_std)
+
+
+def source_macs(source: Source) -> int:
+    """Count the MACs for one picture of the nominal size."""
+    size = source.description.size
+    return count_macs(raw_network(source.model), torch.zeros(1, 3, size, size))

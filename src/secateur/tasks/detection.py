@@ -147,16 +147,24 @@ def find_in_batches(
     """
     found: dict[int, Detections] = {}
     for positions, pixels in evaluation_batches(pictures, size, batch_size):
-        height, width = pixels.shape[-2:]
         for position, detections in zip(positions, find(pixels), strict=True):
-            x, y = pictures[position].width / width, pictures[position].height / height
-            found[position] = Detections(
-                detections.boxes.cpu() * torch.tensor([x, y, x, y]),
-                detections.labels.cpu(),
-                detections.scores.cpu(),
-            )
+            sides = (pictures[position].height, pictures[position].width)
+            found[position] = scaled(detections, pixels.shape[-2:], sides)
         advance(len(positions))
     return [found[position] for position in range(len(pictures))]
+
+
+def scaled(found: Detections, given: Sequence[int], sides: Sequence[int]) -> Detections:
+    """Give detections in the pixels of the picture itself, on the CPU.
+
+    Args:
+        found: in the pixels of what the network was given.
+        given: height and width of that.
+        sides: height and width of the picture.
+    """
+    y, x = (side / before for side, before in zip(sides, given, strict=True))
+    boxes = found.boxes.cpu() * torch.tensor([x, y, x, y])
+    return Detections(boxes, found.labels.cpu(), found.scores.cpu())
 
 
 def measure_accuracy(
