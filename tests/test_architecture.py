@@ -28,6 +28,7 @@ ORDER = (
     ("init_classifier",),
     ("detecting", "evaluation", "init_recipe", "planning"),
     ("exporting",),
+    ("benchmarking",),
     ("report",),
     ("console",),
     ("cli",),

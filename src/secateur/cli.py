@@ -10,9 +10,10 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -24,10 +25,14 @@ from secateur.console import (
     layer_table,
     open_console,
     say,
+    show_benchmark,
     show_plan,
     summary_table,
 )
 from secateur.errors import SecateurError
+
+if TYPE_CHECKING:  # it imports torch
+    from secateur.runtimes.opened import Runtime
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
@@ -41,6 +46,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+# For an option that can be given again, which takes no Literal.
+_Runtime = StrEnum("_Runtime", ["torch", "onnxruntime", "openvino"])
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 Changes = Annotated[
@@ -356,6 +364,97 @@ def detect(
     console = open_console()
     console.print(detections_table(found))
     say(console, f"drawn on copies in {out}")
+
+
+@app.command(
+    epilog="Example: secateur benchmark dense.safetensors slim.safetensors --runtime onnxruntime"
+)
+def benchmark(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL",
+            help="Network files, exported .onnx and .xml files, and torchvision:NAME of trained "
+            "weights of an SSD. The first is what the others are compared with.",
+        ),
+    ],
+    runtimes: Annotated[
+        list[_Runtime] | None,
+        typer.Option(
+            "--runtime",
+            help="What runs them; each format's own if not given. Can be given again.",
+        ),
+    ] = None,
+    batch: Annotated[
+        str, typer.Option(metavar="N,N", help="Pictures at once, such as 1 or 1,8.")
+    ] = "1",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of the processor; one a core if not given.")
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEIGHTxWIDTH",
+            help="Of the pictures, for networks that take them as they are; the network's nominal "
+            "size if not given. Pixels.",
+        ),
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Have torch compile what it runs.")
+    ] = False,
+    seconds: Annotated[
+        float,
+        typer.Option(min=0, help="How long, for each network, runtime and batch size; about."),
+    ] = 10.0,
+    runs: Annotated[
+        int | None, typer.Option(min=1, help="How many runs of each count; instead of --seconds.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Pictures to run on; random bytes if not given."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Where to write all that was measured.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure how fast networks are on the processor, one beside the other.
+
+    Timed are the network alone, from bytes to raw outputs, and all of it, with decoding and NMS.
+    How long these take depends on how much is found: random bytes show a trained network little,
+    so name pictures by --data where it matters.
+
+    Each network has a process of its own, and they take turns, so that what else the machine does
+    falls on all. Medians are shown with their quartiles, beside the times fewer MACs. The memory
+    is what a process took at its peak, beyond Python and its libraries.
+
+    ONNX Runtime and OpenVINO run a network file as export would write it, in fp32.
+    """
+    from secateur.benchmarking.benchmark import batch_sizes
+    from secateur.benchmarking.benchmark import benchmark as measure
+    from secateur.exporting.export import picture_shape
+    from secateur.whole_file import write_json
+
+    reporter = ConsoleReporter(open_console(stderr=True))
+    result = measure(
+        models,
+        cast("list[Runtime]", [each.value for each in runtimes or ()]),
+        batch_sizes(batch),
+        threads,
+        shape=picture_shape(shape),
+        compiled=compiled,
+        seconds=seconds,
+        runs=runs,
+        data=data,
+        bar=reporter.bar,
+    )
+    if as_json:
+        typer.echo(json.dumps(asdict(result), indent=2, ensure_ascii=False))
+    else:
+        show_benchmark(open_console(), result)
+    if out is not None:
+        write_json(out, asdict(result))
+        reporter.say(f"written: {out}")
 
 
 @app.command(epilog="Example: secateur init my/pictures --out my.yaml")

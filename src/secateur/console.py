@@ -5,8 +5,9 @@ in plain strings rich would read ``[brackets]`` as markup and ``:words:`` as emo
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -24,6 +25,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:  # they import torch, and `secateur --help` is to be quick
     from secateur.benchmarking.benchmark import Benchmark, Measurement
+    from secateur.benchmarking.memory import Memory
     from secateur.benchmarking.times import Times
     from secateur.evaluation import Evaluation
     from secateur.exporting.export import Export
@@ -197,42 +199,64 @@ def export_table(export: "Export") -> Table:
 
 
 def show_benchmark(console: Console, benchmark: "Benchmark") -> None:
-    """Print how fast networks are; what is the same of all stands above the table."""
-    measured = benchmark.measurements
-    cells = [_benchmark_cells(each) for each in measured]
-    columns = [name for name in cells[0] if any(each[name] for each in cells)]
-    words = ("runtime", "precision", "batch")
-    alike = [name for name in words if len({each[name] for each in cells}) == 1]
-    same = {"runtime": "", "precision": "", "batch": "batches of "}
-    say(
-        console,
-        f"{benchmark.pictures}, {benchmark.threads} thread{'s' if benchmark.threads > 1 else ''}"
-        + "".join(f", {same[name]}{cells[0][name]}" for name in alike),
-    )
-    shown = [name for name in columns if name not in alike]
-    table = _table(*shown, left=1 + sum(name in shown for name in words[:2]))
-    for each in cells:
-        _add(table, *(each[name] or "-" for name in shown))
+    """Print how fast networks are; what all have in common stands above the table."""
+    table, common = _benchmark_table(benchmark, quartiles=True)
+    room = console.options.update(width=_PLAIN_WIDTH)
+    if console.measure(table, options=room).maximum > console.width:
+        table, common = _benchmark_table(benchmark, quartiles=False)
+        table.padding = (0, 1, 0, 0)
+        common.append("medians; their quartiles are in the JSON")
+    say(console, ", ".join(common))
     console.print(table)
 
 
-def _benchmark_cells(measured: "Measurement") -> dict[str, str]:
-    """The cells of a row by their headings; empty where nothing was measured."""
-    memory = measured.memory
-    second = "with NMS" if measured.network else "in all"
-    return {
-        "model": measured.model,
-        "runtime": measured.runtime + (", compiled" if measured.compiled else ""),
-        "precision": measured.precision,
-        "batch": str(measured.batch),
-        "network\nms": _spread(measured.network),
-        "times\nfaster": _times(measured.network_times_faster),
-        f"{second}\nms": _spread(measured.whole),
-        f"{second}\ntimes faster": _times(measured.whole_times_faster),
-        "pictures\na second": _rounded(measured.pictures_per_second),
-        "peak\nMB": f"{memory.peak / 1e6:,.0f}" if memory else "",
-        "times fewer\nMACs": _times(measured.times_fewer_macs),
-    }
+def _benchmark_table(benchmark: "Benchmark", *, quartiles: bool) -> tuple[Table, list[str]]:
+    """Give the table, and in words what all its rows have in common."""
+    measured = benchmark.measurements
+    groups = [_group(each) for each in measured]
+    precisions = [each.precision for each in measured]
+    common = [f"{benchmark.threads} thread{'s' if benchmark.threads > 1 else ''}"]
+    common.append(benchmark.pictures)
+    if len(set(precisions)) == 1:
+        common.insert(0, precisions[0])
+    if len(set(groups)) == 1:
+        common.insert(0, groups[0])
+    names = _short_names([each.model for each in measured])
+    indent = "  " if len(set(groups)) > 1 else ""
+    whole = "with NMS" if any(each.network for each in measured) else "in all"
+    columns: list[tuple[str, list[str]]] = [
+        ("", [indent + name for name in names]),
+        ("precision", [*precisions] if len(set(precisions)) > 1 else []),
+        ("network\nms", [_spread(each.network, quartiles) for each in measured]),
+        ("times\nfaster", [_ratio(each.network_times_faster) for each in measured]),
+        (f"{whole}\nms", [_spread(each.whole, quartiles) for each in measured]),
+        ("times\nfaster", [_ratio(each.whole_times_faster) for each in measured]),
+        ("pictures\na second", [_figures(each.pictures_per_second) for each in measured]),
+        ("peak\nMB", [_megabytes(each.memory) for each in measured]),
+        ("times\nfewer\nMACs", [_ratio(each.times_fewer_macs) for each in measured]),
+    ]
+    columns = [column for column in columns if any(column[1])]  # of classifiers, no network alone
+    table = _table(*(name for name, _ in columns))
+    said = None if indent else groups[0]
+    for group, row in zip(groups, zip(*(cells for _, cells in columns), strict=True), strict=True):
+        if group != said:
+            table.add_section()
+            _add(table, group)
+            said = group
+        _add(table, *(cell or "-" for cell in row))
+    return table, common
+
+
+def _group(measured: "Measurement") -> str:
+    """What a measurement is to be compared within."""
+    compiled = " compiled" if measured.compiled else ""
+    return f"{measured.runtime}{compiled}, batch {measured.batch}"
+
+
+def _short_names(models: Sequence[str]) -> list[str]:
+    """Leave out the folders of files, unless two have the same name."""
+    short = {model: Path(model).name for model in models}
+    return [short[model] if len(set(short.values())) == len(short) else model for model in models]
 
 
 def detections_table(found: Mapping[str, list[dict[str, Any]]]) -> Table:
@@ -329,19 +353,25 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _rounded(value: float) -> str:
+def _figures(value: float) -> str:
     """Three figures, or more where there are more before the point."""
     return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
-def _spread(times: "Times | None") -> str:
+def _spread(times: "Times | None", quartiles: bool) -> str:
+    """The median and, in brackets, the quartiles."""
     if times is None:
         return ""
-    return f"{_rounded(times.median)} ({_rounded(times.lower)}–{_rounded(times.upper)})"
+    median = _figures(times.median)
+    return f"{median} ({_figures(times.lower)}–{_figures(times.upper)})" if quartiles else median
 
 
-def _times(ratio: float | None) -> str:
+def _ratio(ratio: float | None) -> str:
     return "" if ratio is None else f"{ratio:.2f}"
+
+
+def _megabytes(memory: "Memory | None") -> str:
+    return f"{memory.peak / 1e6:,.0f}" if memory else ""
 
 
 def _allowed(count: int | None) -> str:

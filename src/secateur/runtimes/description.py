@@ -38,6 +38,9 @@ class Description(BaseModel):
     )
     batch: int | None = Field(None, description="pictures at once; null: any number")
     precision: Precision = Field("fp32", description="of the arithmetic")
+    macs: int | None = Field(
+        None, description="multiply-adds for one picture of the nominal size", ge=0
+    )
     provenance: dict[str, Any] = Field({}, description="the run, the network, its metric")
 
     @classmethod

@@ -33,7 +33,9 @@ def open_openvino(path: Path, threads: int | None = None) -> Session:
         raise ModelError(
             f"{path}: OpenVINO cannot read it ({reason}); give a file that secateur export wrote"
         ) from None
-    text = str(model.get_rt_info(KEY).value) if model.has_rt_info(KEY) else None
+    # OpenVINO puts the metadata of an ONNX file one level down.
+    places = [place for place in ([KEY], ["framework", KEY]) if model.has_rt_info(place)]
+    text = str(model.get_rt_info(places[0]).value) if places else None
     description = Description.parse(text)
     if description is None:
         raise foreign(path, "an OpenVINO file")

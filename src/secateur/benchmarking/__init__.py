@@ -1,0 +1,1 @@
+"""How fast networks are where they are shipped, one beside the other."""
