@@ -9,7 +9,6 @@ from torchvision.ops import box_iou
 
 from secateur.tasks.average_precision import Detections
 
-
 # How near an overlap must come to the limit of NMS to be at its edge.
 _JUST = 1e-3
 
@@ -70,7 +69,7 @@ def compare_detections(
 
     Rounding may push an object over an edge. So it may lack a counterpart where it scores no more
     than the least that is given and the tolerance, and where the other network has an object that
-    overlaps it by just the limit of NMS, or by more, if that one has no counterpart either.
+    overlaps it by just the limit of NMS, or one that is excused so itself.
 
     Args:
         ours: objects of each picture.
@@ -85,24 +84,24 @@ def compare_detections(
     pixels = score = 0.0
     for first, second in zip(ours, theirs, strict=True):
         edge = max(least, *(_least_given(each, most) for each in (first, second)))
-        distances = (_nearest(first, second), _nearest(second, first))
-        pairs = [
-            (far <= tolerance.pixels) & (unlike <= tolerance.score) for far, unlike in distances
-        ]
-        for one, other, (far, unlike), paired, others_paired in zip(
-            (first, second), (second, first), distances, pairs, reversed(pairs), strict=True
-        ):
-            overlap = box_iou(one.boxes, other.boxes)  # (M, N)
-            overlap[one.labels[:, None] != other.labels] = 0
-            just = (overlap - nms).abs() <= _JUST
-            excused = (just | ((overlap > nms) & ~others_paired)).any(1)
-            counted = paired | ((one.scores > edge + tolerance.score) & ~excused)
-            found += len(one.scores)
+        sides = ((first, second), (second, first))
+        distances = [_nearest(one, other) for one, other in sides]
+        paired = [(f <= tolerance.pixels) & (u <= tolerance.score) for f, u in distances]
+        overlaps = [_overlap(one, other) for one, other in sides]
+        just = [((overlap - nms).abs() <= _JUST).any(1) for overlap in overlaps]
+        for own, other in ((0, 1), (1, 0)):
+            # Left out over there by one that is itself there only because of the limit.
+            by_excused = (overlaps[own] > nms) & (just[other] & ~paired[other])
+            excused = just[own] | by_excused.any(1)
+            sure = sides[own][0].scores > edge + tolerance.score
+            counted = paired[own] | (sure & ~excused)
+            found += len(counted)
             objects += int(counted.sum())
-            matched += int(paired.sum())
-            if paired.any():
-                pixels = max(pixels, float(far[paired].max()))
-                score = max(score, float(unlike[paired].max()))
+            matched += int(paired[own].sum())
+            if paired[own].any():
+                far, unlike = distances[own]
+                pixels = max(pixels, float(far[paired[own]].max()))
+                score = max(score, float(unlike[paired[own]].max()))
     return Agreement(len(ours), found, objects, matched, pixels, score)
 
 
@@ -116,6 +115,12 @@ def compare_scores(ours: Tensor, theirs: Tensor, tolerance: Tolerance) -> Agreem
 
 def _least_given(found: Detections, most: int) -> float:
     return float(found.scores.min()) if len(found.scores) >= most > 0 else 0.0
+
+
+def _overlap(one: Detections, other: Detections) -> Tensor:
+    """IoU with each object of the same class, (M, N); 0 with those of others."""
+    overlap: Tensor = box_iou(one.boxes, other.boxes)
+    return overlap.masked_fill(one.labels[:, None] != other.labels, 0)
 
 
 def _nearest(one: Detections, other: Detections) -> tuple[Tensor, Tensor]:

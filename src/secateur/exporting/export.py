@@ -145,7 +145,7 @@ def export(
     """
     description = _described(source, target)
     _check_suffix(out, target.format)
-    pictures = pictures_for(source, data, split)
+    pictures = pictures_for(source, description.shape, data, split)
     settings = pictures.named.settings if pictures.named else own_settings(source.model)
     if target.score is not None:
         settings = settings.model_copy(update={"score": target.score})

@@ -5,6 +5,7 @@ decoding and NMS stay in single precision: they cost little, and a box's corner 
 places.
 """
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ def quantise_onnx(source: Path, path: Path, pictures: Pictures) -> None:
 
 def quantise_openvino(model: Any, pictures: Pictures) -> Any:
     """Give the 8-bit version of an OpenVINO model, by NNCF."""
+    # Without this, NNCF tells its makers of each use.
+    os.environ.setdefault("NNCF_CI", "1")
     nncf = require("nncf")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -8,8 +8,9 @@ from secateur.runtimes.description import KEY, Description
 
 
 def read_onnx_as_openvino(path: Path) -> Any:
-    """Convert an ONNX file; OpenVINO's own model."""
-    return require("openvino").convert_model(path)
+    """Read an ONNX file as OpenVINO's own model."""
+    # Not convert_model, which would tell OpenVINO's makers of its use.
+    return require("openvino").Core().read_model(path)
 
 
 def write_openvino(path: Path, model: Any, description: Description, inner: int) -> None:

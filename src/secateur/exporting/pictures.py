@@ -40,11 +40,14 @@ class Pictures:
     named: NamedPictures | None
 
 
-def pictures_for(source: Source, data: Path | None, split: str | None) -> Pictures:
+def pictures_for(
+    source: Source, shape: tuple[int, int] | None, data: Path | None, split: str | None
+) -> Pictures:
     """Read the pictures that a user named, those of the run a network is of, or draw some.
 
     Args:
         source: the network.
+        shape: height and width of all that the export will take; None for any.
         data: a recipe or a folder; None for the recipe in the network's own run folder.
         split: its name; None for a recipe's validation, or what a folder has for testing.
 
@@ -56,7 +59,8 @@ def pictures_for(source: Source, data: Path | None, split: str | None) -> Pictur
         beside = Path(source.name).parent / "recipe.json"
         data = beside if beside.is_file() else None
     if data is None:
-        return Pictures(f"{DRAWN} drawn pictures", drawn_pictures(source.description.size), None)
+        drawn = drawn_pictures(shape or (source.description.size,) * 2)
+        return Pictures(f"{DRAWN} drawn pictures", drawn, None)
     if data.is_file():
         split = split or VALIDATION
     named = read_named(Path(source.name), source.description, data, split)
@@ -65,17 +69,30 @@ def pictures_for(source: Source, data: Path | None, split: str | None) -> Pictur
     size = source.description.size if source.description.resize else None
     if isinstance(named.pictures, DetectionSet):
         some = _spread(named.pictures.pictures)
-        batches = [pixels for _, pixels in evaluation_batches(some, size, 1)]
+        batches = [
+            pixels
+            for _, pixels in evaluation_batches(some, size, 1)
+            if shape in (None, tuple(pixels.shape[-2:]))
+        ]
+        if not batches and shape is not None:
+            raise DataError(
+                f"{data}: has no picture of {shape[1]} by {shape[0]} pixels in {named.split}; "
+                "correct --shape"
+            )
     else:
         batches = [named.pictures.pixels[i : i + 1] for i in _spread(range(len(named.pictures)))]
     origin = f"{len(batches)} pictures of {named.split} of {data}"
     return Pictures(origin, batches, named)
 
 
-def drawn_pictures(size: int) -> list[Tensor]:
-    """Draw pictures of signs, (1, 3, size, size) uint8 each."""
-    files = [draw_picture("test", number, size=size)[0] for number in range(DRAWN)]
-    return [torch.stack([pil_to_tensor(Image.open(io.BytesIO(file)))]) for file in files]
+def drawn_pictures(shape: tuple[int, int]) -> list[Tensor]:
+    """Draw pictures of signs, (1, 3, height, width) uint8 each."""
+    files = [draw_picture("test", number, size=max(shape))[0] for number in range(DRAWN)]
+    height, width = shape
+    return [
+        torch.stack([pil_to_tensor(Image.open(io.BytesIO(file)))])[..., :height, :width]
+        for file in files
+    ]
 
 
 def _spread(things: Sequence[T]) -> list[T]:

@@ -38,7 +38,7 @@ def compile_module(
         if runtime == "onnxruntime":
             session = onnx_session(str(path), threads)
             return lambda: session.run(None, {"pictures": array})
-        model = require("openvino").convert_model(path)
+        model = require("openvino").Core().read_model(path)
     compiled = compile_openvino(model, threads, single=True)
     return lambda: compiled(array)
 
