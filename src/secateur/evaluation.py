@@ -92,14 +92,18 @@ class NamedPictures:
     settings: Evaluate
 
 
-def read_named(model: Path, network: Description, data: Path, split: str | None) -> NamedPictures:
+def read_named(
+    model: Path, network: Description, data: Path, split: str | None, *, test: bool = True
+) -> NamedPictures:
     """Read the pictures that a network is to be tried on; as for ``evaluate_file``.
 
     Args:
         model: the network's file, named in errors.
         network: what it is.
         data: a recipe or a folder.
-        split: its name.
+        split: its name; None for test where it is allowed and there is one, or else a recipe's
+            validation and a folder's train.
+        test: whether it is.
     """
     if data.suffix in (".yaml", ".yml", ".json") and not data.is_dir():
         recipe = load_recipe(data)
@@ -109,7 +113,7 @@ def read_named(model: Path, network: Description, data: Path, split: str | None)
                 "recipe or folder of its kind of pictures"
             )
         settings = recipe.evaluate
-        split = split or recipe.data.test or VALIDATION
+        split = split or (recipe.data.test if test else None) or VALIDATION
         if split == VALIDATION:
             pictures = read_splits(recipe.data, network.size, recipe.seed).validation
         else:
@@ -119,7 +123,7 @@ def read_named(model: Path, network: Description, data: Path, split: str | None)
         if split == VALIDATION and not (data / VALIDATION).exists():
             raise DataError(f"{data}: only a recipe says which pictures are validation; give that")
         entry = _folder_entry(data, network)
-        split = split or entry.test or entry.train
+        split = split or (entry.test if test else None) or entry.train
         pictures = read_split(entry, split, network.size)
     if pictures.classes != network.classes:
         raise ModelError(_disagreement(model, network.classes, data, pictures.classes))

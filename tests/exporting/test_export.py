@@ -61,7 +61,7 @@ def test_the_file_finds_what_the_network_finds(
     assert theirs.find
     tolerance = Tolerance(pixels=0.01, score=1e-4, share=1.0)
     found = compare_detections(
-        ours.find(pictures), theirs.find(pictures), tolerance, least=0.01, most=200, nms=0.45
+        ours.find(pictures), theirs.find(pictures), tolerance, least=0.01, most=200
     )
     assert found.objects > 300
     assert found.matched == found.objects

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from secateur.tasks.average_precision import Detections
-
-# How near an overlap must come to the limit of NMS to be at its edge.
-_JUST = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +59,12 @@ def compare_detections(
     *,
     least: float,
     most: int,
-    nms: float,
 ) -> Agreement:
     """Look for each object's counterpart: of its class, its place and its score.
 
-    Rounding may push an object over an edge. So it may lack a counterpart where it scores no more
-    than the least that is given and the tolerance, and where the other network has an object that
-    overlaps it by just the limit of NMS, or one that is excused so itself.
+    Rounding may push an object over the edge of what is given at all, so those that score no more
+    than the edge and the tolerance may lack a counterpart. It may also turn a choice of NMS
+    between two boxes that are almost alike; that is what ``Tolerance.share`` leaves room for.
 
     Args:
         ours: objects of each picture.
@@ -78,30 +73,21 @@ def compare_detections(
         least: score at which objects begin to be given.
         most: objects given for a picture; where there are as many, the least score of them is
             its edge.
-        nms: IoU above which a box of a class was left out beside a better one.
     """
     found = objects = matched = 0
     pixels = score = 0.0
     for first, second in zip(ours, theirs, strict=True):
         edge = max(least, *(_least_given(each, most) for each in (first, second)))
-        sides = ((first, second), (second, first))
-        distances = [_nearest(one, other) for one, other in sides]
-        paired = [(f <= tolerance.pixels) & (u <= tolerance.score) for f, u in distances]
-        overlaps = [_overlap(one, other) for one, other in sides]
-        just = [((overlap - nms).abs() <= _JUST).any(1) for overlap in overlaps]
-        for own, other in ((0, 1), (1, 0)):
-            # Left out over there by one that is itself there only because of the limit.
-            by_excused = (overlaps[own] > nms) & (just[other] & ~paired[other])
-            excused = just[own] | by_excused.any(1)
-            sure = sides[own][0].scores > edge + tolerance.score
-            counted = paired[own] | (sure & ~excused)
+        for one, other in ((first, second), (second, first)):
+            far, unlike = _nearest(one, other)
+            paired = (far <= tolerance.pixels) & (unlike <= tolerance.score)
+            counted = paired | (one.scores > edge + tolerance.score)
             found += len(counted)
             objects += int(counted.sum())
-            matched += int(paired[own].sum())
-            if paired[own].any():
-                far, unlike = distances[own]
-                pixels = max(pixels, float(far[paired[own]].max()))
-                score = max(score, float(unlike[paired[own]].max()))
+            matched += int(paired.sum())
+            if paired.any():
+                pixels = max(pixels, float(far[paired].max()))
+                score = max(score, float(unlike[paired].max()))
     return Agreement(len(ours), found, objects, matched, pixels, score)
 
 
@@ -115,12 +101,6 @@ def compare_scores(ours: Tensor, theirs: Tensor, tolerance: Tolerance) -> Agreem
 
 def _least_given(found: Detections, most: int) -> float:
     return float(found.scores.min()) if len(found.scores) >= most > 0 else 0.0
-
-
-def _overlap(one: Detections, other: Detections) -> Tensor:
-    """IoU with each object of the same class, (M, N); 0 with those of others."""
-    overlap: Tensor = box_iou(one.boxes, other.boxes)
-    return overlap.masked_fill(one.labels[:, None] != other.labels, 0)
 
 
 def _nearest(one: Detections, other: Detections) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from secateur.data.detection_set import DetectionSet
 from secateur.data.loading import evaluation_batches
 from secateur.data.signs import draw_picture
 from secateur.errors import DataError
-from secateur.evaluation import VALIDATION, NamedPictures, read_named
+from secateur.evaluation import NamedPictures, read_named
 from secateur.exporting.source import TORCHVISION, Source
 
 T = TypeVar("T")
@@ -49,21 +49,28 @@ def pictures_for(
         source: the network.
         shape: height and width of all that the export will take; None for any.
         data: a recipe or a folder; None for the recipe in the network's own run folder.
-        split: its name; None for a recipe's validation, or what a folder has for testing.
+        split: its name; None for a recipe's validation, or what a folder has for training, for
+            nothing is to be decided by pictures for testing.
 
     Raises:
         DataError: the pictures named cannot be read.
         ModelError: their classes are not the network's.
     """
-    if data is None and not source.name.startswith(TORCHVISION):
-        beside = Path(source.name).parent / "recipe.json"
-        data = beside if beside.is_file() else None
-    if data is None:
+    named, remark = None, ""
+    beside = Path(source.name).parent / "recipe.json"
+    try:
+        if data is not None:
+            named = read_named(Path(source.name), source.description, data, split, test=False)
+        elif beside.is_file() and not source.name.startswith(TORCHVISION):
+            data = beside
+            named = read_named(Path(source.name), source.description, data, split, test=False)
+    except DataError:
+        if data is not beside:
+            raise
+        remark = f", for those of {beside} cannot be read"
+    if named is None:
         drawn = drawn_pictures(shape or (source.description.size,) * 2)
-        return Pictures(f"{DRAWN} drawn pictures", drawn, None)
-    if data.is_file():
-        split = split or VALIDATION
-    named = read_named(Path(source.name), source.description, data, split)
+        return Pictures(f"{DRAWN} drawn pictures{remark}", drawn, None)
     if not len(named.pictures):
         raise DataError(f"{data}: has no picture in {named.split}; name another split")
     size = source.description.size if source.description.resize else None

@@ -88,6 +88,12 @@ def ssd_source(name: str, model: SSD, classes: tuple[str, ...]) -> Source:
     sides = transform.fixed_size
     if sides is None or sides[0] != sides[1]:
         raise ModelError(f"{name}: takes pictures that are not squeezed to a square; none else is")
+    known = model.head.classification_head.num_columns - 1
+    if known != len(classes):
+        raise ModelError(
+            f"{name}: tells {known} classes apart, and {len(classes)} are named; name each, "
+            "without the background"
+        )
     description = Description(
         task="detector",
         outputs="objects",

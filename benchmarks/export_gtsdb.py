@@ -1,0 +1,84 @@
+"""Export the small network of the GTSDB run, and hold the files against it.
+
+``python benchmarks/export_gtsdb.py`` writes ``benchmarks/results/export_gtsdb.json``. It needs the
+run of ``make bench-gtsdb``, and reads the pictures its recipe names:
+
+- ONNX and OpenVINO files in single precision, with NMS inside, must find what torch finds on 100
+  training pictures.
+- With 8 bits, calibrated on validation pictures, they may lose a point of AP on the test split.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from secateur.console import ConsoleReporter, open_console
+from secateur.evaluation import evaluate_file
+from secateur.exporting.export import Target, export
+from secateur.exporting.source import load_source
+from secateur.recipe import load_recipe
+from secateur.run import provenance
+from secateur.whole_file import write_json
+
+HERE = Path(__file__).parent
+# Measured here, on test, whatever it is on validation.
+ANY_DROP = 100.0
+
+
+def main() -> None:
+    """Export, compare, measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("runs/gtsdb_laptop"))
+    arguments = parser.parse_args()
+    run: Path = arguments.run
+    recipe_file = run / "recipe.json"
+    recipe = load_recipe(recipe_file)
+    metric, test = recipe.evaluate.metric, recipe.data.test
+    bar = ConsoleReporter(open_console()).bar
+    model = run / "slim.safetensors"
+    source = load_source(str(model))
+    before = evaluate_file(model, recipe_file, test, bar).metrics
+    exports: dict[str, Any] = {}
+    checks = []
+    for file_format in ("onnx", "openvino"):
+        target = Target(file_format)
+        path = target.file_for(str(model))
+        single = export(source, path, target, split=recipe.data.train, bar=bar)
+        exports[path.name] = asdict(single)
+        if single.agreement:
+            share = single.agreement.matched / single.agreement.objects
+            count = single.agreement.pictures
+            name = f"{file_format}: share of objects with a counterpart, on {count} pictures"
+            checks.append({"name": name, "value": share, "target": 1.0, "met": share == 1.0})
+        target = Target(file_format, "int8", max_drop=ANY_DROP)
+        path = target.file_for(str(model))
+        eight = export(source, path, target, bar=bar)
+        after = evaluate_file(path, recipe_file, test, bar).metrics
+        exports[path.name] = {**asdict(eight), "test": after}
+        lost = (before[metric] or 0.0) - (after[metric] or 0.0)
+        checks.append(
+            {
+                "name": f"{file_format}: points of {metric} lost on {test} by 8 bits, at most",
+                "value": lost,
+                "target": 1.0,
+                "met": lost <= 1.0,
+            }
+        )
+    result = {
+        "run": recipe.name,
+        "seed": recipe.seed,
+        "test": before,
+        "bytes": model.stat().st_size,
+        "exports": exports,
+        "checks": checks,
+        "provenance": provenance(),
+    }
+    write_json(HERE / "results" / "export_gtsdb.json", result)
+    for check in checks:
+        met = "met" if check["met"] else "NOT MET"
+        print(f"{check['name']}: {check['value']:.4g} (target {check['target']:g}) {met}")
+
+
+if __name__ == "__main__":
+    main()
