@@ -125,7 +125,8 @@ def export(
     """Write a network for another runtime, check it, and only then put it in place.
 
     In single and half precision the objects must have their counterparts among those of the
-    network it came from (``TOLERANCES``). With 8 bits the metric on annotated pictures is measured instead.
+    network it came from (``TOLERANCES``). With 8 bits the metric on annotated pictures is measured
+    instead.
 
     Args:
         source: the network.

@@ -1,0 +1,249 @@
+"""The commands with exported files, on annotated pictures: export, evaluate, detect."""
+
+import json
+import subprocess
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from secateur.evaluation import Evaluation
+from secateur.exporting import export as exporting
+from secateur.models.network import build_network
+from secateur.models.network_file import save_network
+from secateur.models.ssd import ssd_architecture
+from secateur.models.vgg import vgg_architecture
+from secateur.video import video_copy
+
+ROOT = Path(__file__).parents[1]
+Outcome = tuple[int, str, str]
+
+
+@pytest.fixture
+def secateur(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    from secateur.cli import main
+
+    torch.set_num_threads(1)
+
+    def run(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        found = capfd.readouterr()
+        assert isinstance(end.value.code, int)
+        return end.value.code, found.out, found.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder: a network, its recipe, and the annotated pictures that the recipe names."""
+    root = tmp_path_factory.mktemp("run")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 3)):
+        (root / f"data/images/{split}").mkdir(parents=True)
+        (root / f"data/labels/{split}").mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / f"data/images/{split}/{number}.png")
+            label = root / f"data/labels/{split}/{number}.txt"
+            label.write_text(f"{number % 2} 0.5 0.5 0.3 0.4\n")
+    (root / "data/classes.txt").write_text("dog\ncat\n")
+    steps = {"steps": 1, "batch_size": 1}
+    recipe = {
+        "name": "tiny",
+        "data": {"format": "yolo", "root": str(root / "data"), "validation": 0.5},
+        "model": {"size": 64, "widths": 0.06, "batch_norm": True, "detection_layers": 2},
+        "train": steps,
+        "compress": {
+            "phases": [{"layers": "conv1_1-conv7"}],
+            "sparsify": steps,
+            "select": {"keep_macs": 0.5},
+            "retrain": steps,
+        },
+    }
+    (root / "recipe.json").write_text(json.dumps(recipe))
+    (root / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    torch.manual_seed(0)
+    made = ssd_architecture(
+        "ssd300", ("dog", "cat"), size=64, widths=0.06, batch_norm=True, detection_layers=2
+    )
+    save_network(root / "slim.safetensors", build_network(made), made, {"run": "tiny"})
+    return root
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
+def test_eight_bits_are_calibrated_measured_and_run(
+    kind: str, suffix: str, folder: Path, secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    out = tmp_path / f"slim{suffix}"
+    model = folder / "slim.safetensors"
+    options = ("--format", kind, "--precision", "int8", "--out", out, "--max-drop", 100)
+    code, printed, error = secateur("export", model, *options)
+    assert code == 0, error
+    assert f"6 pictures of validation of {folder / 'recipe.json'}" in printed
+    report = json.loads(out.with_name(f"slim{suffix}.json").read_text("utf-8"))
+    assert report["metric"] == "AP50_area"
+    assert report["before"] is not None
+    assert report["after"] is not None
+    assert report["agreement"] is None
+    # Of 4 bytes a weight one is left; the graph adds to that, and the network is small.
+    assert report["bytes"] < model.stat().st_size
+
+    code, printed, error = secateur("evaluate", out, "--data", folder / "recipe.yaml", "--json")
+    assert code == 0, error
+    assert json.loads(printed)["pictures"] == 3
+
+    picture = folder / "data/images/test/0.png"
+    found = []
+    for file in (model, out):
+        arguments = ("detect", file, picture, "--out", tmp_path / "found", "--score", 0.2, "--json")
+        code, printed, error = secateur(*arguments)
+        assert code == 0, error
+        found.append(json.loads(printed)[str(picture)])
+    ours, theirs = ([each["score"] for each in objects[:20]] for objects in found)
+    assert len(ours) > 10
+    np.testing.assert_allclose(ours, theirs, atol=0.1)
+
+
+def test_a_video(folder: Path, secateur: Callable[..., Outcome], tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    with video_copy(clip, 5) as writer:  # type: ignore[arg-type]
+        for number in range(3):
+            writer.write(Image.new("RGB", (90, 70), (80 * number, 90, 60)))
+    out = tmp_path / "found"
+    arguments = ("detect", folder / "slim.safetensors", clip, "--out", out, "--score", 0.3)
+    code, printed, error = secateur(*arguments, "--json")
+    assert code == 0, error
+    listed = json.loads(printed)[str(clip)]
+    assert {each["frame"] for each in listed} == {0, 1, 2}
+    assert {each["time"] for each in listed} == {0, 0.2, 0.4}
+    assert (out / "clip.mp4").stat().st_size > 1000
+    code, _, error = secateur(*arguments[:3], "--out", tmp_path)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "would be drawn over" in error
+
+
+def test_too_large_a_loss_leaves_nothing(
+    folder: Path,
+    secateur: Callable[..., Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = iter([90.0, 88.9])
+
+    def measured(*_: object) -> Evaluation:
+        return Evaluation("validation", 6, {"AP50_area": next(values)}, {})
+
+    monkeypatch.setattr(exporting, "evaluate_network", measured)
+    out = tmp_path / "new" / "slim.onnx"
+    arguments = ("export", folder / "slim.safetensors", "--precision", "int8", "--out", out)
+    code, printed, error = secateur(*arguments)
+    assert (code, printed, error.count("\n")) == (2, "", 1)
+    assert "AP50_area on validation is 88.90 with 8 bits and 90.00 without" in error
+    assert not list(out.parent.iterdir())
+
+
+def test_errors_are_one_line(
+    folder: Path, secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    model = folder / "slim.safetensors"
+    other = tmp_path / "[other].onnx"
+    other.write_text("no network")
+    for words, *arguments in (
+        ("no such network file", "export", tmp_path / "none.safetensors"),
+        ("--shape", "export", model, "--shape", "90x90"),
+        ("ends in .onnx", "export", model, "--out", tmp_path / "a.xml"),
+        ("[other].onnx: ONNX Runtime cannot load it", "evaluate", other, "--data", folder),
+        ("[other].onnx", "detect", other, folder / "data/images/test", "--out", tmp_path / "o"),
+    ):
+        code, printed, error = secateur(*arguments)
+        assert (code, printed, error.count("\n")) == (2, "", 1), error
+        assert error.startswith("error: ")
+        assert words in error
+
+
+def test_a_run_whose_pictures_are_gone(
+    folder: Path, secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    """Its network can still be exported, but not with 8 bits."""
+    model = tmp_path / "slim.safetensors"
+    model.write_bytes((folder / "slim.safetensors").read_bytes())
+    recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
+    recipe["data"]["root"] = str(tmp_path / "gone")
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    code, printed, error = secateur("export", model)
+    assert code == 0, error
+    assert "16 drawn pictures, for those of" in printed
+    code, _, error = secateur("export", model, "--precision", "int8")
+    assert code == 2
+    assert "name them by --data" in error
+
+
+def test_a_classifier_with_eight_bits(secateur: Callable[..., Outcome], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        place = tmp_path / f"data/train/{'ab'[number % 2]}"
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"{number}.png")
+    torch.manual_seed(0)
+    made = vgg_architecture(("a", "b"), size=32, widths=0.06, hidden=(16,), pool=1)
+    model = tmp_path / "slim.safetensors"
+    save_network(model, build_network(made), made, {})
+    options = ("--precision", "int8", "--data", tmp_path / "data", "--max-drop", 100)
+    code, printed, error = secateur("export", model, *options)
+    assert code == 0, error
+    assert "top1 after" in printed
+    out = tmp_path / "slim.int8.onnx"
+    code, printed, error = secateur("evaluate", out, "--data", tmp_path / "data", "--json")
+    assert code == 0, error
+    assert json.loads(printed)["pictures"] == 8
+
+
+def test_the_example_needs_three_packages_only(
+    folder: Path, secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    """It runs in an environment that has nothing else, and finds what the network finds."""
+    script = ROOT / "examples" / "detect_onnx.py"
+    assert len(script.read_text("utf-8").splitlines()) <= 40
+    model, out = folder / "slim.safetensors", tmp_path / "slim.onnx"
+    assert secateur("export", model, "--out", out)[0] == 0
+    environment = tmp_path / "clean"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    constraints = ROOT / "constraints.txt"
+    packages = ["onnxruntime", "numpy", "pillow"]
+    command = [python, "-m", "pip", "install", "-q", "-c", constraints, *packages]
+    installed = subprocess.run(command, check=False, capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"no package index at hand: {installed.stderr.splitlines()[-1]}")
+    listing = [python, "-m", "pip", "list"]
+    listed = subprocess.run(listing, check=True, capture_output=True, text=True).stdout
+    assert "torch" not in listed
+    assert "secateur" not in listed
+    picture = folder / "data/images/test/1.png"
+    done = subprocess.run(
+        [python, "-W", "error", script, out, picture],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    theirs = [json.loads(line) for line in done.stdout.splitlines()]
+    with Image.open(tmp_path / "found" / "1.png") as drawn:
+        assert drawn.size == (90, 70)
+    arguments = ("detect", model, picture, "--out", tmp_path / "ours", "--score", 0.4, "--json")
+    ours = json.loads(secateur(*arguments)[1])[str(picture)]
+    assert ours
+    # Pillow squeezes pictures as torchvision does, but for rounding.
+    assert abs(len(ours) - len(theirs)) <= 0.1 * len(ours)
+    one, other = ours[0], theirs[0]
+    assert one["class"] == other["class"]
+    np.testing.assert_allclose(one["score"], other["score"], atol=0.01)
