@@ -2,16 +2,21 @@
 
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import torch
+import typer
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models.detection.ssd import SSD
+from typer.core import TyperGroup
 
+from secateur.cli import app
 from secateur.models.network_file import load_network, save_network
 from secateur.models.ssd import build_ssd, ssd_architecture
 from secateur.models.vgg import build_vgg, vgg_architecture
@@ -81,6 +86,24 @@ def test_results_are_those_of_the_files() -> None:
     assert (DOCS / "results.md").read_text("utf-8") == maker["page"](results)
     text = (ROOT / "README.md").read_text("utf-8")
     assert maker["readme"](text, results) == text, "run python docs/make_results_page.py"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/shipping.md"])
+def test_commands_shown_are_commands(page: str) -> None:
+    """Their names and options are known; nothing is run."""
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / page).read_text("utf-8"), re.S)
+    lines = [
+        line for block in blocks for line in block.splitlines() if line.startswith("secateur ")
+    ]
+    assert len(lines) > 5
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    context = group.make_context("secateur", [], resilient_parsing=True)
+    for line in lines:
+        name, *arguments = shlex.split(line, comments=True)[1:]
+        command = group.get_command(context, name)
+        assert command is not None, line
+        command.make_context(name, arguments)
 
 
 def test_readme_recipe_is_valid(tmp_path: Path) -> None:

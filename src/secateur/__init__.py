@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from secateur.compression.result import Measure, PhaseResult, Result
     from secateur.compression.slim_file import save, shrink_to
     from secateur.errors import SecateurError
+    from secateur.exporting.export import Target, export
+    from secateur.exporting.source import load_source, ssd_source
     from secateur.models.network_file import load_network, save_network
     from secateur.models.network_file import load_network as load
     from secateur.pipeline import compress_recipe
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     )
     from secateur.pruning.threshold import search_threshold, thresholded
     from secateur.recipe import load_recipe
+    from secateur.runtimes.opened import open_network
 
 # Where each name lives, with its name there where that is another.
 _HOMES = {
@@ -46,17 +49,21 @@ _HOMES = {
     "PhaseResult": "compression.result",
     "Result": "compression.result",
     "SecateurError": "errors",
+    "Target": "exporting.export",
     "apply_threshold": "pruning.sparsity",
     "channel_groups": "pruning.graph",
     "compress": "compression.compress",
     "compress_recipe": "pipeline",
+    "export": "exporting.export",
     "group_proximal_step": "pruning.sparsity",
     "l1_penalty": "pruning.sparsity",
     "load": "models.network_file:load_network",
     "load_network": "models.network_file",
     "load_recipe": "recipe",
+    "load_source": "exporting.source",
     "make_penalty": "pruning.sparsity",
     "mask_filters": "pruning.removal",
+    "open_network": "runtimes.opened",
     "prove_removal": "pruning.removal",
     "proximal_step": "pruning.sparsity",
     "prunable_blocks": "pruning.sparsity",
@@ -69,6 +76,7 @@ _HOMES = {
     "select_by_sparsity": "pruning.selection",
     "select_filters": "pruning.selection",
     "shrink_to": "compression.slim_file",
+    "ssd_source": "exporting.source",
     "thresholded": "pruning.threshold",
     "zero_share": "pruning.sparsity",
 }
@@ -82,17 +90,21 @@ __all__ = [
     "PhaseResult",
     "Result",
     "SecateurError",
+    "Target",
     "apply_threshold",
     "channel_groups",
     "compress",
     "compress_recipe",
+    "export",
     "group_proximal_step",
     "l1_penalty",
     "load",
     "load_network",
     "load_recipe",
+    "load_source",
     "make_penalty",
     "mask_filters",
+    "open_network",
     "prove_removal",
     "proximal_step",
     "prunable_blocks",
@@ -105,6 +117,7 @@ __all__ = [
     "select_by_sparsity",
     "select_filters",
     "shrink_to",
+    "ssd_source",
     "thresholded",
     "zero_share",
 ]

@@ -3,7 +3,7 @@
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -116,11 +116,11 @@ class Export:
 def export(
     source: Source,
     out: Path,
-    target: Target,
+    target: Target = Target(),  # it cannot change
     *,
     data: Path | None = None,
     split: str | None = None,
-    bar: Bar,
+    bar: Bar = lambda _title, _total: nullcontext(lambda *_: None),
 ) -> Export:
     """Write a network for another runtime, check it, and only then put it in place.
 
