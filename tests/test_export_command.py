@@ -12,6 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
+from secateur.cli import main
 from secateur.evaluation import Evaluation
 from secateur.exporting import export as exporting
 from secateur.models.network import build_network
@@ -26,8 +27,6 @@ Outcome = tuple[int, str, str]
 
 @pytest.fixture
 def secateur(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    from secateur.cli import main
-
     torch.set_num_threads(1)
 
     def run(*arguments: object) -> Outcome:
