@@ -18,7 +18,16 @@ from secateur.models.network_file import load_network, save_network
 from secateur.models.ssd import SSDArchitecture, build_ssd, ssd_architecture
 from secateur.recipe import load_recipe
 
-COMMANDS = ("compress", "train", "evaluate", "inspect", "detect", "init")
+COMMANDS = (
+    "compress",
+    "train",
+    "evaluate",
+    "inspect",
+    "export",
+    "benchmark",
+    "detect",
+    "init",
+)
 SQUARE = "<bndbox><xmin>9</xmin><ymin>9</ymin><xmax>40</xmax><ymax>40</ymax></bndbox>"
 
 
