@@ -25,10 +25,12 @@ lint: $(STAMP) ## style, format and types
 bench: $(STAMP) ## the benchmarks a CPU can run; each writes benchmarks/results/NAME.json
 	$(VENV)/bin/python benchmarks/shipped_recipe.py quickstart
 	$(VENV)/bin/python benchmarks/postprocessing.py
+	$(VENV)/bin/python benchmarks/latency_cpu.py
 
 bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop, from data/gtsdb and data/gtsrb; about an hour
 	$(VENV)/bin/secateur train recipes/gtsdb_backbone.yaml
 	$(VENV)/bin/python benchmarks/shipped_recipe.py gtsdb_laptop
+	$(VENV)/bin/python benchmarks/export_gtsdb.py
 
 bench-gtsrb: $(STAMP) ## telling the German traffic signs apart on a laptop, from data/gtsrb; about an hour
 	$(VENV)/bin/python benchmarks/shipped_recipe.py vgg_gtsrb_laptop

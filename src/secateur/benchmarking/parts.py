@@ -111,7 +111,7 @@ def _openvino(job: Job) -> Iterator[tuple[Part, Run]]:
     session = open_openvino(job.file, job.threads)
     yield _first(session.description), session.run
     if _has_both(session.description) and (cut := cut_openvino(job.file)) is not None:
-        single = session.description.precision == "fp32"
+        single = session.description.precision != "fp16"
         yield "network", compile_openvino(cut, job.threads, single=single)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import ModelError
+from secateur.models.file_kind import file_kind
 from secateur.models.network import Architecture, build_network
 from secateur.models.ssd import vgg_keys
 from secateur.whole_file import whole_file
@@ -92,7 +93,9 @@ def load_network(path: str | Path) -> NetworkFile:
         architecture = _ARCHITECTURE.validate_python(header["architecture"])
         provenance = dict(header["provenance"])
     except (SafetensorError, OSError):
-        raise ModelError(f"{path}: not a safetensors file; give one that secateur wrote") from None
+        raise ModelError(
+            f"{path}: not a safetensors file, but {file_kind(path)}; give one that secateur wrote"
+        ) from None
     except (KeyError, ValueError, TypeError, ValidationError):
         raise ModelError(
             f"{path}: a safetensors file without secateur's header; give one that secateur wrote"

@@ -5,6 +5,7 @@ from typing import Any
 
 from secateur.errors import ModelError
 from secateur.extras import require
+from secateur.models.file_kind import file_kind
 from secateur.runtimes.description import KEY, Description
 from secateur.runtimes.session import Arrays, Pictures, Session, foreign
 
@@ -53,7 +54,8 @@ def onnx_session(model: str | bytes, threads: int | None, path: Path | None = No
         return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of a module that ONNX Runtime does not name
         reason = str(error).splitlines()[0][:200]
+        kind = f"; it is {file_kind(path)}" if path else ""
         raise ModelError(
-            f"{path or 'the network'}: ONNX Runtime cannot load it ({reason}); give a file that "
-            "secateur export wrote, whole"
+            f"{path or 'the network'}: ONNX Runtime cannot load it ({reason}){kind}; give a whole "
+            "file that secateur export wrote"
         ) from None

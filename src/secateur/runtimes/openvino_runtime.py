@@ -5,6 +5,7 @@ from typing import Any
 
 from secateur.errors import ModelError
 from secateur.extras import require
+from secateur.models.file_kind import file_kind
 from secateur.runtimes.description import KEY, Description
 from secateur.runtimes.session import Arrays, Pictures, Session, foreign
 
@@ -31,7 +32,8 @@ def open_openvino(path: Path, threads: int | None = None) -> Session:
     except RuntimeError as error:
         reason = str(error).splitlines()[0][:200]
         raise ModelError(
-            f"{path}: OpenVINO cannot read it ({reason}); give a file that secateur export wrote"
+            f"{path}: OpenVINO cannot read it ({reason}); it is {file_kind(path)}; give a whole "
+            "file that secateur export wrote"
         ) from None
     # OpenVINO puts the metadata of an ONNX file one level down.
     places = [place for place in ([KEY], ["framework", KEY]) if model.has_rt_info(place)]
@@ -39,7 +41,7 @@ def open_openvino(path: Path, threads: int | None = None) -> Session:
     description = Description.parse(text)
     if description is None:
         raise foreign(path, "an OpenVINO file")
-    compiled = compile_openvino(model, threads, single=description.precision == "fp32")
+    compiled = compile_openvino(model, threads, single=description.precision != "fp16")
     outputs = list(compiled.outputs)
 
     def run(pictures: Pictures) -> Arrays:

@@ -1,0 +1,25 @@
+"""What a file is that was taken for a network, for the message that it is none."""
+
+from pathlib import Path
+
+# First bytes, and what begins with them.
+_BEGINNINGS = (
+    (b"PK\x03\x04", "a zip archive, such as torch.save writes"),
+    (b"\x80", "a pickle, such as torch.save once wrote"),
+    (b"\x89HDF", "an HDF5 file, such as Keras writes"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"<", "XML"),
+    (b"{", "JSON"),
+)
+_ENDINGS = {".onnx": "an ONNX file", ".tflite": "a TensorFlow Lite file", ".engine": "an engine"}
+
+
+def file_kind(path: Path) -> str:
+    """Say what a file is, by its first bytes, or else by its ending."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    if not start:
+        return "empty"
+    known = (kind for beginning, kind in _BEGINNINGS if start.startswith(beginning))
+    return next(known, _ENDINGS.get(path.suffix.lower(), "of no kind known here"))
