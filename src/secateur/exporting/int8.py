@@ -33,18 +33,24 @@ def quantise_onnx(source: Path, path: Path, pictures: Pictures) -> None:
 
     Args:
         source: the file in single precision.
-        path: of the one to write.
+        path: of the one to write, in a folder that may hold more for the time being.
         pictures: what to calibrate on.
     """
     quantization = require("onnxruntime.quantization")
+    shape_inference = require("onnxruntime.quantization.shape_inference")
     batches: Iterator[dict[str, NDArray[np.uint8]]] = iter([{"pictures": p} for p in pictures])
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
             return next(batches, None)
 
+    # Shapes alone: norms are folded already, and the quantiser asks for it.
+    prepared = path.with_name(f"prepared-{path.name}")
+    shape_inference.quant_pre_process(
+        str(source), str(prepared), skip_optimization=True, skip_symbolic_shape=True
+    )
     quantization.quantize_static(
-        source,
+        prepared,
         path,
         Reader(),
         quant_format=quantization.QuantFormat.QDQ,
