@@ -15,8 +15,9 @@ from typing import Any
 
 from secateur.console import ConsoleReporter, open_console
 from secateur.evaluation import evaluate_file
-from secateur.exporting.export import Target, export
+from secateur.exporting.export import export
 from secateur.exporting.source import load_source
+from secateur.exporting.target import Target
 from secateur.recipe import load_recipe
 from secateur.run import provenance
 from secateur.whole_file import write_json

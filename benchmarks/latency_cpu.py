@@ -17,9 +17,10 @@ import torch
 
 from secateur.benchmarking.benchmark import Benchmark, Measurement, benchmark
 from secateur.console import ConsoleReporter, open_console, show_benchmark
-from secateur.exporting.export import Target, described, write_file
 from secateur.exporting.pictures import drawn_pictures
 from secateur.exporting.source import load_source
+from secateur.exporting.target import Target, described
+from secateur.exporting.writing import write_file
 from secateur.measuring import count_macs
 from secateur.models.network import example_input, raw_network
 from secateur.models.network_file import save_network

@@ -1,9 +1,30 @@
 """Fixtures that all tests share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+
+from commands import Outcome
+from secateur.cli import main
+
+
+@pytest.fixture
+def secateur(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the command line in this process, for torch takes seconds to import."""
+    torch.set_num_threads(1)
+
+    def run(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        found = capfd.readouterr()
+        assert isinstance(end.value.code, int)
+        return Outcome(end.value.code, found.out, found.err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 import yaml
 from PIL import Image
 
+from commands import Outcome, one_error
 from secateur import pipeline
 from secateur.cli import main
 from secateur.models.network_file import load_network, save_network
@@ -29,29 +29,6 @@ COMMANDS = (
     "init",
 )
 SQUARE = "<bndbox><xmin>9</xmin><ymin>9</ymin><xmax>40</xmax><ymax>40</ymax></bndbox>"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def secateur(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Run the command line in this process, for torch takes seconds to import."""
-    torch.set_num_threads(1)
-
-    def run(*arguments: object) -> Outcome:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        found = capfd.readouterr()
-        assert isinstance(end.value.code, int)
-        return Outcome(end.value.code, found.out, found.err)
-
-    return run
 
 
 def tiny(widths: float, classes: tuple[str, ...] = ("dog", "cat")) -> SSDArchitecture:
@@ -116,15 +93,6 @@ def recipe(tmp_path: Path, voc: Path) -> Path:
     path = tmp_path / "tiny [draft].yaml"
     path.write_text(yaml.safe_dump(content))
     return path
-
-
-def one_error(outcome: Outcome, *names: object) -> None:
-    assert outcome.code == 2
-    assert outcome.out == ""
-    assert outcome.err.startswith("error: ")
-    assert outcome.err.count("\n") == 1
-    for name in names:
-        assert str(name) in outcome.err
 
 
 def row(table: str, name: str) -> list[str]:

@@ -12,9 +12,9 @@ import torch
 import yaml
 from PIL import Image
 
-from secateur.cli import main
+from commands import Outcome, one_error
 from secateur.evaluation import Evaluation
-from secateur.exporting import export as exporting
+from secateur.exporting import checking
 from secateur.models.network import build_network
 from secateur.models.network_file import save_network
 from secateur.models.ssd import ssd_architecture
@@ -22,22 +22,6 @@ from secateur.models.vgg import vgg_architecture
 from secateur.video import video_copy
 
 ROOT = Path(__file__).parents[1]
-Outcome = tuple[int, str, str]
-
-
-@pytest.fixture
-def secateur(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    torch.set_num_threads(1)
-
-    def run(*arguments: object) -> Outcome:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        found = capfd.readouterr()
-        assert isinstance(end.value.code, int)
-        return end.value.code, found.out, found.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +68,9 @@ def test_eight_bits_are_calibrated_measured_and_run(
     out = tmp_path / f"slim{suffix}"
     model = folder / "slim.safetensors"
     options = ("--format", kind, "--precision", "int8", "--out", out, "--max-drop", 100)
-    code, printed, error = secateur("export", model, *options)
-    assert code == 0, error
-    assert f"6 pictures of validation of {folder / 'recipe.json'}" in printed
+    outcome = secateur("export", model, *options)
+    assert outcome.code == 0, outcome.err
+    assert f"6 pictures of validation of {folder / 'recipe.json'}" in outcome.out
     report = json.loads(out.with_name(f"slim{suffix}.json").read_text("utf-8"))
     assert report["metric"] == "AP50_area"
     assert report["before"] is not None
@@ -95,17 +79,17 @@ def test_eight_bits_are_calibrated_measured_and_run(
     # Of 4 bytes a weight one is left; the graph adds to that, and the network is small.
     assert report["bytes"] < model.stat().st_size
 
-    code, printed, error = secateur("evaluate", out, "--data", folder / "recipe.yaml", "--json")
-    assert code == 0, error
-    assert json.loads(printed)["pictures"] == 3
+    outcome = secateur("evaluate", out, "--data", folder / "recipe.yaml", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["pictures"] == 3
 
     picture = folder / "data/images/test/0.png"
     found = []
     for file in (model, out):
         arguments = ("detect", file, picture, "--out", tmp_path / "found", "--score", 0.2, "--json")
-        code, printed, error = secateur(*arguments)
-        assert code == 0, error
-        found.append(json.loads(printed)[str(picture)])
+        outcome = secateur(*arguments)
+        assert outcome.code == 0, outcome.err
+        found.append(json.loads(outcome.out)[str(picture)])
     ours, theirs = ([each["score"] for each in objects[:20]] for objects in found)
     assert len(ours) > 10
     np.testing.assert_allclose(ours, theirs, atol=0.1)
@@ -118,15 +102,14 @@ def test_a_video(folder: Path, secateur: Callable[..., Outcome], tmp_path: Path)
             writer.write(Image.new("RGB", (90, 70), (80 * number, 90, 60)))
     out = tmp_path / "found"
     arguments = ("detect", folder / "slim.safetensors", clip, "--out", out, "--score", 0.3)
-    code, printed, error = secateur(*arguments, "--json")
-    assert code == 0, error
-    listed = json.loads(printed)[str(clip)]
+    outcome = secateur(*arguments, "--json")
+    assert outcome.code == 0, outcome.err
+    listed = json.loads(outcome.out)[str(clip)]
     assert {each["frame"] for each in listed} == {0, 1, 2}
     assert {each["time"] for each in listed} == {0, 0.2, 0.4}
     assert (out / "clip.mp4").stat().st_size > 1000
-    code, _, error = secateur(*arguments[:3], "--out", tmp_path)
-    assert (code, error.count("\n")) == (2, 1)
-    assert "would be drawn over" in error
+    outcome = secateur(*arguments[:3], "--out", tmp_path)
+    one_error(outcome, "would be drawn over")
 
 
 def test_too_large_a_loss_leaves_nothing(
@@ -140,12 +123,11 @@ def test_too_large_a_loss_leaves_nothing(
     def measured(*_: object) -> Evaluation:
         return Evaluation("validation", 6, {"AP50_area": next(values)}, {})
 
-    monkeypatch.setattr(exporting, "evaluate_network", measured)
+    monkeypatch.setattr(checking, "evaluate_network", measured)
     out = tmp_path / "new" / "slim.onnx"
     arguments = ("export", folder / "slim.safetensors", "--precision", "int8", "--out", out)
-    code, printed, error = secateur(*arguments)
-    assert (code, printed, error.count("\n")) == (2, "", 1)
-    assert "AP50_area on validation is 88.90 with 8 bits and 90.00 without" in error
+    outcome = secateur(*arguments)
+    one_error(outcome, "AP50_area on validation is 88.90 with 8 bits and 90.00 without")
     assert not list(out.parent.iterdir())
 
 
@@ -162,10 +144,8 @@ def test_errors_are_one_line(
         ("[other].onnx: ONNX Runtime cannot load it", "evaluate", other, "--data", folder),
         ("[other].onnx", "detect", other, folder / "data/images/test", "--out", tmp_path / "o"),
     ):
-        code, printed, error = secateur(*arguments)
-        assert (code, printed, error.count("\n")) == (2, "", 1), error
-        assert error.startswith("error: ")
-        assert words in error
+        outcome = secateur(*arguments)
+        one_error(outcome, words)
 
 
 def test_a_run_whose_pictures_are_gone(
@@ -177,12 +157,11 @@ def test_a_run_whose_pictures_are_gone(
     recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
     recipe["data"]["root"] = str(tmp_path / "gone")
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
-    code, printed, error = secateur("export", model)
-    assert code == 0, error
-    assert "16 drawn pictures, for those of" in printed
-    code, _, error = secateur("export", model, "--precision", "int8")
-    assert code == 2
-    assert "name them by --data" in error
+    outcome = secateur("export", model)
+    assert outcome.code == 0, outcome.err
+    assert "16 drawn pictures, for those of" in outcome.out
+    outcome = secateur("export", model, "--precision", "int8")
+    one_error(outcome, "name them by --data")
 
 
 def test_a_classifier_with_eight_bits(secateur: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -197,13 +176,13 @@ def test_a_classifier_with_eight_bits(secateur: Callable[..., Outcome], tmp_path
     model = tmp_path / "slim.safetensors"
     save_network(model, build_network(made), made, {})
     options = ("--precision", "int8", "--data", tmp_path / "data", "--max-drop", 100)
-    code, printed, error = secateur("export", model, *options)
-    assert code == 0, error
-    assert "top1 after" in printed
+    outcome = secateur("export", model, *options)
+    assert outcome.code == 0, outcome.err
+    assert "top1 after" in outcome.out
     out = tmp_path / "slim.int8.onnx"
-    code, printed, error = secateur("evaluate", out, "--data", tmp_path / "data", "--json")
-    assert code == 0, error
-    assert json.loads(printed)["pictures"] == 8
+    outcome = secateur("evaluate", out, "--data", tmp_path / "data", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["pictures"] == 8
 
 
 def test_the_example_needs_three_packages_only(
@@ -213,7 +192,7 @@ def test_the_example_needs_three_packages_only(
     script = ROOT / "examples" / "detect_onnx.py"
     assert len(script.read_text("utf-8").splitlines()) <= 40
     model, out = folder / "slim.safetensors", tmp_path / "slim.onnx"
-    assert secateur("export", model, "--out", out)[0] == 0
+    assert secateur("export", model, "--out", out).code == 0
     environment = tmp_path / "clean"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
@@ -239,7 +218,7 @@ def test_the_example_needs_three_packages_only(
     with Image.open(tmp_path / "found" / "1.png") as drawn:
         assert drawn.size == (90, 70)
     arguments = ("detect", model, picture, "--out", tmp_path / "ours", "--score", 0.4, "--json")
-    ours = json.loads(secateur(*arguments)[1])[str(picture)]
+    ours = json.loads(secateur(*arguments).out)[str(picture)]
     assert ours
     # Pillow squeezes pictures as torchvision does, but for rounding.
     assert abs(len(ours) - len(theirs)) <= 0.1 * len(ours)

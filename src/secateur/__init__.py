@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from secateur.compression.result import Measure, PhaseResult, Result
     from secateur.compression.slim_file import save, shrink_to
     from secateur.errors import SecateurError
-    from secateur.exporting.export import Target, export
+    from secateur.exporting.export import export
     from secateur.exporting.source import load_source, ssd_source
+    from secateur.exporting.target import Target
     from secateur.models.network_file import load_network, save_network
     from secateur.models.network_file import load_network as load
     from secateur.pipeline import compress_recipe
@@ -49,7 +50,7 @@ _HOMES = {
     "PhaseResult": "compression.result",
     "Result": "compression.result",
     "SecateurError": "errors",
-    "Target": "exporting.export",
+    "Target": "exporting.target",
     "apply_threshold": "pruning.sparsity",
     "channel_groups": "pruning.graph",
     "compress": "compression.compress",

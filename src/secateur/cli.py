@@ -308,9 +308,9 @@ def export(
     alike), and for int8 the metric on validation may fall by MAX_DROP at most.
     What fails is deleted. FILE.json says what was measured.
     """
-    from secateur.exporting.export import Target, picture_shape
     from secateur.exporting.export import export as export_network
     from secateur.exporting.source import load_source
+    from secateur.exporting.target import Target, picture_shape
 
     target = Target(
         file_format, precision, not nms, dynamic_batch, picture_shape(shape), score, max_drop
@@ -433,7 +433,7 @@ def benchmark(
     """
     from secateur.benchmarking.benchmark import batch_sizes
     from secateur.benchmarking.benchmark import benchmark as measure
-    from secateur.exporting.export import picture_shape
+    from secateur.exporting.target import picture_shape
     from secateur.whole_file import write_json
 
     reporter = ConsoleReporter(open_console(stderr=True))

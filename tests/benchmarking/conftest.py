@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from secateur.exporting.export import Target, write_file
 from secateur.exporting.source import load_source
+from secateur.exporting.target import Target
+from secateur.exporting.writing import write_file
 from secateur.models.network import Architecture, build_network
 from secateur.models.network_file import save_network
 from secateur.models.ssd import ssd_architecture

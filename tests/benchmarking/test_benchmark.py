@@ -18,8 +18,8 @@ from secateur.benchmarking.times import Times
 from secateur.cli import main
 from secateur.console import show_benchmark
 from secateur.errors import ExportError, MissingExtraError, ModelError
-from secateur.exporting.export import Target
 from secateur.exporting.source import load_source, source_macs
+from secateur.exporting.target import Target
 
 
 def times(median: float) -> Times:

@@ -9,7 +9,7 @@ from secateur.benchmarking.job import Job
 from secateur.benchmarking.parts import Run, parts, pictures_for
 from secateur.benchmarking.pictures import random_batch
 from secateur.benchmarking.rounds import Part
-from secateur.exporting.export import Target
+from secateur.exporting.target import Target
 from secateur.runtimes.opened import Runtime
 
 

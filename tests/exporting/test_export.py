@@ -13,8 +13,9 @@ from PIL import Image
 from secateur.errors import DataError, ExportError, ModelError
 from secateur.exporting import export as exporting
 from secateur.exporting.agreement import Tolerance, compare_detections
-from secateur.exporting.export import Export, Target, export, picture_shape
+from secateur.exporting.export import Export, export
 from secateur.exporting.source import load_source
+from secateur.exporting.target import Target, picture_shape
 from secateur.picture_files import find_pictures
 from secateur.runtimes.description import KEY, Description
 from secateur.runtimes.opened import OpenNetwork, find_all, find_in_picture, load_any, open_network

@@ -17,8 +17,9 @@ from torchvision.models.detection import (
 from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import ModelError
-from secateur.exporting.export import Target, export
+from secateur.exporting.export import export
 from secateur.exporting.source import load_source, ssd_source
+from secateur.exporting.target import Target
 from secateur.runtimes.opened import open_network
 
 

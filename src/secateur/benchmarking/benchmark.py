@@ -18,7 +18,9 @@ from secateur.benchmarking.subject import Subject, load_subject
 from secateur.benchmarking.times import Times, times_of
 from secateur.benchmarking.worker import running
 from secateur.errors import ModelError
-from secateur.exporting.export import Bar, Target, write_file
+from secateur.exporting.checking import Bar
+from secateur.exporting.target import Target
+from secateur.exporting.writing import write_file
 from secateur.run import provenance
 from secateur.runtimes.description import Precision
 from secateur.runtimes.opened import Runtime
