@@ -10,6 +10,11 @@ from typing import Any
 from secateur.errors import RunError
 
 
+# It cannot be asked for without being set.
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``, and put it in place once all is on disk.
@@ -23,6 +28,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield draft
         with draft.open("rb") as file:
             os.fsync(file.fileno())
+        # Some libraries write for the owner alone; what is made here can be read as usual.
+        draft.chmod(0o666 & ~_UMASK)
         draft.replace(path)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror}); make room there") from error

@@ -166,3 +166,10 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
             load_weights(ssd, str(tmp_path / source), batch_norm=False)
     with pytest.raises(ModelError, match="torchvision has no such weights"):
         load_weights(ssd, "torchvision:SSD301_Weights.COCO", batch_norm=False)
+
+
+def test_a_network_file_can_be_read_as_other_files_can(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    save_network(tmp_path / "a.safetensors", build_ssd(SMALL), SMALL, {})
+    modes = {(tmp_path / name).stat().st_mode & 0o777 for name in ("a.safetensors", "other")}
+    assert len(modes) == 1
