@@ -4,6 +4,7 @@ import json
 import subprocess
 import venv
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_eight_bits_are_calibrated_measured_and_run(
 
 def test_a_video(folder: Path, secateur: Callable[..., Outcome], tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
-    with video_copy(clip, 5) as writer:  # type: ignore[arg-type]
+    with video_copy(clip, Fraction(5)) as writer:
         for number in range(3):
             writer.write(Image.new("RGB", (90, 70), (80 * number, 90, 60)))
     out = tmp_path / "found"
@@ -159,9 +160,10 @@ def test_a_run_whose_pictures_are_gone(
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
     outcome = secateur("export", model)
     assert outcome.code == 0, outcome.err
-    assert "16 drawn pictures, for those of" in outcome.out
+    assert "16 drawn pictures (those of" in outcome.out
+    assert str(tmp_path / "gone") in outcome.out
     outcome = secateur("export", model, "--precision", "int8")
-    one_error(outcome, "name them by --data")
+    one_error(outcome, "name them by --data", tmp_path / "gone")
 
 
 def test_a_classifier_with_eight_bits(secateur: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -225,3 +227,38 @@ def test_the_example_needs_three_packages_only(
     one, other = ours[0], theirs[0]
     assert one["class"] == other["class"]
     np.testing.assert_allclose(one["score"], other["score"], atol=0.01)
+
+
+def test_a_video_of_another_size_than_the_file_takes(
+    secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    made = ssd_architecture(
+        "ssd300", ("dog",), size=64, widths=0.06, detection_layers=2, resize=False
+    )
+    save_network(tmp_path / "slim.safetensors", build_network(made), made, {})
+    out = tmp_path / "slim.onnx"
+    assert secateur("export", tmp_path / "slim.safetensors", "--shape", "70x90").code == 0
+    clip = tmp_path / "clip.mp4"
+    with video_copy(clip, Fraction(5)) as writer:
+        writer.write(Image.new("RGB", (92, 70)))
+    outcome = secateur("detect", out, clip, "--out", tmp_path / "found")
+    one_error(outcome, clip, "is 92 by 70 pixels", "takes 90 by 70 only")
+    assert not list((tmp_path / "found").iterdir())
+
+
+def test_a_split_that_is_named_is_not_replaced(
+    folder: Path, secateur: Callable[..., Outcome]
+) -> None:
+    one_error(secateur("export", folder / "slim.safetensors", "--split", "nope"), "nope")
+
+
+def test_a_place_below_a_file(
+    folder: Path, secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    model, picture = folder / "slim.safetensors", folder / "data/images/test/0.png"
+    for arguments in (("detect", model, picture, "--out"), ("export", model, "--out")):
+        target = place / "a.onnx" if arguments[0] == "export" else place
+        one_error(secateur(*arguments, target), place, "cannot be written")

@@ -303,7 +303,7 @@ def export(
     scores, the surest first, rows of zeros behind the last. It holds standard operators only, and
     its metadata have the classes and the input's size.
 
-    It is tried before it is handed over: in fp32, 998 of 1,000 objects must have a counterpart
+    It is tried before it is handed over: in fp32, 99 of 100 objects must have a counterpart
     within 0.5 pixels and 0.001 of score (NMS may choose otherwise between boxes that are almost
     alike), and for int8 the metric on validation may fall by MAX_DROP at most.
     What fails is deleted. FILE.json says what was measured.
@@ -502,9 +502,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(WRONG_INPUT)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            say(
-                open_console(stderr=True),
-                "stopped; give the same command again, and compress and train go on behind the "
-                "last step that was done",
-            )
+            resumes = {"compress", "train"} & set(sys.argv if arguments is None else arguments)
+            again = "; give the same command again: it goes on behind the last step done"
+            say(open_console(stderr=True), f"stopped{again if resumes else ''}")
         raise

@@ -97,7 +97,7 @@ def _detect_video(
         video_copy(draft, video.rate) as written,
     ):
         for number, pixels in enumerate(video):
-            found = _surer(find_in_picture(network, pixels), score)
+            found = _surer(find_in_picture(network, pixels, str(path)), score)
             written.write(draw_detections(pixels, found, classes))
             when = {"frame": number, "time": round(float(number / video.rate), 3)}
             listed += [{**each, **when} for each in _listed(found, classes)]

@@ -1,6 +1,9 @@
 """Packages that only some commands need, and the word to those who lack one."""
 
 import importlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from secateur.errors import MissingExtraError
@@ -31,3 +34,19 @@ def require(package: str) -> Any:
         raise MissingExtraError(
             f"this needs {top}, which is not installed; pip install 'secateur[{EXTRAS[top]}]'"
         ) from None
+
+
+@contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Keep a package's remarks from the terminal; what fails is raised all the same.
+
+    Args:
+        name: of its logger.
+    """
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

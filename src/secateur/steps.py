@@ -204,6 +204,7 @@ def remove_from_network(
         if select.round_to == "auto":
             expected = {group: len(kept) for group, kept in choose(1).kept.items()}
             whole = run.task.evaluation_input(sparse.architecture, run.splits.validation)
+            run.reporter.say(f"  timing layers of several widths on {select.runtime}: some minutes")
             found = measure_width_steps(raw, whole, graph, expected, runtime=select.runtime)
             choice, used = select_within_reach(choose, found.steps)
             measured["width_steps"] = _width_steps_record(select.runtime, found, used)

@@ -1,14 +1,14 @@
 """Files that are written whole or not at all."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from secateur.errors import RunError
-
 
 # It cannot be asked for without being set.
 _UMASK = os.umask(0o022)
@@ -32,9 +32,16 @@ def whole_file(path: Path) -> Iterator[Path]:
         draft.chmod(0o666 & ~_UMASK)
         draft.replace(path)
     except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}); make room there") from error
+        raise unwritable(path, error) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # what it could not make, it cannot leave
+            draft.unlink()
+
+
+def unwritable(path: Path, error: OSError) -> RunError:
+    """Say that a file cannot be written, why, and what helps."""
+    cure = "make room there" if error.errno == errno.ENOSPC else "name another place"
+    return RunError(f"{path}: cannot be written ({error.strerror or error}); {cure}")
 
 
 def write_json(path: Path, content: Any) -> None:

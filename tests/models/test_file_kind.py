@@ -16,7 +16,7 @@ from secateur.models.network_file import load_network
         ("a.safetensors", b"\x89PNG\r\n", "a PNG picture"),
         ("a.xml", b"<net>", "XML"),
         ("a.onnx", b"\x08\x0a", "an ONNX file"),
-        ("a.bin", b"words", "of no kind known here"),
+        ("a.bin", b"words", "of an unknown kind"),
     ],
 )
 def test_kinds(name: str, content: bytes, kind: str, tmp_path: Path) -> None:

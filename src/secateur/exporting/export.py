@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torchvision.models.detection.ssd import SSD
 
-from secateur.errors import ExportError, RunError
+from secateur.errors import ExportError
 from secateur.exporting.agreement import Agreement
 from secateur.exporting.checking import TOLERANCES, Bar, check_accuracy, check_agreement
 from secateur.exporting.pictures import pictures_for
@@ -19,7 +19,7 @@ from secateur.exporting.target import Target, check_suffix, described
 from secateur.exporting.writing import write_file
 from secateur.recipe import Evaluate
 from secateur.runtimes.opened import open_model, open_network
-from secateur.whole_file import write_json
+from secateur.whole_file import unwritable, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ def export(
         settings = settings.model_copy(update={"score": target.score})
     if target.precision == "int8" and pictures.named is None:
         raise ExportError(
-            f"{source.name}: 8 bits are calibrated on pictures like those it is for; name them by "
-            "--data RECIPE or --data FOLDER"
+            f"{source.name}: 8 bits are calibrated on pictures like those it is for"
+            f"{pictures.remark}; name them by --data RECIPE or --data FOLDER"
         )
     original = open_model(
         Path(source.name), source.model, source.description, source.mean, source.std, settings
@@ -116,7 +116,7 @@ def export(
         file=out.name,
         bytes=size,
         description=description.model_dump(mode="json"),
-        checked_on=pictures.origin,
+        checked_on=pictures.origin + pictures.remark,
         agreement=agreement,
         metric=metric,
         before=before,
@@ -150,4 +150,4 @@ def _staged(out: Path) -> Iterator[Path]:
             for file in sorted(Path(folder).iterdir(), key=lambda file: file == draft):
                 file.replace(out.with_name(file.name))
     except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror}); make room there") from error
+        raise unwritable(out, error) from error

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.extras import require
+from secateur.extras import quiet, require
 
 Pictures = Sequence[NDArray[np.uint8]]  # batches, (N, 3, H, W) each
 
@@ -65,7 +65,8 @@ def quantise_openvino(model: Any, pictures: Pictures) -> Any:
     """Give the 8-bit version of an OpenVINO model, by NNCF; scales as for ONNX."""
     # Without this, NNCF tells its makers of each use.
     os.environ.setdefault("NNCF_CI", "1")
-    nncf = require("nncf")
+    with quiet("torch.utils.cpp_extension"):  # which misses CUDA aloud
+        nncf = require("nncf")
     ranges = require("nncf.quantization.range_estimator").RangeEstimatorParametersSet
     nncf.set_log_level(logging.ERROR)
     # Its bar would be drawn over ours, and what it says is nothing to act on.

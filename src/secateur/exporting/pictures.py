@@ -31,6 +31,7 @@ class Pictures:
 
     Attributes:
         origin: what they are, in words.
+        remark: why they are no better ones; empty where they are those asked for.
         batches: some of them, each (1, 3, H, W) uint8 as the network takes it.
         named: all of them with their annotations; None where they were drawn.
     """
@@ -38,6 +39,7 @@ class Pictures:
     origin: str
     batches: list[Tensor]
     named: NamedPictures | None
+    remark: str = ""
 
 
 def pictures_for(
@@ -53,7 +55,7 @@ def pictures_for(
             nothing is to be decided by pictures for testing.
 
     Raises:
-        DataError: the pictures named cannot be read.
+        DataError: the pictures or the split named cannot be read.
         ModelError: their classes are not the network's.
     """
     named, remark = None, ""
@@ -64,13 +66,12 @@ def pictures_for(
         elif beside.is_file() and not source.name.startswith(TORCHVISION):
             data = beside
             named = read_named(Path(source.name), source.description, data, split, test=False)
-    except DataError:
-        if data is not beside:
+    except DataError as error:
+        if data is not beside or split is not None:
             raise
-        remark = f", for those of {beside} cannot be read"
+        remark = f" (those of {beside} cannot be read: {error})"
     if named is None:
-        drawn = drawn_pictures(shape or (source.description.size,) * 2)
-        return Pictures(f"{DRAWN} drawn pictures{remark}", drawn, None)
+        return _drawn(source, shape, remark)
     if not len(named.pictures):
         raise DataError(f"{data}: has no picture in {named.split}; name another split")
     size = source.description.size if source.description.resize else None
@@ -82,14 +83,17 @@ def pictures_for(
             if shape in (None, tuple(pixels.shape[-2:]))
         ]
         if not batches and shape is not None:
-            raise DataError(
-                f"{data}: has no picture of {shape[1]} by {shape[0]} pixels in {named.split}; "
-                "correct --shape"
-            )
+            what = f"{shape[0]}x{shape[1]} (height, width)"
+            return _drawn(source, shape, f" ({named.split} of {data} has none of {what})")
     else:
         batches = [named.pictures.pixels[i : i + 1] for i in _spread(range(len(named.pictures)))]
     origin = f"{len(batches)} pictures of {named.split} of {data}"
     return Pictures(origin, batches, named)
+
+
+def _drawn(source: Source, shape: tuple[int, int] | None, remark: str) -> Pictures:
+    drawn = drawn_pictures(shape or (source.description.size,) * 2)
+    return Pictures(f"{DRAWN} drawn pictures", drawn, None, remark)
 
 
 def drawn_pictures(shape: tuple[int, int]) -> list[Tensor]:

@@ -13,7 +13,7 @@ from secateur.errors import ModelError
 from secateur.measuring import count_macs
 from secateur.models.folding import fold_batch_norm
 from secateur.models.network import Architecture, raw_network
-from secateur.models.network_file import load_network, read_state
+from secateur.models.network_file import load_network, read_state, torchvision_weights
 from secateur.runtimes.description import Description
 
 TORCHVISION = "torchvision:"
@@ -59,8 +59,7 @@ def load_source(name: str) -> Source:
 
 def torchvision_source(name: str) -> Source:
     """Load one of torchvision's trained SSDs, such as ``SSD300_VGG16_Weights.COCO_V1``."""
-    state = read_state(name)
-    weights = torchvision.models.get_weight(name.removeprefix(TORCHVISION))
+    weights = torchvision_weights(name)
     builders = list_models(module=torchvision.models.detection)
     builder = next((b for b in builders if isinstance(weights, get_model_weights(b))), None)
     classes = weights.meta["categories"]
@@ -69,7 +68,7 @@ def torchvision_source(name: str) -> Source:
     model = get_model(builder, weights=None, weights_backbone=None, num_classes=len(classes))
     if not isinstance(model, SSD):
         raise ModelError(f"{name}: are not the weights of an SSD; name those of an SSD")
-    model.load_state_dict(state)
+    model.load_state_dict(read_state(name))
     return ssd_source(name, model.eval(), tuple(classes[1:]))
 
 

@@ -89,7 +89,9 @@ def check_suffix(out: Path, wanted: Format) -> None:
         ExportError: it is so.
     """
     if out.suffix != SUFFIXES[wanted]:
-        raise ExportError(f"{out}: a file of {wanted} ends in {SUFFIXES[wanted]}; rename it")
+        other = next((f for f, suffix in SUFFIXES.items() if suffix == out.suffix), None)
+        cure = f"rename it, or take --format {other}" if other else "rename it"
+        raise ExportError(f"{out}: a file of {wanted} ends in {SUFFIXES[wanted]}; {cure}")
 
 
 def picture_shape(text: str | None) -> tuple[int, int] | None:

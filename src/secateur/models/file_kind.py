@@ -22,4 +22,4 @@ def file_kind(path: Path) -> str:
     if not start:
         return "empty"
     known = (kind for beginning, kind in _BEGINNINGS if start.startswith(beginning))
-    return next(known, _ENDINGS.get(path.suffix.lower(), "of no kind known here"))
+    return next(known, _ENDINGS.get(path.suffix.lower(), "of an unknown kind"))

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum
 from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import ModelError
@@ -145,23 +146,32 @@ def load_weights(model: nn.Module, source: str, batch_norm: bool) -> list[str]:
     return [name for name in own if name not in fits]
 
 
+def torchvision_weights(source: str) -> WeightsEnum:
+    """Find trained weights by ``torchvision:`` and their name; nothing is downloaded yet.
+
+    Raises:
+        ModelError: there are none of that name.
+    """
+    try:
+        return torchvision.models.get_weight(source.partition(":")[2])
+    except (ValueError, AttributeError, KeyError):
+        raise ModelError(
+            f"{source}: torchvision has no such weights; write "
+            "torchvision:SSD300_VGG16_Weights.COCO_V1 for example"
+        ) from None
+
+
 def read_state(source: str) -> Mapping[str, Tensor]:
     """Read a state dict; source and errors as for ``load_weights``."""
-    scheme, _, name = source.partition(":")
-    if scheme == "torchvision":
-        try:
-            weights = torchvision.models.get_weight(name)
-        except (ValueError, AttributeError, KeyError):
-            raise ModelError(
-                f"{source}: torchvision has no such weights; write "
-                "torchvision:SSD300_VGG16_Weights.COCO_V1 for example"
-            ) from None
+    if source.startswith("torchvision:"):
+        weights = torchvision_weights(source)
         try:
             downloaded: Mapping[str, Tensor] = weights.get_state_dict(check_hash=True)
         except OSError as error:
             raise ModelError(
-                f"{source}: the download failed ({error}); name a file in model.weights, or null "
-                "to start from scratch, which needs batch_norm: true"
+                f"{source}: the download failed ({error}); put {Path(weights.url).name} into "
+                f"{torch.hub.get_dir()}/checkpoints by hand, or, in a recipe, name a file in "
+                "model.weights, or null to start from scratch, which needs batch_norm: true"
             ) from None
         return downloaded
     path = Path(source)

@@ -1,9 +1,7 @@
 """A traced graph written as ONNX, with standard operators only."""
 
-import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +10,7 @@ import torch
 from torch import nn
 
 from secateur.errors import ExportError
-from secateur.extras import require
+from secateur.extras import quiet, require
 from secateur.runtimes.description import KEY, Description
 
 # The oldest with all that is used here; runtimes of the last three years read it.
@@ -43,7 +41,7 @@ def write_onnx(
         MissingExtraError: onnx or onnxscript is not installed.
     """
     require("onnx")
-    with warnings.catch_warnings(), _quiet("onnx_ir"):
+    with warnings.catch_warnings(), quiet("onnx_ir"):
         # Of torch's own making, about its own parts; none is for the user to mend.
         warnings.simplefilter("ignore")
         try:
@@ -87,15 +85,3 @@ def finish_onnx(source: Path, path: Path, description: Description, inner: int) 
         del node.metadata_props[:]
         node.doc_string = ""
     onnx.save(model, path)
-
-
-@contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Keep a library's remarks from the terminal; what fails is raised all the same."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -87,7 +87,8 @@ def load_any(
     if runtime == "openvino":
         return open_openvino(path, threads)
     if runtime == "torch" or path.suffix == ".xml":
-        raise ModelError(f"{path}: {runtime} does not read this format; OpenVINO does")
+        readers = "OpenVINO does" if path.suffix == ".xml" else "onnxruntime and openvino do"
+        raise ModelError(f"{path}: {runtime} does not read this format; {readers}")
     return open_onnx(path, threads)
 
 
@@ -134,22 +135,21 @@ def find_all(
     else:
         size = None
         for picture in pictures:
-            check_size(picture, description.least_side)
-            if description.shape not in (None, (picture.height, picture.width)):
-                height, width = description.shape
-                raise DataError(
-                    f"{picture.path}: is {picture.width} by {picture.height} pixels, and "
-                    f"{network.path} takes {width} by {height} only; export it without --shape"
-                )
+            _check_sides(network, (picture.height, picture.width), str(picture.path))
     return find_in_batches(network.find, pictures, size, batch_size, advance=advance)
 
 
-def find_in_picture(network: OpenNetwork, pixels: Tensor) -> Detections:
+def find_in_picture(network: OpenNetwork, pixels: Tensor, name: str = "the picture") -> Detections:
     """Find the objects of a picture in memory; boxes are in its own pixels.
 
     Args:
         network: a detector.
         pixels: (3, H, W) uint8.
+        name: of the picture, for messages.
+
+    Raises:
+        ModelError: the network is a classifier.
+        DataError: the picture is not of a size that the network takes.
     """
     if network.find is None:
         raise ModelError(f"{network.path}: is a classifier and finds no boxes; give a detector")
@@ -157,7 +157,21 @@ def find_in_picture(network: OpenNetwork, pixels: Tensor) -> Detections:
     given = pixels[None]
     if description.resize:
         given = resize(given, [description.size, description.size], antialias=True)
+    else:
+        _check_sides(network, (pixels.shape[1], pixels.shape[2]), name)
     return scaled(network.find(given)[0], given.shape[-2:], pixels.shape[-2:])
+
+
+def _check_sides(network: OpenNetwork, sides: tuple[int, int], name: str) -> None:
+    """Refuse a picture of a height and width that the network does not take."""
+    description = network.description
+    check_size(*sides, description.least_side, name)
+    if description.shape not in (None, sides):
+        height, width = description.shape
+        raise DataError(
+            f"{name}: is {sides[1]} by {sides[0]} pixels, and {network.path} takes {width} by "
+            f"{height} only; export it without --shape"
+        )
 
 
 def class_probabilities(network: OpenNetwork, pixels: Tensor) -> Tensor:

@@ -107,8 +107,9 @@ def find_objects(
         DataError: a picture cannot be read, or is too small for the network.
     """
     if not architecture.resize:
+        least = least_side(architecture.network, architecture.detection_layers)
         for picture in pictures:
-            check_size(picture, least_side(architecture.network, architecture.detection_layers))
+            check_size(picture.height, picture.width, least, str(picture.path))
     set_thresholds(ssd, settings)
     device = device or best_device()
     ssd.to(device)
@@ -180,18 +181,20 @@ def measure_accuracy(
     return {name: value for name, value in values.items() if name in metrics}
 
 
-def check_size(picture: AnnotatedPicture, least: int) -> None:
+def check_size(height: int, width: int, least: int, name: str) -> None:
     """Refuse a picture that would leave a detection layer without a cell.
 
     Args:
-        picture: as it is on disk.
+        height: of the picture, pixels.
+        width: likewise.
         least: the least side that the network takes, pixels.
+        name: of the picture, for the message.
 
     Raises:
         DataError: it is so.
     """
-    if min(picture.height, picture.width) < least:
+    if min(height, width) < least:
         raise DataError(
-            f"{picture.path}: {picture.width} by {picture.height} pixels are too few for this "
-            "network, which takes pictures at native size; leave it out or enlarge it"
+            f"{name}: {width} by {height} pixels are too few for this network, which takes "
+            "pictures at native size; leave it out or enlarge it"
         )
