@@ -1,7 +1,10 @@
 """The commands with exported files, on annotated pictures: export, evaluate, detect."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
 import venv
 from collections.abc import Callable
 from fractions import Fraction
@@ -262,3 +265,20 @@ def test_a_place_below_a_file(
     for arguments in (("detect", model, picture, "--out"), ("export", model, "--out")):
         target = place / "a.onnx" if arguments[0] == "export" else place
         one_error(secateur(*arguments, target), place, "cannot be written")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_export_leaves_nothing(
+    number: signal.Signals, folder: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "slim.safetensors"
+    model.write_bytes((folder / "slim.safetensors").read_bytes())
+    command = [sys.executable, "-m", "secateur", "export", model]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".export-*")) and process.poll() is None:
+        os.sched_yield()
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+    assert error == "stopped\n"
+    assert list(tmp_path.iterdir()) == [model]

@@ -7,7 +7,9 @@ What needs torch is imported inside the commands, so that help comes at once.
 
 import io
 import json
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
@@ -35,7 +37,8 @@ if TYPE_CHECKING:  # it imports torch
     from secateur.runtimes.opened import Runtime
 
 WRONG_INPUT = 2
-INTERRUPTED = 130
+INTERRUPTED = 130  # by Ctrl-C
+TERMINATED = 143  # by a signal that asks a process to end
 
 app = typer.Typer(
     name="secateur",
@@ -495,14 +498,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A file name or an arrow that the terminal's encoding lacks must not end a run.
             stream.reconfigure(errors="backslashreplace")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         app(arguments)
     except SecateurError as error:
         say(open_console(stderr=True), f"error: {' '.join(str(error).splitlines())}")
         sys.exit(WRONG_INPUT)
     except SystemExit as end:
-        if end.code == INTERRUPTED:
+        if end.code in (INTERRUPTED, TERMINATED):
             resumes = {"compress", "train"} & set(sys.argv if arguments is None else arguments)
             again = "; give the same command again: it goes on behind the last step done"
             say(open_console(stderr=True), f"stopped{again if resumes else ''}")
         raise
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    """End as Ctrl-C does, so that nothing half-written is left."""
+    raise SystemExit(TERMINATED)
