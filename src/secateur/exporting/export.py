@@ -98,6 +98,7 @@ def export(
             advance(1)
         written = open_network(draft, settings=settings)
         size = sum(file.stat().st_size for file in draft.parent.iterdir())
+        tried = pictures.origin if target.precision != "int8" else pictures.whole
         agreement, metric, before, after = None, None, None, None
         try:
             if target.precision == "int8" and pictures.named is not None:
@@ -110,13 +111,12 @@ def export(
                     original, written, pictures.batches, settings, tolerance, bar
                 )
         except ExportError as error:
-            reason = f"on {pictures.origin}, {error}"
-            raise ExportError(f"{out}: not written: {reason}") from None
+            raise ExportError(f"{out}: not written: on {tried}, {error}") from None
     result = Export(
         file=out.name,
         bytes=size,
         description=description.model_dump(mode="json"),
-        checked_on=pictures.origin + pictures.remark,
+        checked_on=tried + pictures.remark,
         agreement=agreement,
         metric=metric,
         before=before,

@@ -30,7 +30,8 @@ class Pictures:
     """Pictures to try an export on.
 
     Attributes:
-        origin: what they are, in words.
+        origin: what ``batches`` are, in words.
+        whole: what ``named`` are, in words; empty where they were drawn.
         remark: why they are no better ones; empty where they are those asked for.
         batches: some of them, each (1, 3, H, W) uint8 as the network takes it.
         named: all of them with their annotations; None where they were drawn.
@@ -39,6 +40,7 @@ class Pictures:
     origin: str
     batches: list[Tensor]
     named: NamedPictures | None
+    whole: str = ""
     remark: str = ""
 
 
@@ -87,13 +89,15 @@ def pictures_for(
             return _drawn(source, shape, f" ({named.split} of {data} has none of {what})")
     else:
         batches = [named.pictures.pixels[i : i + 1] for i in _spread(range(len(named.pictures)))]
-    origin = f"{len(batches)} pictures of {named.split} of {data}"
-    return Pictures(origin, batches, named)
+    place = f"pictures of {named.split} of {data}"
+    return Pictures(
+        f"{len(batches)} {place}", batches, named, whole=f"{len(named.pictures)} {place}"
+    )
 
 
 def _drawn(source: Source, shape: tuple[int, int] | None, remark: str) -> Pictures:
     drawn = drawn_pictures(shape or (source.description.size,) * 2)
-    return Pictures(f"{DRAWN} drawn pictures", drawn, None, remark)
+    return Pictures(f"{DRAWN} drawn pictures", drawn, None, remark=remark)
 
 
 def drawn_pictures(shape: tuple[int, int]) -> list[Tensor]:
