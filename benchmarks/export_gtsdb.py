@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from checks import tell
 from secateur.console import ConsoleReporter, open_console
 from secateur.evaluation import evaluate_file
 from secateur.exporting.export import export
@@ -76,9 +77,7 @@ def main() -> None:
         "provenance": provenance(),
     }
     write_json(HERE / "results" / "export_gtsdb.json", result)
-    for check in checks:
-        met = "met" if check["met"] else "NOT MET"
-        print(f"{check['name']}: {check['value']:.4g} (target {check['target']:g}) {met}")
+    tell(checks)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from checks import tell
 from secateur.benchmarking.benchmark import Benchmark, Measurement, benchmark
 from secateur.console import ConsoleReporter, open_console, show_benchmark
 from secateur.exporting.pictures import drawn_pictures
@@ -125,9 +126,7 @@ def main() -> None:
     found = checks(measured)
     result = {**asdict(measured), "widths": networks(), "checks": found}
     write_json(HERE / "results" / "latency_cpu.json", result)
-    for check in found:
-        met = "met" if check["met"] else "NOT MET"
-        print(f"{check['name']}: {check['value']:.3g} (target {check['target']:g}) {met}")
+    tell(found)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
 
+from checks import tell
 from secateur.models.ssd import build_ssd, grid_sizes, ssd_architecture
 from secateur.run import provenance
 from secateur.tasks.average_precision import Detections
@@ -197,9 +198,7 @@ def main() -> None:
         "provenance": provenance(),
     }
     write_json(arguments.out, result)
-    for check in held:
-        met = "met" if check["met"] else "NOT MET"
-        print(f"{check['name']}: {check['value']:.4g} (target {check['target']:g}) {met}")
+    tell(held)
 
 
 def _spread(times: list[float]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from checks import tell
 from secateur.console import ConsoleReporter, open_console
 from secateur.data.signs import read_signs
 from secateur.models.network_file import load_network
@@ -81,9 +82,7 @@ def main() -> None:
     if recipe.data.format == "signs":
         result["fresh"] = measure_fresh(folder, recipe)
     write_json(HERE / "results" / f"{name}.json", result)
-    for check in result["checks"]:
-        met = "met" if check["met"] else "NOT MET"
-        print(f"{check['name']}: {check['value']:.4g} (target {check['target']:g}) {met}")
+    tell(result["checks"])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch import nn
 
 from commands import Outcome, one_error
 from secateur.evaluation import Evaluation
@@ -61,7 +62,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = ssd_architecture(
         "ssd300", ("dog", "cat"), size=64, widths=0.06, batch_norm=True, detection_layers=2
     )
-    save_network(root / "slim.safetensors", build_network(made), made, {"run": "tiny"})
+    model = build_network(made)
+    for layer in model.get_submodule("head").modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=0.1)  # so that boxes differ in score and place
+    save_network(root / "slim.safetensors", model, made, {"run": "tiny"})
     return root
 
 
@@ -94,9 +99,17 @@ def test_eight_bits_are_calibrated_measured_and_run(
         outcome = secateur(*arguments)
         assert outcome.code == 0, outcome.err
         found.append(json.loads(outcome.out)[str(picture)])
-    ours, theirs = ([each["score"] for each in objects[:20]] for objects in found)
-    assert len(ours) > 10
-    np.testing.assert_allclose(ours, theirs, atol=0.1)
+    # Each of the surest has one of its class and place among the other's.
+    ours, theirs = found
+    assert ours[0]["score"] > ours[-1]["score"] + 0.2
+    for each in ours[:20]:
+        alike = [
+            abs(other["score"] - each["score"])
+            for other in theirs
+            if other["class"] == each["class"]
+            and np.abs(np.subtract(other["box"], each["box"])).max() < 8
+        ]
+        assert min(alike) < 0.1, each
 
 
 def test_a_video(folder: Path, secateur: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def export(
     scores, the surest first, rows of zeros behind the last. It holds standard operators only, and
     its metadata have the classes and the input's size.
 
-    It is tried before it is handed over: in fp32, 99 of 100 objects must have a counterpart
+    It is tried before it is handed over: in fp32, 998 of 1,000 objects must have a counterpart
     within 0.5 pixels and 0.001 of score (NMS may choose otherwise between boxes that are almost
     alike), and for int8 the metric on validation may fall by MAX_DROP at most.
     What fails is deleted. FILE.json says what was measured.

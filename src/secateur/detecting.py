@@ -1,7 +1,6 @@
 """Objects found in somebody's pictures and videos, drawn on copies and listed."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ from secateur.data.loading import read_picture
 from secateur.drawing import draw_detections
 from secateur.errors import ModelError
 from secateur.picture_files import copy_paths, find_pictures, find_videos
+from secateur.progress import Bar
 from secateur.recipe import Evaluate
 from secateur.runtimes.opened import OpenNetwork, Runtime, find_all, find_in_picture, open_network
 from secateur.tasks.average_precision import Detections
 from secateur.video import Video, video_copy
 from secateur.whole_file import whole_file, write_json
 
-Bar = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 Found = dict[str, list[dict[str, Any]]]
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from secateur.data.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
 from secateur.data.layout import guess_layout
 from secateur.data.source import PictureSet, read_split, read_splits
 from secateur.errors import DataError, ModelError
+from secateur.progress import Bar
 from secateur.recipe import ClassificationData, Data, DetectionData, Evaluate, load_recipe
 from secateur.runtimes.description import Description
 from secateur.runtimes.opened import (
@@ -58,7 +58,7 @@ def evaluate_file(
     model: Path,
     data: Path,
     split: str | None,
-    bar: Callable[[str, int], AbstractContextManager[Callable[..., None]]],
+    bar: Bar,
 ) -> Evaluation:
     """Measure a network file on a split of a recipe's data, or of a folder of known layout.
 

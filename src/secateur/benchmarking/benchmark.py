@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,9 +17,9 @@ from secateur.benchmarking.subject import Subject, load_subject
 from secateur.benchmarking.times import Times, times_of
 from secateur.benchmarking.worker import running
 from secateur.errors import ModelError
-from secateur.exporting.checking import Bar
 from secateur.exporting.target import Target
 from secateur.exporting.writing import write_file
+from secateur.progress import Bar, no_bar
 from secateur.run import provenance
 from secateur.runtimes.description import Precision
 from secateur.runtimes.opened import Runtime
@@ -99,7 +98,7 @@ def benchmark(
     runs: int | None = None,
     data: Path | None = None,
     seed: int = 0,
-    bar: Bar = lambda _title, _total: nullcontext(lambda *_: None),
+    bar: Bar = no_bar,
 ) -> Benchmark:
     """Time networks on the processor.
 

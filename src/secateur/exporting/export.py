@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import ExportError
 from secateur.exporting.agreement import Agreement
-from secateur.exporting.checking import TOLERANCES, Bar, check_accuracy, check_agreement
+from secateur.exporting.checking import TOLERANCES, check_accuracy, check_agreement
 from secateur.exporting.pictures import pictures_for
 from secateur.exporting.source import Source
 from secateur.exporting.target import Target, check_suffix, described
 from secateur.exporting.writing import write_file
+from secateur.progress import Bar, no_bar
 from secateur.recipe import Evaluate
 from secateur.runtimes.opened import open_model, open_network
 from secateur.whole_file import unwritable, write_json
@@ -54,7 +55,7 @@ def export(
     *,
     data: Path | None = None,
     split: str | None = None,
-    bar: Bar = lambda _title, _total: nullcontext(lambda *_: None),
+    bar: Bar = no_bar,
 ) -> Export:
     """Write a network for another runtime, check it, and only then put it in place.
 

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from secateur.errors import ExportError
 from secateur.exporting.source import TORCHVISION, Source, source_macs
 from secateur.runtimes.description import Description, Precision
 
 Format = Literal["onnx", "openvino", "torch"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".safetensors"}
 
 
