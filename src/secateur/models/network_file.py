@@ -78,6 +78,31 @@ def load_network(path: str | Path) -> NetworkFile:
         ModelError: the file is missing, is no network of ours, or does not fit its own header.
     """
     path = Path(path)
+    header = read_header(path)
+    model = build_network(header.architecture)
+    model.load_state_dict(load_file(path))
+    return NetworkFile(model.eval(), header.architecture, header.provenance)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a network file says of its network; its weights fit that.
+
+    Attributes:
+        architecture: what the network was built from.
+        provenance: whatever its writer noted.
+    """
+
+    architecture: Architecture
+    provenance: dict[str, Any]
+
+
+def read_header(path: Path) -> Header:
+    """Read what a network file says, and no weights.
+
+    Raises:
+        ModelError: as for ``load_network``.
+    """
     if path.is_dir():
         raise ModelError(f"{path}: is a folder; name a file in it, such as slim.safetensors")
     if not path.is_file():
@@ -111,9 +136,7 @@ def load_network(path: str | Path) -> NetworkFile:
             f"{path}: {odd} is {shapes.get(odd)} but the header says {wanted.get(odd)}; "
             "the file was altered, write it anew"
         )
-    model = build_network(architecture)
-    model.load_state_dict(load_file(path))
-    return NetworkFile(model.eval(), architecture, provenance)
+    return Header(architecture, provenance)
 
 
 def load_weights(model: nn.Module, source: str, batch_norm: bool) -> list[str]:
