@@ -63,7 +63,8 @@ def measure_fresh(folder: Path, recipe: Recipe) -> dict[str, Any]:
     fresh: dict[str, Any] = {"seed": FRESH_SEED, "pictures": len(pictures.pictures)}
     for name in ("dense", "slim"):
         file = load_network(folder / f"{name}.safetensors")
-        fresh[name] = task.measure(file.model, file.architecture, pictures, task.metrics)
+        answers = task.answers(file.model, file.architecture, pictures)
+        fresh[name] = task.measure(answers, pictures, task.metrics)
     return fresh
 
 

@@ -1,7 +1,7 @@
 """Accuracy of a network file on annotated pictures that its user names."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,8 @@ from secateur.runtimes.opened import (
     load_any,
     made_ready,
 )
-from secateur.tasks import classification
-from secateur.tasks.average_precision import Detections, average_precision
-from secateur.tasks.detection import METRICS, measure_accuracy
+from secateur.tasks import classification, detection
+from secateur.tasks.average_precision import Detections
 
 VALIDATION = "validation"
 Advance = Callable[[int], None]
@@ -155,40 +154,26 @@ def evaluate_network(
 
 
 def _detector_evaluation(found: list[Detections], pictures: DetectionSet, split: str) -> Evaluation:
-    voc = average_precision(found, pictures.pictures, pictures.classes)
+    metrics = detection.measure_accuracy(found, pictures, detection.METRICS)
     return Evaluation(
         split,
         len(pictures),
-        _numbers(measure_accuracy(found, pictures, METRICS)),
-        {
-            name: _numbers(
-                {
-                    "objects": _count(pictures, label),
-                    "AP50_area": voc.AP50_area_by_class[name],
-                    "AP50_voc07": voc.AP50_voc07_by_class[name],
-                }
-            )
-            for label, name in enumerate(pictures.classes, start=1)
-        },
+        # JSON has no NaN.
+        {name: None if math.isnan(value) else value for name, value in metrics.items()},
+        detection.accuracy_by_class(found, pictures)["by_class"],
     )
 
 
 def _classifier_evaluation(
     predicted: Tensor, pictures: ClassificationSet, split: str
 ) -> Evaluation:
-    matrix = classification.confusion_matrix(predicted, pictures.labels, len(pictures.classes))
-    shares = classification.accuracy_by_class(matrix)
+    counted = classification.accuracy_by_class(predicted, pictures.labels, pictures.classes)
     return Evaluation(
         split,
         len(pictures),
         {"top1": classification.top1(predicted, pictures.labels)},
-        {
-            name: {"pictures": count, "top1": share}
-            for name, count, share in zip(
-                pictures.classes, matrix.sum(1).tolist(), shares, strict=True
-            )
-        },
-        matrix.tolist(),
+        counted["by_class"],
+        counted["confusion"],
     )
 
 
@@ -230,12 +215,3 @@ def _disagreement(model: Path, own: tuple[str, ...], data: Path, others: tuple[s
         f"{model}: its {len(own)} classes are not the {len(others)} of {data} "
         f"({'; '.join(differences)}); name the network's in data.classes, in its order"
     )
-
-
-def _count(pictures: DetectionSet, label: int) -> int:
-    return sum(int(((p.labels == label) & ~p.difficult).sum()) for p in pictures.pictures)
-
-
-def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN."""
-    return {name: None if math.isnan(value) else value for name, value in values.items()}

@@ -277,12 +277,12 @@ def evaluate_network(run: Run, name: str, network: Network) -> Step:
 
     def work(_: Path) -> dict[str, Any]:
         example = run.task.evaluation_input(network.architecture, dataset)
-        metrics = run.task.metrics
+        found = answers(run, network.model, network.architecture, dataset)
         return {
             "params": count_params(network.model),
             "macs": count_macs(raw_network(network.model), example),
             "bytes": network.path.stat().st_size,
-            **measure(run, network.model, network.architecture, dataset, metrics),
+            **run.task.measure(found, dataset, run.task.metrics),
             "widths": widths(network.model),
             "input": list(example.shape[1:]),
         }
@@ -332,24 +332,19 @@ def train_network(
     return [round(sum(part) / len(part), 4) for part in parts]
 
 
-def measure(
-    run: Run,
-    model: nn.Module,
-    architecture: Architecture,
-    dataset: PictureSet,
-    metrics: tuple[str, ...],
-) -> dict[str, float]:
-    """Give the metrics named on a set of pictures, in percent."""
+def answers(run: Run, model: nn.Module, architecture: Architecture, dataset: PictureSet) -> Any:
+    """What a network says of a set of pictures, in the task's own terms."""
     with run.reporter.bar("evaluating", len(dataset)) as advance:
-        return run.task.measure(
-            model, architecture, dataset, metrics, device=run.fabric.device, advance=advance
+        return run.task.answers(
+            model, architecture, dataset, device=run.fabric.device, advance=advance
         )
 
 
 def validate(run: Run, model: nn.Module, architecture: Architecture) -> float:
     """The recipe's metric on validation, in percent."""
-    metric = run.recipe.evaluate.metric
-    return measure(run, model, architecture, run.splits.validation, (metric,))[metric]
+    metric, dataset = run.recipe.evaluate.metric, run.splits.validation
+    found = answers(run, model, architecture, dataset)
+    return run.task.measure(found, dataset, (metric,))[metric]
 
 
 def _selection_record(choice: Choice) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from secateur.tasks.classification import (
     accuracy_by_class,
     class_scores,
     classification_loss,
-    classify,
     confusion_matrix,
     top1,
 )
@@ -67,14 +66,14 @@ def test_label_smoothing() -> None:
     assert loss.item() == pytest.approx(wanted, rel=1e-5)
 
 
-def test_scores_and_classes() -> None:
+def test_scores() -> None:
     scores = class_scores(Means(), PIXELS, mean=MEAN, std=STD, batch_size=1, device=CPU)
     wanted = [[math.exp(x) / sum(map(math.exp, row)) for x in row] for row in LOGITS]
     torch.testing.assert_close(scores, torch.tensor(wanted))
-    found = classify(Means(), PIXELS, mean=MEAN, std=STD, batch_size=8)
-    assert found.tolist() == [1, 2]
-    assert found.dtype == torch.int64
-    assert not found.requires_grad
+    assert scores.dtype == torch.float32
+    assert not scores.requires_grad
+    together = class_scores(Means(), PIXELS, mean=MEAN, std=STD, batch_size=8)
+    torch.testing.assert_close(together, scores)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -82,8 +81,7 @@ def test_model_is_left_as_it_was(training: bool) -> None:
     model = Means().train(training)
     advanced: list[int] = []
     pixels = PIXELS[:1].expand(5, 3, 1, 1)
-    found = classify(model, pixels, mean=MEAN, std=STD, batch_size=2, advance=advanced.append)
-    assert found.tolist() == [1] * 5
+    class_scores(model, pixels, mean=MEAN, std=STD, batch_size=2, advance=advanced.append)
     assert advanced == model.batches == [2, 2, 1]
     assert model.modes == [False] * 3
     assert model.training is training
@@ -111,8 +109,18 @@ def test_top1() -> None:
 def test_confusion() -> None:
     matrix = confusion_matrix(torch.tensor([0, 1, 0, 2]), torch.tensor([0, 0, 0, 2]), 4)
     assert matrix.tolist() == [[2, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
-    by_class = accuracy_by_class(matrix)
-    assert by_class == [pytest.approx(200 / 3), None, 100.0, None]
+
+
+def test_accuracy_by_class() -> None:
+    predicted, labels = torch.tensor([0, 1, 0, 2]), torch.tensor([0, 0, 0, 2])
+    assert accuracy_by_class(predicted, labels, ["cat", "dog", "cow"]) == {
+        "by_class": {
+            "cat": {"pictures": 3, "top1": pytest.approx(200 / 3)},
+            "dog": {"pictures": 0, "top1": None},
+            "cow": {"pictures": 1, "top1": 100.0},
+        },
+        "confusion": [[2, 1, 0], [0, 0, 0], [0, 0, 1]],
+    }
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))

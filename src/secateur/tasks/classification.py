@@ -1,6 +1,7 @@
 """What a classifier is to the training loop: its loss, its answers, its accuracy."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,22 +70,6 @@ def class_scores(
     return torch.cat(scores)
 
 
-def classify(
-    model: nn.Module,
-    pixels: Tensor,
-    *,
-    mean: Sequence[float],
-    std: Sequence[float],
-    batch_size: int,
-    device: torch.device | None = None,
-    advance: Callable[[int], None] = lambda _count: None,
-) -> Tensor:
-    """The most probable class of each picture, (N,) int64; arguments as ``class_scores``."""
-    return class_scores(
-        model, pixels, mean=mean, std=std, batch_size=batch_size, device=device, advance=advance
-    ).argmax(1)
-
-
 def top1(predicted: Tensor, labels: Tensor) -> float:
     """Share of the pictures whose class was found, in percent; both (N,) int64."""
     return 100 * int((predicted == labels).sum()) / len(labels)
@@ -96,17 +81,26 @@ def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     return torch.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def accuracy_by_class(matrix: Tensor) -> list[float | None]:
-    """Share of each class's pictures that were found, in percent; None for a class without any.
+def accuracy_by_class(predicted: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """Give each class's accuracy, and who is taken for whom, in JSON's terms.
 
     Args:
-        matrix: (K, K), as ``confusion_matrix`` gives it.
+        predicted: (N,) int64, from 0.
+        labels: (N,) int64, likewise.
+        classes: names; label ``k`` is ``classes[k]``.
+
+    Returns:
+        ``by_class``: by class name ``pictures``, how many there are, and ``top1``, the share of
+        them whose class was found, in percent, None where there are none; and ``confusion``, as
+        ``confusion_matrix``.
     """
-    totals = matrix.sum(1).tolist()
-    found = matrix.diagonal().tolist()
-    return [
-        100 * hits / total if total else None for hits, total in zip(found, totals, strict=True)
-    ]
+    matrix = confusion_matrix(predicted, labels, len(classes))
+    counts = zip(classes, matrix.sum(1).tolist(), matrix.diagonal().tolist(), strict=True)
+    by_class = {
+        name: {"pictures": total, "top1": 100 * found / total if total else None}
+        for name, total, found in counts
+    }
+    return {"by_class": by_class, "confusion": matrix.tolist()}
 
 
 def _normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

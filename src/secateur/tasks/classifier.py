@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,13 @@ from secateur.data.classification_set import ClassificationSet
 from secateur.models.network import example_input
 from secateur.models.vgg import VGGArchitecture
 from secateur.recipe import ClassificationData, Evaluate, Training
-from secateur.tasks.classification import METRICS, classification_loss, classify, top1
+from secateur.tasks.classification import (
+    METRICS,
+    accuracy_by_class,
+    class_scores,
+    classification_loss,
+    top1,
+)
 from secateur.training import Batches
 
 
@@ -56,18 +63,17 @@ class Classifier:
         """Cross entropy on normalised pictures."""
         return partial(classification_loss, mean=architecture.mean, std=architecture.std)
 
-    def measure(
+    def answers(
         self,
         model: VGG,
         architecture: VGGArchitecture,
         dataset: ClassificationSet,
-        metrics: tuple[str, ...],
         *,
         device: torch.device | None = None,
         advance: Callable[[int], None] = lambda _count: None,
-    ) -> dict[str, float]:
-        """Classify all pictures, and count."""
-        predicted = classify(
+    ) -> Tensor:
+        """Probability of each class for each picture, (N, K) float32."""
+        return class_scores(
             model,
             dataset.pixels,
             mean=architecture.mean,
@@ -76,7 +82,16 @@ class Classifier:
             device=device,
             advance=advance,
         )
-        return {name: top1(predicted, dataset.labels) for name in metrics}
+
+    def measure(
+        self, answers: Tensor, dataset: ClassificationSet, metrics: tuple[str, ...]
+    ) -> dict[str, float]:
+        """Share of pictures whose class is the most probable."""
+        return {name: top1(answers.argmax(1), dataset.labels) for name in metrics}
+
+    def by_class(self, answers: Tensor, dataset: ClassificationSet) -> dict[str, Any]:
+        """The same share of each class, and the ``confusion`` matrix."""
+        return accuracy_by_class(answers.argmax(1), dataset.labels, dataset.classes)
 
     def evaluation_input(
         self,

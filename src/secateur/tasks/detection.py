@@ -1,8 +1,10 @@
 """What a detector is to the training loop: its loss, its detections, its accuracy."""
 
+import math
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
@@ -17,6 +19,7 @@ from secateur.pruning.graph import evaluating
 from secateur.recipe import Evaluate
 from secateur.tasks.average_precision import (
     Detections,
+    PrecisionRecall,
     average_precision,
     coco_average_precision,
 )
@@ -24,6 +27,9 @@ from secateur.tasks.device import best_device
 from secateur.tasks.postprocessing import postprocess
 
 METRICS = ("AP50_area", "AP50_voc07", "AP_coco", "AP50_coco", "AP75_coco")
+
+# As many as COCO interpolates at: enough for a drawing.
+CURVE_POINTS = 101
 
 
 def ssd_loss(ssd: SSD, pictures: Tensor, targets: Sequence[dict[str, Tensor]]) -> Tensor:
@@ -179,6 +185,50 @@ def measure_accuracy(
     if any(name.endswith("_coco") for name in metrics):
         values |= coco_average_precision(detections, dataset.pictures, dataset.classes)
     return {name: value for name, value in values.items() if name in metrics}
+
+
+def accuracy_by_class(
+    detections: Sequence[Detections], dataset: DetectionSet
+) -> dict[str, dict[str, Any]]:
+    """Give each class's average precision at IoU 0.5, in JSON's terms.
+
+    Returns:
+        ``by_class``: by class name ``objects``, how many there are to find (those marked
+        difficult are not counted), and ``AP50_area`` and ``AP50_voc07``, None where there are
+        none; and ``curves``: by class name ``recall``, ``precision`` and ``scores`` where recall
+        rises, at most ``CURVE_POINTS`` of those points.
+    """
+    voc = average_precision(detections, dataset.pictures, dataset.classes)
+    by_class = {
+        name: {
+            "objects": _count(dataset, label),
+            "AP50_area": _number(voc.AP50_area_by_class[name]),
+            "AP50_voc07": _number(voc.AP50_voc07_by_class[name]),
+        }
+        for label, name in enumerate(dataset.classes, start=1)
+    }
+    return {
+        "by_class": by_class,
+        "curves": {name: _thinned(curve) for name, curve in voc.curves.items()},
+    }
+
+
+def _count(dataset: DetectionSet, label: int) -> int:
+    return sum(int(((p.labels == label) & ~p.difficult).sum()) for p in dataset.pictures)
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
+
+
+def _thinned(curve: PrecisionRecall) -> dict[str, list[float]]:
+    """The points at which recall rises, evenly thinned out; the first and the last stay."""
+    rises = np.flatnonzero(np.diff(curve.recall, prepend=0) > 0)
+    if len(rises) > CURVE_POINTS:
+        rises = rises[np.linspace(0, len(rises) - 1, CURVE_POINTS).round().astype(int)]
+    columns = {"recall": curve.recall, "precision": curve.precision, "scores": curve.scores}
+    return {name: column[rises].round(4).tolist() for name, column in columns.items()}
 
 
 def check_size(height: int, width: int, least: int, name: str) -> None:

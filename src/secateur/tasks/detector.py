@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,14 @@ from secateur.data.source import training_transform
 from secateur.models.network import example_input
 from secateur.models.ssd import SSDArchitecture
 from secateur.recipe import DetectionData, Evaluate, Training
-from secateur.tasks.detection import METRICS, find_objects, measure_accuracy, ssd_loss
+from secateur.tasks.average_precision import Detections
+from secateur.tasks.detection import (
+    METRICS,
+    accuracy_by_class,
+    find_objects,
+    measure_accuracy,
+    ssd_loss,
+)
 from secateur.training import Batches
 
 
@@ -51,21 +59,29 @@ class Detector:
         """The multibox loss."""
         return ssd_loss
 
-    def measure(
+    def answers(
         self,
         model: SSD,
         architecture: SSDArchitecture,
         dataset: DetectionSet,
-        metrics: tuple[str, ...],
         *,
         device: torch.device | None = None,
         advance: Callable[[int], None] = lambda _count: None,
-    ) -> dict[str, float]:
-        """Find the objects of all pictures, and count."""
-        found = find_objects(
+    ) -> list[Detections]:
+        """The objects found in each picture."""
+        return find_objects(
             model, architecture, dataset.pictures, self.evaluate, device=device, advance=advance
         )
-        return measure_accuracy(found, dataset, metrics)
+
+    def measure(
+        self, answers: list[Detections], dataset: DetectionSet, metrics: tuple[str, ...]
+    ) -> dict[str, float]:
+        """Average precision, over all classes."""
+        return measure_accuracy(answers, dataset, metrics)
+
+    def by_class(self, answers: list[Detections], dataset: DetectionSet) -> dict[str, Any]:
+        """Average precision, and ``curves`` of precision and recall."""
+        return accuracy_by_class(answers, dataset)
 
     def evaluation_input(self, architecture: SSDArchitecture, dataset: DetectionSet) -> Tensor:
         """A picture of native size where pictures are not squeezed."""

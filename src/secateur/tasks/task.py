@@ -30,17 +30,22 @@ class Task(Protocol):
     def loss(self, architecture: Any) -> Callable[..., Tensor]:
         """The loss of a network and what a batch holds."""
 
-    def measure(
+    def answers(
         self,
         model: Any,
         architecture: Any,
         dataset: Any,
-        metrics: tuple[str, ...],
         *,
         device: torch.device | None = None,
         advance: Callable[[int], None] = ...,
-    ) -> dict[str, float]:
-        """The metrics named, in percent; the network ends on the CPU."""
+    ) -> Any:
+        """What the network says of every picture, which all below go by; it ends on the CPU."""
+
+    def measure(self, answers: Any, dataset: Any, metrics: tuple[str, ...]) -> dict[str, float]:
+        """The metrics named, in percent."""
+
+    def by_class(self, answers: Any, dataset: Any) -> dict[str, Any]:
+        """Accuracy by class in JSON's terms, under ``by_class``, and what else there is of it."""
 
     def evaluation_input(self, architecture: Any, dataset: Any) -> Tensor:
         """A picture as evaluation meets it, (1, 3, H, W)."""
