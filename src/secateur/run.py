@@ -15,12 +15,12 @@ import torch
 from lightning.fabric import Fabric
 from torch import nn
 
-from secateur.data.source import Splits, describe, read_splits
+from secateur.data.source import PictureSet, Splits, describe, read_splits
 from secateur.models.network import Architecture, build_network, recipe_architecture
 from secateur.models.network_file import load_network
 from secateur.phases import network_groups, phase_budgets
 from secateur.recipe import Recipe
-from secateur.run_folder import Step, run_step
+from secateur.run_folder import Step, Trail, run_step
 from secateur.tasks.task import Task, task_of
 from secateur.whole_file import write_json
 from secateur.width_steps import check_runtime
@@ -57,12 +57,20 @@ class Run:
     fabric: Fabric
     reporter: Reporter
     data_key: str
+    trail: Trail
 
     def step(
         self, name: str, depends_on: Mapping[str, Any], work: Callable[[Path], dict[str, Any]]
     ) -> Step:
         """Do a step in its own folder of the run."""
-        return run_step(self.folder / "steps" / name, depends_on, work, say=self.reporter.say)
+        step = run_step(self.folder / "steps" / name, depends_on, work, say=self.reporter.say)
+        self.trail.add(name)
+        return step
+
+    @property
+    def evaluated(self) -> PictureSet:
+        """The pictures that both networks are held against at the end."""
+        return self.splits.test or self.splits.validation
 
     def seed(self, name: str) -> int:
         """A seed for one step; steps do not share chances, so that each can be redone alone."""
@@ -97,7 +105,8 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter) -> Run:
         precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
     )
     task = task_of(recipe.data, recipe.evaluate)
-    return Run(recipe, folder, task, splits, fabric, reporter, digest)
+    trail = Trail(folder / "steps.json")
+    return Run(recipe, folder, task, splits, fabric, reporter, digest, trail)
 
 
 def load_step(step: Step) -> Network:

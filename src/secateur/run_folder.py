@@ -28,6 +28,26 @@ class Step:
     result: dict[str, Any]
 
 
+class Trail:
+    """The steps that one execution came by, done or found, in a file and in their order.
+
+    A folder may hold others beside them, from an earlier recipe.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.steps: list[str] = []
+        self._write()
+
+    def add(self, name: str) -> None:
+        """Write down one more."""
+        self.steps.append(name)
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self.path, {"steps": self.steps})
+
+
 def fingerprint(content: Any) -> str:
     """Give a short digest of anything JSON can write."""
     text = json.dumps(content, sort_keys=True, default=str)
