@@ -19,7 +19,7 @@ ORDER = (
     ("measuring",),
     ("compression",),
     ("runtimes",),
-    ("run_folder", "phases", "width_steps"),
+    ("answer_file", "run_folder", "phases", "width_steps"),
     ("run",),
     ("steps",),
     ("pipeline",),

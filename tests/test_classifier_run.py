@@ -10,10 +10,14 @@ import pytest
 import torch
 import yaml
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file
 
+from secateur.answer_file import load_answers
 from secateur.cli import main
+from secateur.errors import RunError
 from secateur.models.network_file import load_network
-from secateur.recipe import load_recipe
+from secateur.recipe import ClassificationData, Evaluate, load_recipe
+from secateur.tasks.task import task_of
 
 RECIPE: dict[str, Any] = {
     "name": "shapes",
@@ -88,6 +92,33 @@ def test_summary_tells_what_was_done(run: Path) -> None:
     assert file.architecture.widths == slim["widths"] == second["filters_after"]
     split = json.loads((run / "run/split.json").read_text())
     assert [len(split[part]) for part in ("train", "validation")] == [18, 6]
+
+
+@pytest.mark.parametrize("name", ["dense", "slim"])
+def test_evaluation_keeps_what_the_network_said(run: Path, name: str) -> None:
+    folder = run / f"run/steps/evaluate-{name}"
+    probabilities = load_file(folder / "answers.safetensors")["probabilities"]
+    assert (probabilities.shape, probabilities.dtype) == ((12, 2), torch.float32)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(12))
+    by_class = json.loads((folder / "by_class.json").read_text())
+    matrix = torch.tensor(by_class["confusion"])
+    assert matrix.sum(0).tolist() == probabilities.argmax(1).bincount(minlength=2).tolist()
+    assert matrix.sum(1).tolist() == [6, 6]
+    for row, (label, counted) in enumerate(by_class["by_class"].items()):
+        assert label == ("disc", "square [2]")[row]
+        assert counted == {"pictures": 6, "top1": pytest.approx(100 * int(matrix[row, row]) / 6)}
+    result = json.loads((folder / "step.json").read_text())["result"]
+    assert result["top1"] == pytest.approx(100 * int(matrix.trace()) / 12)
+
+
+def test_answers_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
+    task = task_of(ClassificationData(format="folders", root=tmp_path), Evaluate())
+    with pytest.raises(RunError, match=r"answers\.safetensors: cannot be read; remove .* again"):
+        load_answers(tmp_path, task, None)
+    whole = (run / "run/steps/evaluate-slim/answers.safetensors").read_bytes()
+    (tmp_path / "answers.safetensors").write_bytes(whole[:-5])
+    with pytest.raises(RunError, match="cannot be read"):
+        load_answers(tmp_path, task, None)
 
 
 def test_nothing_is_done_twice(run: Path, command: Callable[..., tuple[object, str, str]]) -> None:

@@ -15,11 +15,16 @@ import pytest
 import torch
 import yaml
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from secateur import steps
+from secateur.answer_file import load_answers
 from secateur.cli import main
+from secateur.data.voc import read_voc
 from secateur.models.network_file import load_network
+from secateur.recipe import DetectionData, Evaluate
+from secateur.tasks.task import task_of
 from secateur.width_steps import measure_width_steps
 
 RECIPE: dict[str, Any] = {
@@ -50,6 +55,7 @@ RECIPE: dict[str, Any] = {
         "retrain": {"steps": 20, "batch_size": 4},
     },
 }
+PARTS = ("sparsify", "threshold", "remove", "retrain")
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +160,41 @@ def test_run_folder_holds_networks_that_load(unbroken: Path) -> None:
     assert not set(split["train"]) & set(split["validation"])
 
 
+def test_run_folder_tells_the_steps_of_this_recipe(unbroken: Path) -> None:
+    trail = json.loads((unbroken / "run/steps.json").read_text())["steps"]
+    phases = [f"phase{n}-{part}" for n in (1, 2) for part in PARTS]
+    assert trail == ["dense", *phases, "evaluate-dense", "evaluate-slim"]
+
+
+@pytest.mark.parametrize("name", ["dense", "slim"])
+def test_evaluation_keeps_what_the_network_said(unbroken: Path, name: str, pictures: Path) -> None:
+    folder = unbroken / f"run/steps/evaluate-{name}"
+    dataset = read_voc(pictures, "test", ("square", "disc"))
+    found = load_file(folder / "answers.safetensors")
+    assert {key: tensor.dtype for key, tensor in found.items()} == {
+        "boxes": torch.float32,
+        "labels": torch.int64,
+        "scores": torch.float32,
+        "picture": torch.int32,
+    }
+    task = task_of(DetectionData.model_validate({**RECIPE["data"], "root": pictures}), Evaluate())
+    answers = load_answers(folder, task, dataset)
+    # Counted anew from the file alone, everything is as it was.
+    result = json.loads((folder / "step.json").read_text())["result"]
+    for metric, value in task.measure(answers, dataset, task.metrics).items():
+        assert result[metric] == pytest.approx(value, abs=1e-9)
+    by_class = json.loads((folder / "by_class.json").read_text())
+    assert by_class == task.by_class(answers, dataset)
+    assert {each["objects"] for each in by_class["by_class"].values()} == {4}
+    assert set(by_class["curves"]) == {"square", "disc"}
+    model = load_network(unbroken / f"run/{name}.safetensors")
+    again = task.answers(model.model, model.architecture, dataset)
+    for kept, fresh in zip(answers, again, strict=True):
+        torch.testing.assert_close(kept.boxes, fresh.boxes)
+        torch.testing.assert_close(kept.scores, fresh.scores)
+        assert torch.equal(kept.labels, fresh.labels)
+
+
 @pytest.mark.parametrize("step", ["dense", "phase1-sparsify", "phase2-retrain"])
 def test_killed_run_ends_like_an_unbroken_one(
     step: str, unbroken: Path, pictures: Path, tmp_path: Path
@@ -189,6 +230,8 @@ def test_changed_recipe_redoes_what_depends_on_it(
     assert "phase2-retrain" not in found
     assert "evaluate-dense" in found
     assert "evaluate-slim" not in found
+    trail = json.loads((tmp_path / "run/steps.json").read_text())
+    assert trail == json.loads((unbroken / "run/steps.json").read_text())
 
 
 def test_changed_way_of_reading_pictures_redoes_the_dense_network(
@@ -205,6 +248,9 @@ def test_largest_drop_is_kept(unbroken: Path, pictures: Path, tmp_path: Path) ->
     (tmp_path / "run").mkdir()
     subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
     finish(start(tmp_path, pictures, "compress.select={max_drop: 100, attempts: 2}"))
+    trail = json.loads((tmp_path / "run/steps.json").read_text())["steps"]
+    assert "phase1-try2-retrain" in trail
+    assert "phase1-retrain" not in trail, "it lies there from the recipe before"
     summary = summary_of(tmp_path)
     for phase in summary["phases"]:
         tried = [keep for keep, _ in phase["attempts"]]

@@ -11,6 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
+from secateur.answer_file import ANSWER_FILE, save_answers
 from secateur.data.source import PictureSet, describe
 from secateur.measuring import count_macs, count_params
 from secateur.models.network import (
@@ -40,6 +41,7 @@ from secateur.recipe import Phase, Recipe, Select, Sparsify, Training
 from secateur.run import Network, Run, load_step
 from secateur.run_folder import Step
 from secateur.training import Schedule, train
+from secateur.whole_file import write_json
 from secateur.width_steps import WidthSteps, measure_width_steps, select_within_reach
 
 # Points of any metric under which a dense network is not worth compressing.
@@ -272,12 +274,17 @@ def retrain_network(run: Run, name: str, slim: Network, settings: Training) -> S
 
 
 def evaluate_network(run: Run, name: str, network: Network) -> Step:
-    """Measure a network on test, or on validation where the recipe names no test split."""
-    dataset = run.splits.test or run.splits.validation
+    """Measure a network on test, or on validation where the recipe names no test split.
 
-    def work(_: Path) -> dict[str, Any]:
+    What it said of every picture, and its accuracy by class, go into files of their own.
+    """
+    dataset = run.evaluated
+
+    def work(folder: Path) -> dict[str, Any]:
         example = run.task.evaluation_input(network.architecture, dataset)
         found = answers(run, network.model, network.architecture, dataset)
+        save_answers(folder, run.task, found)
+        write_json(folder / "by_class.json", run.task.by_class(found, dataset))
         return {
             "params": count_params(network.model),
             "macs": count_macs(raw_network(network.model), example),
@@ -292,6 +299,7 @@ def evaluate_network(run: Run, name: str, network: Network) -> Step:
         "model": network.key,
         "test": hashlib.sha256(json.dumps(describe(dataset, root)).encode()).hexdigest(),
         "evaluate": run.recipe.evaluate.model_dump(),
+        "writes": [ANSWER_FILE, "by_class.json"],
     }
     return run.step(f"evaluate-{name}", depends_on, work)
 

@@ -8,7 +8,12 @@ import torch
 
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.tasks.average_precision import Detections
-from secateur.tasks.detection import CURVE_POINTS, accuracy_by_class
+from secateur.tasks.detection import (
+    CURVE_POINTS,
+    accuracy_by_class,
+    joined_detections,
+    parted_detections,
+)
 
 
 def picture(labels: list[int], difficult: list[bool]) -> AnnotatedPicture:
@@ -25,7 +30,25 @@ def picture(labels: list[int], difficult: list[bool]) -> AnnotatedPicture:
 
 
 def boxes(places: range | list[int]) -> torch.Tensor:
-    return torch.tensor([[20.0 * i, 0, 20 * i + 10, 10] for i in places])
+    return torch.tensor([[20.0 * i, 0, 20 * i + 10, 10] for i in places]).reshape(-1, 4)
+
+
+@pytest.mark.parametrize("counts", [[], [0], [2, 0, 3], [0, 1, 0]])
+def test_detections_are_joined_and_parted(counts: list[int]) -> None:
+    found = [
+        Detections(boxes(range(n)), torch.arange(1, n + 1), torch.linspace(0.9, 0.1, n))
+        for n in counts
+    ]
+    joined = joined_detections(found)
+    assert joined["picture"].tolist() == [i for i, n in enumerate(counts) for _ in range(n)]
+    assert joined["picture"].dtype == torch.int32
+    assert joined["boxes"].shape == (sum(counts), 4)
+    parted = parted_detections(joined, len(counts))
+    assert len(parted) == len(counts)
+    for one, other in zip(parted, found, strict=True):
+        assert torch.equal(one.boxes, other.boxes)
+        assert torch.equal(one.labels, other.labels)
+        assert torch.equal(one.scores, other.scores)
 
 
 def test_accuracy_by_class() -> None:

@@ -1,6 +1,6 @@
 """A classifier as a run's task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -92,6 +92,18 @@ class Classifier:
     def by_class(self, answers: Tensor, dataset: ClassificationSet) -> dict[str, Any]:
         """The same share of each class, and the ``confusion`` matrix."""
         return accuracy_by_class(answers.argmax(1), dataset.labels, dataset.classes)
+
+    def to_tensors(self, answers: Tensor) -> dict[str, Tensor]:
+        """One tensor, ``probabilities`` (N, K) float32."""
+        return {"probabilities": answers}
+
+    def from_tensors(
+        self,
+        tensors: Mapping[str, Tensor],
+        dataset: ClassificationSet,  # noqa: ARG002 # its pictures are the rows
+    ) -> Tensor:
+        """The same tensor."""
+        return tensors["probabilities"]
 
     def evaluation_input(
         self,

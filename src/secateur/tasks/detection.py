@@ -1,7 +1,7 @@
 """What a detector is to the training loop: its loss, its detections, its accuracy."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -172,6 +172,31 @@ def scaled(found: Detections, given: Sequence[int], sides: Sequence[int]) -> Det
     y, x = (side / before for side, before in zip(sides, given, strict=True))
     boxes = found.boxes.cpu() * torch.tensor([x, y, x, y])
     return Detections(boxes, found.labels.cpu(), found.scores.cpu())
+
+
+def joined_detections(detections: Sequence[Detections]) -> dict[str, Tensor]:
+    """Give the detections of all pictures one after the other, as for a file.
+
+    Returns:
+        ``boxes`` (N, 4), ``labels`` (N,) and ``scores`` (N,) as in ``Detections``, and
+        ``picture`` (N,) int32, the position of each one's picture.
+    """
+    lengths = torch.tensor([len(each.scores) for each in detections], dtype=torch.int64)
+    return {
+        "boxes": torch.cat([torch.empty(0, 4), *(each.boxes for each in detections)]),
+        "labels": torch.cat(
+            [torch.empty(0, dtype=torch.int64), *(each.labels for each in detections)]
+        ),
+        "scores": torch.cat([torch.empty(0), *(each.scores for each in detections)]),
+        "picture": torch.arange(len(lengths), dtype=torch.int32).repeat_interleave(lengths),
+    }
+
+
+def parted_detections(tensors: Mapping[str, Tensor], pictures: int) -> list[Detections]:
+    """Give the detections of each picture, from what ``joined_detections`` made of them."""
+    lengths: list[int] = tensors["picture"].bincount(minlength=pictures).tolist()
+    columns = (torch.split(tensors[name], lengths) for name in ("boxes", "labels", "scores"))
+    return [Detections(*each) for each in zip(*columns, strict=True)]
 
 
 def measure_accuracy(

@@ -1,6 +1,6 @@
 """A detector as a run's task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,9 @@ from secateur.tasks.detection import (
     METRICS,
     accuracy_by_class,
     find_objects,
+    joined_detections,
     measure_accuracy,
+    parted_detections,
     ssd_loss,
 )
 from secateur.training import Batches
@@ -82,6 +84,16 @@ class Detector:
     def by_class(self, answers: list[Detections], dataset: DetectionSet) -> dict[str, Any]:
         """Average precision, and ``curves`` of precision and recall."""
         return accuracy_by_class(answers, dataset)
+
+    def to_tensors(self, answers: list[Detections]) -> dict[str, Tensor]:
+        """All detections one after the other, and the picture of each."""
+        return joined_detections(answers)
+
+    def from_tensors(
+        self, tensors: Mapping[str, Tensor], dataset: DetectionSet
+    ) -> list[Detections]:
+        """The detections of each picture."""
+        return parted_detections(tensors, len(dataset))
 
     def evaluation_input(self, architecture: SSDArchitecture, dataset: DetectionSet) -> Tensor:
         """A picture of native size where pictures are not squeezed."""

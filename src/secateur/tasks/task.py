@@ -1,6 +1,6 @@
 """What a kind of network is to a run: how it learns from pictures, and how it is measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -46,6 +46,12 @@ class Task(Protocol):
 
     def by_class(self, answers: Any, dataset: Any) -> dict[str, Any]:
         """Accuracy by class in JSON's terms, under ``by_class``, and what else there is of it."""
+
+    def to_tensors(self, answers: Any) -> dict[str, Tensor]:
+        """The answers as they are kept in a file."""
+
+    def from_tensors(self, tensors: Mapping[str, Tensor], dataset: Any) -> Any:
+        """The answers again; KeyError if a tensor is missing."""
 
     def evaluation_input(self, architecture: Any, dataset: Any) -> Tensor:
         """A picture as evaluation meets it, (1, 3, H, W)."""
