@@ -21,7 +21,7 @@ ORDER = (
     ("runtimes",),
     ("answer_file", "run_folder", "phases", "width_steps"),
     ("run",),
-    ("steps",),
+    ("examples", "steps"),
     ("pipeline",),
     ("drawing", "layers", "video"),
     ("picture_files",),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from secateur.examples import choose_examples
 from secateur.models.network import widths
 from secateur.models.network_file import save_network
 from secateur.phases import network_groups, phase_budgets, phase_groups
@@ -51,14 +52,15 @@ def compress_recipe(recipe: Recipe, folder: Path, reporter: Reporter) -> dict[st
     evaluations = {}
     for name, network in (("dense", dense), ("slim", slim)):
         done_step = evaluate_network(run, name, network)
-        evaluations[name] = done_step.result
+        evaluations[name] = done_step
         steps.append(done_step)
+    steps.append(choose_examples(run, evaluations["dense"], evaluations["slim"]))
     summary: dict[str, Any] = {
         "name": recipe.name,
         "metric": recipe.evaluate.metric,
         "split": recipe.data.test or "validation",
-        "dense": evaluations["dense"],
-        "slim": evaluations["slim"],
+        "dense": evaluations["dense"].result,
+        "slim": evaluations["slim"].result,
         "phases": phases,
         "architecture": slim.architecture.model_dump(mode="json"),
         "seed": recipe.seed,

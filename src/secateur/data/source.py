@@ -114,6 +114,11 @@ def training_transform(data: DetectionData, size: int) -> Transform:
     return native_crops(size, photometric=a.photometric, zoom=a.zoom, flip=a.flip)
 
 
+def picture_name(path: Path, root: Path) -> str:
+    """Give a picture's path below the data's folder, or all of it where it lies elsewhere."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
 def describe(dataset: PictureSet, root: Path) -> list[list[object]]:
     """Give what identifies each picture, its name first: where it is, and what is on it."""
     if isinstance(dataset, ClassificationSet):
@@ -125,7 +130,7 @@ def describe(dataset: PictureSet, root: Path) -> list[list[object]]:
         ]
     return [
         [
-            str(p.path.relative_to(root) if p.path.is_relative_to(root) else p.path),
+            picture_name(p.path, root),
             p.height,
             p.width,
             p.boxes.tolist(),

@@ -18,6 +18,9 @@ from secateur.errors import ModelError
 
 _Floats = NDArray[np.float64]
 
+OUTCOMES = ("hit", "false", "ignored")
+_HIT, _FALSE, _IGNORED = range(len(OUTCOMES))
+
 # Pairs of detection and truth compared at once; a pair takes some 300 bytes while it is.
 _PAIRS_AT_ONCE = 200_000
 
@@ -124,21 +127,13 @@ def average_precision(
         ValueError: the lengths differ, or a label is not one of the classes'.
     """
     found, truth, scores = _joined_and_checked(detections, pictures, classes)
-    difficult = np.concatenate(
-        [np.empty(0, bool), *(picture.difficult.numpy(force=True) for picture in pictures)]
-    )
-    best = _best_truths(found, truth, len(classes))
+    difficult = _difficult(pictures)
+    outcomes = _outcomes(found, truth, scores, difficult, len(classes))
 
     # From here on detections lie class by class, in each by falling score; lexsort is stable.
     order = np.lexsort((-scores, found.labels))
-    labels, scores, best = found.labels[order], scores[order], best[order]
-    counted = (best < 0) | ~difficult[best] if len(difficult) else np.ones(len(best), bool)
-    labels, scores, best = labels[counted], scores[counted], best[counted]
-    # The first detection of a truth hits it. It is the surest, for all of a truth's detections
-    # are of one class; and rule 2 makes a detection's truth independent of the other detections.
-    hits = np.zeros(len(best), bool)
-    found_truths, first = np.unique(best, return_index=True)
-    hits[first[found_truths >= 0]] = True
+    order = order[outcomes[order] != _IGNORED]
+    labels, scores, hits = found.labels[order], scores[order], outcomes[order] == _HIT
 
     objects = np.bincount(truth.labels[~difficult], minlength=len(classes) + 1)
     ends = np.searchsorted(labels, np.arange(len(classes) + 1), side="right")
@@ -149,6 +144,31 @@ def average_precision(
             hits[of_class], scores[of_class], int(objects[label])
         )
     return AveragePrecision(_mean(voc07), _mean(area), voc07, area, curves)
+
+
+def judge(
+    detections: Sequence[Detections],
+    pictures: Sequence[AnnotatedPicture],
+    classes: Sequence[str],
+) -> list[NDArray[np.str_]]:
+    """Say of each detection what it is by VOC's rule, as ``average_precision`` counts it.
+
+    Args:
+        detections: one a picture, in the order of ``pictures``.
+        pictures: the pictures and their objects.
+        classes: names; label ``k`` is ``classes[k - 1]``.
+
+    Returns:
+        For each picture (N,) of ``hit``, ``false`` and ``ignored``, in the order of its
+        detections.
+
+    Raises:
+        ModelError, ValueError: as for ``average_precision``.
+    """
+    found, truth, scores = _joined_and_checked(detections, pictures, classes)
+    outcomes = _outcomes(found, truth, scores, _difficult(pictures), len(classes))
+    ends = np.cumsum([len(each.scores) for each in detections])
+    return np.split(np.array(OUTCOMES)[outcomes], ends[:-1]) if len(ends) else []
 
 
 def coco_average_precision(
@@ -210,6 +230,32 @@ def coco_average_precision(
         name: 100 * float(value) if value >= 0 else float("nan")
         for name, value in zip(names, evaluation.stats[: len(names)], strict=True)
     }
+
+
+def _difficult(pictures: Sequence[AnnotatedPicture]) -> NDArray[np.bool_]:
+    """(M,) of all objects, picture by picture."""
+    parts = (picture.difficult.numpy(force=True) for picture in pictures)
+    return np.concatenate([np.empty(0, bool), *parts])
+
+
+def _outcomes(
+    found: "_Joined",
+    truth: "_Joined",
+    scores: _Floats,
+    difficult: NDArray[np.bool_],
+    classes: int,
+) -> NDArray[np.int64]:
+    """(N,) what each detection is, an index of ``OUTCOMES``."""
+    best = _best_truths(found, truth, classes)
+    outcomes = np.full(len(best), _FALSE)
+    # The first detection of a truth hits it. It is the surest, for all of a truth's detections
+    # are of one class; and rule 2 makes a detection's truth independent of the other detections.
+    order = np.argsort(-scores, kind="stable")
+    found_truths, first = np.unique(best[order], return_index=True)
+    outcomes[order[first[found_truths >= 0]]] = _HIT
+    matched = np.flatnonzero(best >= 0)
+    outcomes[matched[difficult[best[matched]]]] = _IGNORED
+    return outcomes
 
 
 class _Joined(NamedTuple):

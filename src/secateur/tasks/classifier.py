@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from secateur.tasks.classification import (
     classification_loss,
     top1,
 )
+from secateur.tasks.classification_examples import classification_examples
 from secateur.training import Batches
 
 
@@ -104,6 +106,12 @@ class Classifier:
     ) -> Tensor:
         """The same tensor."""
         return tensors["probabilities"]
+
+    def examples(
+        self, dense: Tensor, slim: Tensor, dataset: ClassificationSet, folder: Path
+    ) -> dict[str, Any]:
+        """Pictures that slim takes for something else."""
+        return classification_examples(dense, slim, dataset, folder)
 
     def evaluation_input(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from secateur.tasks.detection import (
     parted_detections,
     ssd_loss,
 )
+from secateur.tasks.detection_examples import detection_examples
 from secateur.training import Batches
 
 
@@ -94,6 +96,12 @@ class Detector:
     ) -> list[Detections]:
         """The detections of each picture."""
         return parted_detections(tensors, len(dataset))
+
+    def examples(
+        self, dense: list[Detections], slim: list[Detections], dataset: DetectionSet, folder: Path
+    ) -> dict[str, Any]:
+        """Pictures that slim does best, typically and worst on, or falls behind dense."""
+        return detection_examples(dense, slim, dataset, self.data.root, folder)
 
     def evaluation_input(self, architecture: SSDArchitecture, dataset: DetectionSet) -> Tensor:
         """A picture of native size where pictures are not squeezed."""

@@ -1,6 +1,7 @@
 """What a kind of network is to a run: how it learns from pictures, and how it is measured."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -52,6 +53,23 @@ class Task(Protocol):
 
     def from_tensors(self, tensors: Mapping[str, Tensor], dataset: Any) -> Any:
         """The answers again; KeyError if a tensor is missing."""
+
+    def examples(self, dense: Any, slim: Any, dataset: Any, folder: Path) -> dict[str, Any]:
+        """Choose pictures that show what the networks do, and copy them.
+
+        Args:
+            dense: answers of the network before.
+            slim: answers of the network after.
+            dataset: what they are about.
+            folder: where the copies go.
+
+        Returns:
+            ``kind``, and ``pictures`` with the name of each one's ``file`` and all there is to
+            show of it, in JSON's terms.
+
+        Raises:
+            DataError: a picture can no longer be read.
+        """
 
     def evaluation_input(self, architecture: Any, dataset: Any) -> Tensor:
         """A picture as evaluation meets it, (1, 3, H, W)."""
