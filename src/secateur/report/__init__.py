@@ -1,0 +1,1 @@
+"""A run's report: one self-contained page, read from the run's artifacts only."""

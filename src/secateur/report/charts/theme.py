@@ -1,0 +1,193 @@
+"""The colours and sizes of all charts, and their two forms: inside a page, and as files."""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from secateur.report.charts.svg import clean
+from secateur.whole_file import whole_file
+
+
+class Colour(NamedTuple):
+    """One colour on a light and on a dark background, as #rrggbb."""
+
+    light: str
+    dark: str
+
+
+# Light values are all different: a figure is drawn with them, and they name the colour in its SVG.
+# The series was searched for colours that stay apart in the three forms of colour blindness.
+COLOURS = {
+    "ink": Colour("#1c2430", "#e6e9ee"),
+    "muted": Colour("#566173", "#a2adbd"),
+    "grid": Colour("#dfe3e9", "#2b323c"),
+    "background": Colour("#ffffff", "#14171c"),
+    "dense": Colour("#7a869a", "#8592a6"),
+    "slim": Colour("#1f5fc4", "#6aa5ff"),
+    "good": Colour("#16805c", "#3ecf9b"),
+    "bad": Colour("#c8451b", "#ff8a5c"),
+    "accent": Colour("#9a4fb0", "#d79be6"),
+    "series-1": Colour("#0887e6", "#5a7ded"),
+    "series-2": Colour("#e06204", "#efbc5a"),
+    "series-3": Colour("#05584c", "#40dda6"),
+    "series-4": Colour("#573a87", "#c1b3fa"),
+    "series-5": Colour("#c676a8", "#d7439d"),
+    "series-6": Colour("#6a4208", "#8a703a"),
+}
+LIGHT = {name: colour.light for name, colour in COLOURS.items()}
+SERIES = [LIGHT[f"series-{n}"] for n in range(1, 7)]
+NAMES = {light: name for name, light in LIGHT.items()}
+
+# Points; an SVG's point is 4/3 of a page's pixel.
+TICKS, LABELS, TITLES = 7.0, 7.5, 8.0
+
+# From matplotlib's own defaults, whatever the user's settings are.
+STYLE: dict[Any, Any] = {
+    **{name: v for name, v in mpl.rcParamsDefault.items() if not name.startswith("backend")},
+    "axes.axisbelow": True,
+    "axes.edgecolor": LIGHT["grid"],
+    "axes.facecolor": "none",
+    "axes.labelcolor": LIGHT["muted"],
+    "axes.labelsize": LABELS,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": LIGHT["ink"],
+    "axes.titlelocation": "left",
+    "axes.titlesize": TITLES,
+    "axes.titleweight": "bold",
+    "figure.facecolor": "none",
+    "font.size": LABELS,
+    "grid.color": LIGHT["grid"],
+    "grid.linewidth": 0.6,
+    "legend.fontsize": TICKS,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.labelcolor": LIGHT["ink"],
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4,
+    "svg.fonttype": "none",  # letters that a reader can search
+    "text.color": LIGHT["ink"],
+    "text.parse_math": False,  # names hold what they like
+    "xtick.color": LIGHT["grid"],
+    "xtick.labelcolor": LIGHT["muted"],
+    "xtick.labelsize": TICKS,
+    "ytick.color": LIGHT["grid"],
+    "ytick.labelcolor": LIGHT["muted"],
+    "ytick.labelsize": TICKS,
+}
+
+# Around every chart: ``@themed``.
+themed = mpl.rc_context(STYLE)
+
+
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **subplots: Any
+) -> tuple[Figure, list[Axes]]:
+    """Give an empty figure in the theme, and its axes row by row.
+
+    Args:
+        width: inches.
+        height: inches.
+        rows: of axes.
+        columns: of axes.
+        subplots: further arguments of ``Figure.subplots``.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, **subplots)
+        return figure, list(axes.flat)
+
+
+def inline_svg(figure: Figure, key: str, title: str) -> str:
+    """Give the SVG element of a chart, to stand in an HTML page that holds ``css()``.
+
+    Args:
+        figure: a chart.
+        key: its own in the page; letters, digits, ``.``, ``_`` and ``-``.
+        title: what the chart shows, for those who do not see it.
+    """
+    root = _svg(figure, key, "none")
+    for element in root.iter():
+        if style := element.get("style"):
+            element.set("style", re.sub("#[0-9a-f]{6}", _variable, style))
+    width = round(float(root.attrib["viewBox"].split()[2]) * 96 / 72)
+    root.set("width", "100%")
+    root.set("style", f"max-width:{width}px;font-family:inherit;{root.attrib['style']}")
+    root.set("role", "img")
+    root.set("aria-label", title)
+    head = ElementTree.Element("title")
+    head.text = title
+    root.insert(0, head)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def css() -> str:
+    """Give the style rules of the charts' colours: light, dark, and light again on paper."""
+    light, dark = (
+        ":root{" + "".join(f"--chart-{n}:{colour[i]};" for n, colour in COLOURS.items()) + "}"
+        for i in (0, 1)
+    )
+    return f"{light}\n@media (prefers-color-scheme: dark){{{dark}}}\n@media print{{{light}}}\n"
+
+
+def write_figure(figure: Figure, folder: Path, key: str) -> None:
+    """Write ``KEY.svg`` and ``KEY.png``, in light colours on white.
+
+    Args:
+        figure: a chart.
+        folder: made where it is missing.
+        key: letters, digits, ``.``, ``_`` and ``-``.
+
+    Raises:
+        RunError: the folder cannot be written to.
+    """
+    root = _svg(figure, key, LIGHT["background"])
+    font = ", ".join(mpl.rcParamsDefault["font.sans-serif"])
+    root.set("style", f"font-family:{font};{root.attrib['style']}")
+    with whole_file(folder / f"{key}.svg") as draft:
+        draft.write_text(ElementTree.tostring(root, encoding="unicode") + "\n", "utf-8")
+    with whole_file(folder / f"{key}.png") as draft, _drawing(key):
+        figure.savefig(
+            draft, format="png", dpi=150, facecolor=LIGHT["background"], metadata={"Software": None}
+        )
+
+
+@contextmanager
+def _drawing(key: str) -> Iterator[None]:
+    with mpl.rc_context({**STYLE, "svg.hashsalt": key}), warnings.catch_warnings():
+        # Names may be in any script; the page's fonts have what matplotlib's own lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def _settle(figure: Figure) -> None:
+    """Make the layout, once for all forms; the second pass sees the labels of the first."""
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.execute(figure)
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+
+
+def _svg(figure: Figure, key: str, background: str) -> ElementTree.Element:
+    if not re.fullmatch(r"[A-Za-z][\w.-]*", key, re.ASCII):
+        raise ValueError(f"{key!r} cannot be a key of a chart")
+    source = io.StringIO()
+    with _drawing(key):
+        _settle(figure)
+        figure.savefig(source, format="svg", facecolor=background, metadata={"Date": None})
+    return clean(source.getvalue(), key)
+
+
+def _variable(match: re.Match[str]) -> str:
+    return f"var(--chart-{NAMES[match.group()]})"
