@@ -1,0 +1,39 @@
+"""How the loss fell."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from secateur.report.charts.texts import set_log_ticks, short
+from secateur.report.charts.theme import LIGHT, new_figure, themed
+
+
+@themed
+def training_curve(name: str, loss: Sequence[float], steps: int) -> Figure:
+    """Draw the loss over one training.
+
+    Args:
+        name: of the training.
+        loss: averages over equal spans of the steps, in their order.
+        steps: number of steps of the whole training.
+    """
+    figure, (axes,) = new_figure(3.1, 2.1)
+    span = steps / len(loss)
+    middles = [(n + 0.5) * span for n in range(len(loss))]
+    axes.plot(
+        middles, loss, "-" if len(loss) > 1 else "o", color=LIGHT["slim"], linewidth=1.1, gid="mark"
+    )
+    axes.set_xlim(0, steps)
+    low, high = min(loss), max(loss)
+    if 0 < low < high / 10:
+        axes.set_yscale("log")
+        axes.set_ylim(low / 1.3, high * 1.3)
+        set_log_ticks(axes.yaxis, low / 1.3, high * 1.3)
+    elif low >= 0:
+        axes.set_ylim(0, high * 1.08 or 1)
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_title(short(name))
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    axes.grid(axis="y")
+    return figure

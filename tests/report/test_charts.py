@@ -1,0 +1,529 @@
+"""Charts from hand-set numbers: what is drawn, what is written, and that it can stand in a page."""
+
+import ast
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+from matplotlib.ticker import FixedLocator
+
+from secateur.errors import RunError
+from secateur.report import charts
+from secateur.report.charts.accuracy import accuracy_by_step
+from secateur.report.charts.class_accuracy import class_accuracy
+from secateur.report.charts.confusion import confusion
+from secateur.report.charts.filters import filters
+from secateur.report.charts.headline import Cost, headline
+from secateur.report.charts.nonzeros import nonzeros
+from secateur.report.charts.pareto import Point, front, pareto
+from secateur.report.charts.precision_recall import precision_recall
+from secateur.report.charts.selection import region, selection
+from secateur.report.charts.texts import compact, log_ticks, short
+from secateur.report.charts.theme import COLOURS, css, inline_svg, write_figure
+from secateur.report.charts.threshold import threshold_search
+from secateur.report.charts.training import training_curve
+from secateur.report.charts.weights import weight_histogram
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "$x$",
+    "a_b",
+    '"&amp;',
+    "_hidden",
+    "two\nlines",
+    "\x00",
+    "%s",
+]
+
+# A chart, and how many marks it has.
+CHARTS: dict[str, tuple[Callable[[], Figure], int]] = {
+    "headline": (
+        lambda: headline(
+            {
+                "parameters": Cost(1553232, 183119, "1.55 M", "0.18 M", "fewer"),
+                "latency": Cost(14.0, 5.0, "14 ms", "5 ms", "faster"),
+            },
+            "AP50_area",
+            92.3,
+            93.4,
+            "test",
+        ),
+        6,
+    ),
+    "filters": (lambda: filters(["a", "b"], [("dense", [128, 8]), ("slim", [30, 8])]), 3),
+    "nonzeros": (lambda: nonzeros(["a", "b"], [("dense", [100, 20]), ("slim", [10, None])]), 2),
+    "weights": (lambda: weight_histogram("a", [-1, 0, 1], [5, 9], [0, 14], 0.5), 2),
+    "threshold": (
+        lambda: threshold_search([(0.1, 0.9, 60.0), (0.01, 0.5, 80.0)], 0.01, 81.0, 79.0, "top1"),
+        2,
+    ),
+    "selection": (
+        lambda: selection("a", [0.1, 0.9, 1.0], [0.2, 1.0, 0.9], [True, False, False], None),
+        2,
+    ),
+    "accuracy": (lambda: accuracy_by_step([("dense", 92.3, 0), ("remove", 6.4, 1)], "top1"), 1),
+    "training": (lambda: training_curve("dense", [13.4, 3.0, 0.9], 1500), 1),
+    "precision_recall": (
+        lambda: precision_recall("stop", ([0, 1], [1, 0.5], 92.34), ([0, 1], [1, 0.6], 93.44)),
+        2,
+    ),
+    "class_accuracy": (
+        lambda: class_accuracy(["a", "b"], [90.0, 80.0], [91.0, None], "AP50_area"),
+        2,
+    ),
+    "confusion": (lambda: confusion([[3, 1], [0, 8]], ["a", "b"]), 3),
+    "pareto": (
+        lambda: pareto([("r", "dense", 1e6, 90.0), ("r", "slim", 1e5, 91.0)], "parameters", "top1"),
+        2,
+    ),
+}
+
+
+def drawn(figure: Figure, key: str = "key", title: str = "title") -> ElementTree.Element:
+    """The chart as a browser reads it."""
+    return ElementTree.fromstring(inline_svg(figure, key, title))  # noqa: S314 # our own
+
+
+def texts(figure: Figure) -> list[str]:
+    return [e.text or "" for e in drawn(figure).iter() if e.tag.endswith("}text")]
+
+
+def markers(figure: Figure) -> list[int]:
+    """Points of each mark that is made of points."""
+    marks = [e for e in drawn(figure).iter() if e.get("class") == "mark"]
+    return [sum(e.tag.endswith("}use") for e in mark.iter()) for mark in marks]
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2, relative luminance."""
+    shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("name", COLOURS.keys() - {"background", "grid"})
+def test_colours_stand_out(name: str, side: int) -> None:
+    least = 4.5 if name in ("ink", "muted") else 3.0
+    assert contrast(COLOURS[name][side], COLOURS["background"][side]) >= least
+
+
+def test_slim_and_bad_can_be_read_as_text() -> None:
+    for name in ("slim", "bad", "good"):
+        assert min(contrast(COLOURS[name][i], COLOURS["background"][i]) for i in (0, 1)) >= 4.5
+
+
+def test_backgrounds() -> None:
+    assert COLOURS["background"] == ("#ffffff", "#14171c")
+
+
+def test_light_colours_name_themselves() -> None:
+    assert len({colour.light for colour in COLOURS.values()}) == len(COLOURS)
+
+
+def test_counts_are_read_on_the_deepest_cell_of_a_confusion_matrix() -> None:
+    for side in (0, 1):
+        ink, slim, background = (COLOURS[name][side] for name in ("ink", "slim", "background"))
+        mixed = [
+            round(0.55 * int(slim[i : i + 2], 16) + 0.45 * int(background[i : i + 2], 16))
+            for i in (1, 3, 5)
+        ]
+        assert contrast(ink, "#{:02x}{:02x}{:02x}".format(*mixed)) >= 4.5
+
+
+def test_css_has_each_colour_thrice() -> None:
+    rules = css()
+    light, dark, paper = re.findall(r":root\{(.*?)\}", rules)
+    assert light == paper
+    assert "--chart-series-6:" in light
+    assert "--chart-slim:#1f5fc4;" in light
+    assert "--chart-slim:#6aa5ff;" in dark
+    assert rules.index("prefers-color-scheme: dark") < rules.index("@media print")
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_marks(name: str) -> None:
+    draw, marks = CHARTS[name]
+    svg = inline_svg(draw(), name, "title")
+    assert svg.count('class="mark"') == marks
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_same_numbers_same_file(name: str) -> None:
+    draw, _ = CHARTS[name]
+    figure = draw()
+    first = inline_svg(figure, name, "title")
+    assert inline_svg(draw(), name, "title") == first
+    assert inline_svg(figure, name, "title") == first
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_svg_is_small_themed_and_alone(name: str) -> None:
+    svg = inline_svg(CHARTS[name][0](), name, "two < three")
+    assert svg.startswith('<svg xmlns="http://www.w3.org/2000/svg" ')
+    assert svg.count("http") == 1
+    for left_out in ("<?xml", "<!DOCTYPE", "<metadata", "<style", "xlink", "DejaVu", 'pt"'):
+        assert left_out not in svg
+    assert not re.search(r"(fill|stroke):\s*#", svg)
+    assert not re.search(r"\d\.\d{3}", svg)
+    assert len(svg) < 15_000
+    root = ElementTree.fromstring(svg)  # noqa: S314 # our own
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == root[0].text == "two < three"
+    assert root.get("width") == "100%"
+    assert "height" not in root.attrib
+    width = float(root.attrib["viewBox"].split()[2])
+    assert f"max-width:{round(width / 72 * 96)}px" in root.attrib["style"]
+
+
+def test_many_charts_in_one_document() -> None:
+    page = "".join(inline_svg(draw(), name, "title") for name, (draw, _) in CHARTS.items())
+    page += inline_svg(CHARTS["pareto"][0](), "pareto-2", "title")
+    ids = re.findall(r' id="([^"]*)"', page)
+    referred = re.findall(r'href="#([^"]*)"', page) + re.findall(r"url\(#([^)]*)\)", page)
+    assert len(ids) == len(set(ids))
+    assert set(ids) == set(referred)
+
+
+@pytest.mark.parametrize("key", ["", "a b", '"', "1", "é", "../a"])
+def test_keys_that_no_id_can_have(key: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a key"):
+        inline_svg(Figure(), key, "title")
+
+
+def test_names_are_texts_whatever_they_hold() -> None:
+    shown = ["<script>alert(1)</scrip…", "$x$", "a_b", '"&amp;', "_hidden", "two lines", " ", "%s"]
+    ones = [1] * len(HOSTILE)
+    for figure in (
+        filters(HOSTILE, [(name, ones) for name in HOSTILE]),
+        nonzeros(HOSTILE, [(name, ones) for name in HOSTILE]),
+        class_accuracy(HOSTILE, [50.0] * len(HOSTILE), [60.0] * len(HOSTILE), "top1"),
+        confusion(np.eye(len(HOSTILE), dtype=int), HOSTILE),
+        accuracy_by_step([(name, 50.0, 1) for name in HOSTILE], "top1"),
+        pareto([(name, "slim", n + 1.0, 50.0) for n, name in enumerate(HOSTILE)], "x", "top1"),
+    ):
+        written = texts(figure)
+        assert {name for name in shown if name.strip()} <= set(written)
+        assert "<script" not in inline_svg(figure, "key", HOSTILE[0])
+    for name, text in zip(HOSTILE, shown, strict=True):
+        one_name = [
+            selection(name, [0.5], [0.5], [True], None),
+            training_curve(name, [1.0], 10),
+            precision_recall(name, None, None),
+            weight_histogram(name, [0, 1], [1], [1], None),
+            threshold_search([(1.0, 0.5, 50.0)], 1.0, 60.0, 40.0, name),
+        ]
+        for figure in one_name[:4]:
+            assert text in texts(figure) or not text.strip()
+
+
+def test_names_in_other_scripts() -> None:
+    assert "止まれ" in texts(class_accuracy(["止まれ"], [50.0], [60.0], "top1"))
+
+
+def test_short() -> None:
+    assert short("a" * 24) == "a" * 24
+    assert short("a" * 25) == "a" * 23 + "…"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (0.0073734, "0.00737"),
+        (2e-5, "2e-5"),
+        (128, "128"),
+        (1553232, "1.55 M"),
+        (15429621760, "15.4 G"),
+        (1000, "1 k"),
+    ],
+)
+def test_compact(number: float, text: str) -> None:
+    assert compact(number) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (1, 1000, [1, 10, 100, 1000]),
+        (0.5, 20, [1, 3, 10]),
+        (0.9, 2.2, [1, 2]),
+        (6.5, 8.5, [7, 8]),
+        (1, 1e12, [1, 1e2, 1e4, 1e6, 1e8, 1e10, 1e12]),
+    ],
+)
+def test_log_ticks(low: float, high: float, ticks: list[float]) -> None:
+    assert log_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_headline_says_how_many_times() -> None:
+    written = texts(CHARTS["headline"][0]())
+    for text in (
+        "8.5× fewer",
+        "1.55 M → 0.18 M",
+        "2.8× faster",
+        "dense 92.3 %",
+        "slim 93.4 %",
+        "AP50_area, % (test)",
+    ):
+        assert text in written
+
+
+@pytest.mark.parametrize(
+    ("dense", "slim", "better", "text"),
+    [
+        (10, 14, "faster", "1.4× slower"),
+        (10, 10, "fewer", "the same"),
+        (5, 0.02, "smaller", "250× smaller"),
+    ],
+)
+def test_headline_of_other_ratios(dense: float, slim: float, better: str, text: str) -> None:
+    costs = {"cost": Cost(dense, slim, "a", "b", better)}
+    assert text in texts(headline(costs, "top1", 100.0, 100.0, "test"))
+
+
+def test_filters_before_and_after() -> None:
+    written = texts(filters(["conv1", "conv2"], [("dense", [128, 8]), ("slim", [30, 8])]))
+    assert "128 → 30" in written
+    assert "8" in written
+    assert written.index("conv1") < written.index("conv2")
+
+
+def test_filters_bars_are_as_long_as_what_they_count() -> None:
+    figure = filters(["a", "b"], [("dense", [128, 64]), ("1", [30, 64]), ("2", [30, 7])])
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [128, 64, 30, 7]
+
+
+def test_nonzeros_leave_gaps_and_show_zero() -> None:
+    figure = nonzeros(["a", "b", "c"], [("dense", [1000, 100, 10]), ("slim", [None, 0, 5])])
+    assert markers(figure) == [3, 2]
+    assert "0" in texts(figure)
+    assert "0" not in texts(nonzeros(["a"], [("dense", [10])]))
+
+
+def test_weights_with_and_without_threshold() -> None:
+    assert "±0.5" in texts(weight_histogram("a", [-1, 0, 1], [5, 9], [0, 14], 0.5))
+    without = weight_histogram("a", [-1, 0, 1], [5, 9], [0, 14], None)
+    assert not any("±" in text for text in texts(without))
+    lines = weight_histogram("a", [-1, 0, 1], [5, 9], [0, 14], 0.5).axes[0].lines
+    assert [line.get_xdata()[0] for line in lines] == [-0.5, 0.5]
+
+
+def test_threshold_labels_each_trial() -> None:
+    written = texts(CHARTS["threshold"][0]())
+    assert {"90.0 %", "50.0 %", "chosen"} <= set(written)
+
+
+@pytest.mark.parametrize(
+    "trace", [[(0.0, 0.3, 70.0)], [(0.02, 0.3, 70.0)], [(0.0, 0.3, 70.0), (0.02, 0.5, 60.0)]]
+)
+def test_threshold_of_few_trials(trace: list[tuple[float, float, float]]) -> None:
+    figure = threshold_search(trace, trace[0][0], 71.0, 69.0, "top1")
+    assert ("0" in texts(figure)) == (trace[0][0] == 0)
+    assert inline_svg(figure, "key", "title").count('class="mark"') == len(trace)
+
+
+def test_region_of_removed_filters() -> None:
+    assert region(0.9, 0.6, 0.8) == [
+        (0.6, 0.8),
+        (0.6, 1),
+        (1, 1),
+        (1, 0),
+        (0.9, 0),
+        (0.9, 0.8),
+    ]
+
+
+def test_region_holds_what_the_levels_remove() -> None:
+    # Without s'_F below s_F the second rule adds nothing.
+    for levels in ((0.9, 0.6, 0.8), (0.5, 0.7, 0.3)):
+        s_F, s_F_both, s_G = levels
+        figure = selection("a", [0.1, 1.0], [0.1, 1.0], [True, False], levels)
+        (shape,) = [patch for patch in figure.axes[0].patches if isinstance(patch, Polygon)]
+        for F, G in np.random.default_rng(0).random((500, 2)):
+            inside = shape.get_path().contains_point((F, G))
+            assert inside == any((s_F <= F, s_F_both <= F and s_G <= G))
+
+
+def test_selection_counts_and_limits() -> None:
+    figure = selection("a", [0.5, 0.9, 1.0], [0.2, 1.0, 0.9], [True, False, False], None)
+    assert {"1 kept", "2 removed"} <= set(texts(figure))
+    assert sorted(markers(figure)) == [1, 2]
+    (axes,) = figure.axes
+    assert axes.get_xlim() == pytest.approx((0.47, 1.0))
+    assert axes.get_ylim() == pytest.approx((0.152, 1.0))
+
+
+def test_selection_of_many_filters_is_light() -> None:
+    F, G = np.random.default_rng(0).random((2, 1024))
+    figure = selection("conv6", list(F), list(G), [bool(f < 0.5) for f in F], (0.5, 0.4, 0.9))
+    assert sum(markers(figure)) == 1024
+    assert len(inline_svg(figure, "selection-conv6", "title")) < 64_000
+
+
+def test_accuracy_has_values_where_they_are_few() -> None:
+    steps = [(f"step {n}", 50.0 + n, n // 10) for n in range(31)]
+    assert "50.0" in texts(accuracy_by_step(steps[:30], "top1"))
+    # On the axis there may be a round 50; with a digit after the point there is none.
+    assert "51.0" not in texts(accuracy_by_step(steps, "top1"))
+    assert {"phase 1", "phase 2"} <= set(texts(accuracy_by_step(steps, "top1")))
+
+
+def test_accuracy_has_no_ticks_beyond_100() -> None:
+    (axes,) = accuracy_by_step([("a", 2.0, 0), ("b", 100.0, 1)], "top1").axes
+    assert axes.get_ylim()[1] > 100
+    assert list(axes.get_yticks()) == [0, 20, 40, 60, 80, 100]
+
+
+def test_training_spans_and_scales() -> None:
+    (axes,) = training_curve("dense", [10.0, 1.0, 0.5], 300).axes
+    assert list(axes.lines[0].get_xdata()) == [50, 150, 250]
+    assert axes.get_yscale() == "log"
+    assert isinstance(axes.yaxis.get_major_locator(), FixedLocator)
+    assert training_curve("dense", [10.0, 1.0], 300).axes[0].get_yscale() == "linear"
+    assert training_curve("dense", [0.0], 1).axes[0].get_ylim() == (0, 1)
+
+
+def test_precision_recall_of_one_network() -> None:
+    assert "dense 92.3" in texts(CHARTS["precision_recall"][0]())
+    figure = precision_recall("stop", None, ([0, 1], [1, 0.6], 93.44))
+    assert "slim 93.4" in texts(figure)
+    assert inline_svg(figure, "key", "title").count('class="mark"') == 1
+
+
+def test_class_accuracy_keeps_what_changed_most() -> None:
+    names = [f"class {n}" for n in range(70)]
+    dense = [50.0] * 70
+    slim = [50.0 + n for n in range(40)] + [None] + [50.0 - n / 2 for n in range(29)]
+    figure = class_accuracy(names, dense, slim, "top1")
+    written = [text for text in texts(figure) if text.startswith("class ")]
+    assert len(written) == 60
+    assert written == [name for name in names if name in written]
+    assert "class 40" not in written
+    assert "class 39" in written
+    taller = class_accuracy(names[:20], dense[:20], slim[:20], "top1").get_figheight()
+    assert class_accuracy(names[:10], dense[:10], slim[:10], "top1").get_figheight() < taller
+
+
+def test_confusion_shades_rows() -> None:
+    figure = confusion([[3, 1, 0], [0, 0, 0], [0, 0, 9]], ["a", "b", "c"])
+    assert [p.get_alpha() for p in figure.axes[0].patches] == [0.28, 0.48, 0.55]
+    written = texts(figure)
+    assert [text for text in written if text.isdigit()] == ["3", "1", "9"]
+    # The true class is the row, and rows go down.
+    assert figure.axes[0].get_ylabel() == "true class"
+    assert figure.axes[0].get_ylim() == (2.5, -0.5)
+    wrong = figure.axes[0].patches[0].get_path().get_extents()
+    assert (wrong.x0 + wrong.x1, wrong.y0 + wrong.y1) == pytest.approx((2, 0))
+
+
+def test_confusion_of_many_classes() -> None:
+    assert "c12" in texts(confusion(np.eye(13, dtype=int), [f"c{n}" for n in range(13)]))
+    figure = confusion(np.eye(300, dtype=int), [f"c{n}" for n in range(300)])
+    assert "c12" not in texts(figure)
+    assert inline_svg(figure, "key", "title").count('class="mark"') == 1
+
+
+def slow_front(points: list[Point]) -> set[int]:
+    """Each point against each other."""
+    stay = set()
+    for i, (*_, x, y) in enumerate(points):
+        surpassed = False
+        for _, _, less, more in points:
+            if less <= x and more >= y and (less < x or more > y):
+                surpassed = True
+        if not surpassed:
+            stay.add(i)
+    return stay
+
+
+def test_front_like_a_slow_loop() -> None:
+    source = random.Random(0)  # noqa: S311 # no secret
+    for _ in range(200):
+        points: list[Point] = [
+            ("run", "slim", float(source.randint(1, 8)), float(source.randint(1, 8)))
+            for _ in range(source.randint(0, 12))
+        ]
+        found = front(points)
+        assert set(found) == slow_front(points)
+        assert len(found) == len(set(found))
+        assert found == sorted(found, key=lambda i: (points[i][2], points[i][3]))
+
+
+def test_pareto_names_runs() -> None:
+    figure = pareto([("r", "dense", 1e6, 90.0), ("s", "slim", 1e5, 91.0)], "parameters", "top1")
+    assert {"r", "s", "parameters", "top1, %", "1 M"} <= set(texts(figure))
+
+
+def test_labels_of_points_that_stand_apart_do_not_meet() -> None:
+    points: list[Point] = [(f"run {n}", "slim", 1e5 * (1 + n / 20), 90.0) for n in range(4)]
+    figure = pareto(points, "parameters", "top1")
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 4
+    for n, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:n])
+
+
+def test_written_figures(tmp_path: Path) -> None:
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        write_figure(CHARTS["filters"][0](), folder, "filters")
+        assert sorted(path.name for path in folder.iterdir()) == ["filters.png", "filters.svg"]
+    for name in ("filters.svg", "filters.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    svg = (tmp_path / "a" / "filters.svg").read_text("utf-8")
+    assert "var(" not in svg
+    assert "#1f5fc4" in svg
+    assert "fill:#ffffff" in svg
+    with pytest.raises(RunError, match="cannot be written"):
+        write_figure(CHARTS["filters"][0](), tmp_path / "a" / "filters.svg", "filters")
+
+
+def test_the_users_settings_change_nothing_and_stay() -> None:
+    expected = inline_svg(CHARTS["filters"][0](), "key", "title")
+    with mpl.rc_context({"font.size": 30, "axes.grid": True, "svg.fonttype": "path"}):
+        assert inline_svg(CHARTS["filters"][0](), "key", "title") == expected
+        assert mpl.rcParams["font.size"] == 30
+
+
+def test_charts_stand_alone() -> None:
+    allowed = {"numpy", "matplotlib", "defusedxml"}
+    standard = {
+        "collections",
+        "contextlib",
+        "io",
+        "math",
+        "pathlib",
+        "re",
+        "typing",
+        "warnings",
+        "xml",
+    }
+    for path in Path(charts.__path__[0]).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            else:
+                continue
+            for module in modules:
+                own = module.startswith("secateur.report.charts.")
+                assert (
+                    own
+                    or module == "secateur.whole_file"
+                    or module.split(".")[0] in (allowed | standard)
+                ), f"{path.name}: {module}"
+                assert "pyplot" not in module
