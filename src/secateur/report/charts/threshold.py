@@ -21,7 +21,8 @@ def threshold_search(
     """Draw the accuracy at each threshold that was tried.
 
     Args:
-        trace: threshold (magnitude), share of zeros (0 to 1), accuracy (%) of each trial.
+        trace: threshold (magnitude), share of zeros (0 to 1), accuracy (%) of each trial; one at
+            least.
         chosen: the threshold that was taken.
         reference: accuracy that the drop is counted from, in %.
         floor: lowest accuracy within the tolerance, in %.

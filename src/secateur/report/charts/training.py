@@ -14,7 +14,7 @@ def training_curve(name: str, loss: Sequence[float], steps: int) -> Figure:
 
     Args:
         name: of the training.
-        loss: averages over equal spans of the steps, in their order.
+        loss: averages over equal spans of the steps, in their order; one at least.
         steps: number of steps of the whole training.
     """
     figure, (axes,) = new_figure(3.1, 2.1)
