@@ -109,7 +109,7 @@ def compress(
 
     Every step is kept in the run's folder. A stopped run goes on behind the last step that was
     done when the same command is given again; a changed recipe redoes only what depends on the
-    change. The results are dense.safetensors, slim.safetensors and summary.json.
+    change. The results are dense.safetensors, slim.safetensors, summary.json and report.html.
     """
     from secateur.recipe import load_recipe
 
@@ -121,12 +121,16 @@ def compress(
         show_plan(console, plan(loaded))
         return
     from secateur.pipeline import compress_recipe
+    from secateur.report.report import write_report
 
     folder = run or Path("runs", loaded.name)
-    summary = compress_recipe(loaded, folder, ConsoleReporter(console))
+    reporter = ConsoleReporter(console)
+    summary = compress_recipe(loaded, folder, reporter)
+    page = write_report(folder, bar=reporter.bar)
     say(console, f"{loaded.name}, on {summary['split']}:")
     console.print(summary_table(summary))
     say(console, f"the small network: {folder / 'slim.safetensors'}")
+    say(console, f"what happened: {page}")
 
 
 @app.command(epilog="Example: secateur train recipes/quickstart.yaml --set train.steps=2000")
@@ -459,6 +463,54 @@ def benchmark(
     if out is not None:
         write_json(out, asdict(result))
         reporter.say(f"written: {out}")
+
+
+@app.command(epilog="Example: secateur report runs/mine")
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN", help="Folders of runs, finished or not; several are compared."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to write it; report.html in the run's folder, and beside the folders of "
+            "several, if not given. Markdown is printed.",
+        ),
+    ] = None,
+    markdown: Annotated[
+        bool,
+        typer.Option("--markdown", help="Tables in Markdown, for a pull request or a model card."),
+    ] = False,
+) -> None:
+    """Write a page that shows what a run did, or one that compares several.
+
+    The page is one file that opens from disk and needs nothing else. It has what was gained,
+    filters by layer, accuracy at every step, for every class and on test pictures, the weights,
+    the threshold and the selection, and how to repeat it all. Its charts also go to RUN/figures,
+    as SVG and PNG.
+
+    It is made from the run's own files: no picture is read, and no network is run. Of several runs,
+    which must be finished and measured alike, it shows which networks no other surpasses.
+    """
+    from secateur.report.report import markdown_report, write_comparison, write_report
+    from secateur.whole_file import write_text
+
+    console = open_console()
+    if markdown:
+        text = "\n".join(markdown_report(run) for run in runs)
+        if out is None:
+            typer.echo(text, nl=False)
+            return
+        write_text(out, text)
+    elif len(runs) > 1:
+        out = write_comparison(runs, out)
+    else:
+        out = write_report(runs[0], out, ConsoleReporter(open_console(stderr=True)).bar)
+    say(console, f"written: {out}")
 
 
 @app.command(epilog="Example: secateur init my/pictures --out my.yaml")

@@ -1,0 +1,253 @@
+"""What the steps of a run wrote down, as the report reads it.
+
+A run folder may come from anywhere, so every entry is checked before it is used.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    RootModel,
+    ValidationError,
+)
+
+from secateur.errors import RunError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Artifact(BaseModel):
+    """Entries that the report uses; others are left alone."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class Trained(Artifact):
+    """A training: ``loss`` is averaged over equal spans of its steps."""
+
+    metric: float
+    loss: list[float]
+    zeros: Share | None = None
+
+
+class Thresholded(Artifact):
+    """A search for the threshold; a trial is threshold, share of zeros, and metric."""
+
+    threshold: float
+    zeros: Share
+    metric: float
+    status: str
+    trace: list[tuple[float, Share, float]]
+
+
+class Selected(Artifact):
+    """One group's filters: which are kept, and the sparsity level of every F and G."""
+
+    kept: list[int]
+    F: list[Share]
+    G: list[Share]
+
+
+class Removed(Artifact):
+    """A removal: what it took, and how far slim and masked outputs lie apart."""
+
+    metric: float
+    slim_minus_masked: float
+    removed: int
+    params: int
+    macs: int
+    selection: dict[str, Selected]
+
+
+class Evaluated(Artifact):
+    """A network's size, and its accuracy; the metrics are extra entries, in percent."""
+
+    model_config = ConfigDict(extra="allow")
+
+    params: int = Field(gt=0)
+    macs: int = Field(gt=0)
+    bytes: int = Field(gt=0)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Accuracy by the name of the metric; what has no value is left out."""
+        extra = self.model_extra or {}
+        return {name: value for name, value in extra.items() if isinstance(value, float)}
+
+
+class Curve(Artifact):
+    """Precision over recall of one class."""
+
+    recall: list[Share]
+    precision: list[Share]
+
+
+class ByClass(Artifact):
+    """Accuracy by class: curves of a detector, or who was taken for whom by a classifier."""
+
+    by_class: dict[str, dict[str, float | None]]
+    curves: dict[str, Curve] | None = None
+    confusion: list[list[int]] | None = None
+
+
+def _plain_name(name: str) -> str:
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise ValueError("is not the name of a file beside it")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_plain_name)]
+Box = tuple[float, float, float, float]
+
+
+class Truth(Artifact):
+    """An object that a picture shows."""
+
+    class_name: str = Field(alias="class")
+    box: Box
+    difficult: bool = False
+
+
+class Found(Artifact):
+    """An object that a network found, and whether it is there."""
+
+    class_name: str = Field(alias="class")
+    box: Box
+    score: Share
+    outcome: Literal["hit", "false", "ignored"]
+
+
+class DetectorPicture(Artifact):
+    """A test picture with what both networks found in it; boxes in its own pixels."""
+
+    kind: Literal["worst", "lost", "best", "typical"]
+    file: FileName
+    name: str
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    truth: list[Truth]
+    dense: list[Found]
+    slim: list[Found]
+
+
+class Answer(Artifact):
+    """What a classifier took a picture for."""
+
+    class_name: str = Field(alias="class")
+    score: Share
+
+
+class ClassifierPicture(Artifact):
+    """A test picture that the slim network took for another."""
+
+    file: FileName
+    truth: str
+    dense: Answer
+    slim: Answer
+
+
+class DetectorExamples(Artifact):
+    """Test pictures that show how the slim network does."""
+
+    kind: Literal["detector"]
+    least_score: Share
+    pictures: list[DetectorPicture]
+
+
+class ClassifierExamples(Artifact):
+    """The slim network's surest mistakes."""
+
+    kind: Literal["classifier"]
+    pictures: list[ClassifierPicture]
+
+
+class Examples(
+    RootModel[Annotated[DetectorExamples | ClassifierExamples, Field(discriminator="kind")]]
+):
+    """What the step of examples found."""
+
+
+class Summary(Artifact):
+    """A finished run."""
+
+    split: str
+    dense: Evaluated
+    slim: Evaluated
+    provenance: dict[str, JsonValue]
+    seconds: dict[FileName, float]
+    recipe: dict[str, JsonValue]
+
+
+class Trail(Artifact):
+    """The steps that a run's last execution came by, in their order."""
+
+    steps: list[FileName]
+
+
+class Middle(Artifact):
+    """Milliseconds."""
+
+    median: float = Field(gt=0)
+
+
+class Measurement(Artifact):
+    """One network's speed on one runtime."""
+
+    model: str
+    runtime: str
+    precision: str
+    batch: int
+    network: Middle | None
+    whole: Middle | None
+
+
+class Latency(Artifact):
+    """What ``secateur benchmark`` wrote."""
+
+    measurements: list[Measurement]
+    threads: int
+
+
+class Step(Artifact):
+    """What any step wrote."""
+
+    seconds: float
+    result: dict[str, JsonValue]
+
+
+Content = TypeVar("Content", bound=BaseModel)
+
+
+def read_artifact(path: Path, kind: type[Content]) -> Content:
+    """Read a JSON file that a run wrote.
+
+    Raises:
+        RunError: it cannot be read, or is not what it should be.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); give the run's command again") from None
+    return checked(path, content, kind)
+
+
+def checked(path: Path, content: JsonValue, kind: type[Content]) -> Content:
+    """See that what a file holds is as a run writes it.
+
+    Raises:
+        RunError: it is not.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise RunError(
+            f"{path}: {where}: {first['msg']}; delete the file and give the run's command again"
+        ) from None

@@ -1,0 +1,111 @@
+"""The page of several runs: which networks no other surpasses."""
+
+from collections.abc import Sequence
+
+from secateur.errors import RunError
+from secateur.report.charts.pareto import Point, front, pareto
+from secateur.report.figures import Chart
+from secateur.report.headline import Headline, headline
+from secateur.report.rendering import render
+from secateur.report.run_record import RunRecord
+from secateur.report.table import Cell, Table, change, percent
+
+
+def comparison_page(runs: Sequence[RunRecord]) -> str:
+    """Write the page of several finished runs on the same pictures, by the same metric.
+
+    Raises:
+        RunError: a run is not finished, or they cannot be compared.
+    """
+    found = dict(zip(_names(runs), _comparable(runs), strict=True))
+    first = next(iter(found.values()))
+    charts = [
+        Chart(
+            f"pareto-{cost.name}",
+            f"{first.metric} against {cost.name}",
+            pareto(points, f"{cost.name}, {cost.unit}", first.metric),
+            cost.how,
+        )
+        for cost in first.costs
+        if (points := _points(found, cost.name, cost.how))
+    ]
+    return render(
+        "comparison.html.jinja",
+        names=list(found),
+        metric=first.metric,
+        split=first.split,
+        charts=charts,
+        runs=_table(found),
+    )
+
+
+def _comparable(runs: Sequence[RunRecord]) -> list[Headline]:
+    """Sum up each run; all were measured on the same pictures in the same way."""
+    headlines = []
+    first = runs[0].recipe
+    pictures = [getattr(first.data, entry) for entry in ("format", "root", "test")]
+    for run in runs:
+        found = headline(run)
+        if found is None:
+            raise RunError(
+                f"{run.folder}: is not finished, and has nothing to compare; give its command "
+                "again, or leave it out"
+            )
+        data, metric = run.recipe.data, run.recipe.evaluate.metric
+        if metric != first.evaluate.metric:
+            raise RunError(
+                f"{run.folder}: is measured by {metric}, and {runs[0].folder} by "
+                f"{first.evaluate.metric}; compare runs of one metric"
+            )
+        if [data.format, data.root, data.test] != pictures:
+            raise RunError(
+                f"{run.folder}: is measured on {data.test or 'validation'} of {data.root}, and "
+                f"{runs[0].folder} on {first.data.test or 'validation'} of {first.data.root}; "
+                "compare runs on the same pictures"
+            )
+        headlines.append(found)
+    return headlines
+
+
+def _points(found: dict[str, Headline], cost: str, how: str) -> list[Point]:
+    """Every network by one cost; a dense network that several runs share is there once."""
+    points: dict[tuple[float, float], Point] = {}
+    slim: list[Point] = []
+    for name, run in found.items():
+        for each in run.costs:
+            if (each.name, each.how) == (cost, how):
+                points.setdefault((each.dense, run.dense), (name, "dense", each.dense, run.dense))
+                slim.append((name, "slim", each.slim, run.slim))
+    return [*points.values(), *slim]
+
+
+def _table(found: dict[str, Headline]) -> Table:
+    first = next(iter(found.values()))
+    costs = [cost for cost in first.costs if cost.name != "latency"]
+    columns = ["run"]
+    for cost in costs:
+        columns += [f"{cost.name}, {cost.unit}", "times less"]
+    columns += [f"{first.metric}, dense", f"{first.metric}, slim", "points", "not surpassed in"]
+    best: dict[str, list[str]] = {name: [] for name in found}
+    for cost in costs:
+        points = _points(found, cost.name, cost.how)
+        for place in front(points):
+            name, role, *_ = points[place]
+            if role == "slim":
+                best[name].append(cost.name)
+    rows = []
+    for name, run in found.items():
+        row = [Cell(name)]
+        for cost in run.costs[: len(costs)]:
+            row += [percent(cost.slim), Cell(f"{cost.times:.1f}×", cost.times)]
+        row += [percent(run.dense), percent(run.slim), change(run.dense, run.slim)]
+        rows.append([*row, Cell(", ".join(best[name]) or "–", len(best[name]))])
+    return Table(columns, rows, "runs.csv")
+
+
+def _names(runs: Sequence[RunRecord]) -> list[str]:
+    """Name runs by their folders, as short as tells them apart."""
+    short = [run.folder.resolve().name for run in runs]
+    if len(set(short)) == len(short):
+        return short
+    return [str(run.folder) for run in runs]

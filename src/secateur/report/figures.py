@@ -1,0 +1,280 @@
+"""Which charts a run's report has, and from which artifacts each is drawn."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from secateur.report.artifacts import ByClass
+from secateur.report.charts.accuracy import accuracy_by_step
+from secateur.report.charts.class_accuracy import class_accuracy
+from secateur.report.charts.confusion import confusion
+from secateur.report.charts.filters import filters
+from secateur.report.charts.headline import Cost as CostBar
+from secateur.report.charts.headline import headline as headline_chart
+from secateur.report.charts.nonzeros import nonzeros
+from secateur.report.charts.precision_recall import precision_recall
+from secateur.report.charts.selection import selection
+from secateur.report.charts.theme import inline_svg
+from secateur.report.charts.threshold import threshold_search
+from secateur.report.charts.training import training_curve
+from secateur.report.charts.weights import weight_histogram
+from secateur.report.headline import headline
+from secateur.report.layer_counts import LayerCounts
+from secateur.report.run_record import RunRecord
+from secateur.report.weights import non_zeros, weight_histograms
+
+# Classes that have a curve of their own; a table has all.
+CURVES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A figure with its words.
+
+    Attributes:
+        name: no other chart of the page has it.
+        title: what it is of, short.
+        figure: the drawing.
+        caption: what to see in it; may be empty.
+    """
+
+    name: str
+    title: str
+    figure: Figure
+    caption: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name without what a file's name or an id cannot hold."""
+        return re.sub(r"[^\w-]", "_", self.name, flags=re.ASCII)
+
+    @property
+    def svg(self) -> Markup:
+        """The drawing for the page; its texts are escaped in it."""
+        return Markup(inline_svg(self.figure, self.key, self.title))  # noqa: S704
+
+
+@dataclass(frozen=True, slots=True)
+class Charts:
+    """A run's charts; None or empty where the run has not come so far."""
+
+    headline: Chart | None = None
+    filters: Chart | None = None
+    accuracy: Chart | None = None
+    training: list[Chart] = field(default_factory=list)
+    class_accuracy: Chart | None = None
+    precision_recall: list[Chart] = field(default_factory=list)
+    confusion: list[Chart] = field(default_factory=list)
+    weights: list[Chart] = field(default_factory=list)
+    nonzeros: Chart | None = None
+    threshold: list[Chart] = field(default_factory=list)
+    selection: list[Chart] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Chart]:
+        """Go through all that are there."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            yield from value if isinstance(value, list) else [value] if value else []
+
+
+def draw_charts(run: RunRecord, counts: LayerCounts | None) -> Charts:
+    """Draw all that a run's artifacts allow."""
+    dense, slim = run.by_class.get("dense"), run.by_class.get("slim")
+    return Charts(
+        headline=_headline(run),
+        filters=_filters(counts),
+        accuracy=_accuracy(run),
+        training=_training(run),
+        class_accuracy=_class_accuracy(run, dense, slim),
+        precision_recall=_precision_recall(run, dense, slim),
+        confusion=_confusion(run),
+        weights=_weights(run),
+        nonzeros=_nonzeros(run),
+        threshold=_threshold(run),
+        selection=_selection(run),
+    )
+
+
+def _headline(run: RunRecord) -> Chart | None:
+    found = headline(run)
+    if found is None:
+        return None
+    costs = {
+        cost.name: CostBar(cost.dense, cost.slim, *cost.texts, cost.better) for cost in found.costs
+    }
+    figure = headline_chart(costs, found.metric, found.dense, found.slim, found.split)
+    return Chart("headline", "Slim against dense", figure)
+
+
+def _filters(counts: LayerCounts | None) -> Chart | None:
+    if counts is None:
+        return None
+    stages = [
+        (stage, [row.filters[number] for row in counts.rows])
+        for number, stage in enumerate(counts.stages)
+    ]
+    return Chart("filters", "Filters by layer", filters([row.name for row in counts.rows], stages))
+
+
+def _accuracy(run: RunRecord) -> Chart | None:
+    if run.dense is None:
+        return None
+    steps = [("dense", run.dense.result.metric, 0)]
+    for phase in run.phases:
+        for label, step in (
+            ("sparsified", phase.sparsify),
+            ("thresholded", phase.threshold),
+            ("removed", phase.remove),
+            ("retrained", phase.retrain),
+        ):
+            if step:
+                steps.append((label, step.result.metric, phase.number))
+    figure = accuracy_by_step(steps, run.recipe.evaluate.metric)
+    return Chart("accuracy", "Accuracy after every step", figure)
+
+
+def _training(run: RunRecord) -> list[Chart]:
+    trained = [(run.dense, run.recipe.train.steps)]
+    for phase in run.phases:
+        _, sparsify, _, retrain = run.recipe.phase(phase.number)
+        trained += [(phase.sparsify, sparsify.steps), (phase.retrain, retrain.steps)]
+    return [
+        Chart(
+            f"training-{step.folder.name}",
+            step.folder.name,
+            training_curve(step.folder.name, step.result.loss, steps),
+        )
+        for step, steps in trained
+        if step and step.result.loss
+    ]
+
+
+def _class_accuracy(run: RunRecord, dense: ByClass | None, slim: ByClass | None) -> Chart | None:
+    if dense is None or slim is None:
+        return None
+    metric = class_metric(run)
+    figure = class_accuracy(
+        list(slim.by_class),
+        [dense.by_class.get(name, {}).get(metric) for name in slim.by_class],
+        [each.get(metric) for each in slim.by_class.values()],
+        metric,
+    )
+    return Chart("class-accuracy", f"{metric} by class", figure)
+
+
+def class_metric(run: RunRecord) -> str:
+    """Name the metric that accuracy by class is given in."""
+    metric = run.recipe.evaluate.metric
+    return metric if metric in ("AP50_voc07", "top1") else "AP50_area"
+
+
+def _precision_recall(run: RunRecord, dense: ByClass | None, slim: ByClass | None) -> list[Chart]:
+    if dense is None or slim is None or dense.curves is None or slim.curves is None:
+        return []
+    metric = class_metric(run)
+
+    def difference(name: str) -> float:
+        before, after = dense.by_class[name].get(metric), slim.by_class[name].get(metric)
+        return abs((after or 0.0) - (before or 0.0))
+
+    def curve(side: ByClass, name: str) -> tuple[list[float], list[float], float] | None:
+        curves, value = side.curves or {}, side.by_class[name].get(metric)
+        if name not in curves or value is None:
+            return None
+        return curves[name].recall, curves[name].precision, value
+
+    names = [name for name in slim.by_class if name in dense.by_class]
+    shown = set(sorted(names, key=difference, reverse=True)[:CURVES])
+    return [
+        Chart(
+            f"precision-recall-{number:03}",
+            name,
+            precision_recall(name, curve(dense, name), curve(slim, name)),
+        )
+        for number, name in enumerate(names)
+        if name in shown
+    ]
+
+
+def _confusion(run: RunRecord) -> list[Chart]:
+    return [
+        Chart(f"confusion-{role}", role, confusion(found.confusion, list(found.by_class)))
+        for role, found in run.by_class.items()
+        if found.confusion and len(found.by_class) <= CURVES
+    ]
+
+
+def _weights(run: RunRecord) -> list[Chart]:
+    return [
+        Chart(
+            f"weights-phase{each.phase}-{each.layer}",
+            _of_phase(run, each.phase, each.layer),
+            weight_histogram(each.layer, each.edges, each.before, each.after, each.threshold),
+        )
+        for each in weight_histograms(run)
+    ]
+
+
+def _nonzeros(run: RunRecord) -> Chart | None:
+    found = non_zeros(run)
+    if found is None:
+        return None
+    return Chart("nonzeros", "Weights that are not zero", nonzeros(found.layers, found.stages))
+
+
+def _threshold(run: RunRecord) -> list[Chart]:
+    tolerance = run.recipe.compress.threshold.max_drop
+    charts = []
+    for phase in run.phases:
+        if phase.sparsify is None or phase.threshold is None:
+            continue
+        found, reference = phase.threshold.result, phase.sparsify.result.metric
+        held = "" if found.status == "found" else " No threshold keeps within the tolerance."
+        charts.append(
+            Chart(
+                f"threshold-phase{phase.number}",
+                f"phase {phase.number}",
+                threshold_search(
+                    found.trace,
+                    found.threshold,
+                    reference,
+                    reference - tolerance,
+                    run.recipe.evaluate.metric,
+                ),
+                f"t = {found.threshold:.3g} zeroes {found.zeros:.1%} of the weights; "
+                f"tolerance {tolerance:g} points below {reference:.1f}.{held}",
+            )
+        )
+    return charts
+
+
+def _selection(run: RunRecord) -> list[Chart]:
+    charts = []
+    for phase in run.phases:
+        if phase.remove is None:
+            continue
+        select = run.recipe.phase(phase.number)[2]
+        levels = None
+        if select.s_F is not None and select.s_F_both is not None and select.s_G is not None:
+            levels = (select.s_F, select.s_F_both, select.s_G)
+        for group, seen in phase.remove.result.selection.items():
+            layer = run.layer_names.get(group, group)
+            kept = set(seen.kept)
+            charts.append(
+                Chart(
+                    f"selection-phase{phase.number}-{layer}",
+                    _of_phase(run, phase.number, layer),
+                    selection(
+                        layer, seen.F, seen.G, [i in kept for i in range(len(seen.F))], levels
+                    ),
+                    f"{len(kept)} of {len(seen.F)} stay",
+                )
+            )
+    return charts
+
+
+def _of_phase(run: RunRecord, phase: int, layer: str) -> str:
+    return f"phase {phase}: {layer}" if len(run.phases) > 1 else layer

@@ -1,0 +1,56 @@
+"""A run in a few tables of Markdown, for a pull request or a model card."""
+
+import re
+
+from secateur.report.headline import headline
+from secateur.report.layer_counts import LayerCounts
+from secateur.report.notes import split_note, unfinished
+from secateur.report.run_record import RunRecord
+from secateur.report.table import Cell, Table
+from secateur.report.tables import layers_table, metrics_table, provenance_table, times_table
+
+
+def run_markdown(run: RunRecord, counts: LayerCounts | None) -> str:
+    """Write a run's headline, accuracy, layers, and how it was made."""
+    found = headline(run)
+    parts = [f"# {escaped(run.recipe.name)}"]
+    if found:
+        gains = [f"**{cost.times:.1f}×** {cost.gain}" for cost in found.costs]
+        parts.append(", ".join([*gains, escaped(found.accuracy)]) + ".")
+        rows = [
+            [
+                Cell(f"{cost.name} ({cost.how})" if cost.how else cost.name),
+                *map(Cell, cost.texts),
+                Cell(f"{cost.times:.2f}× {cost.better}"),
+            ]
+            for cost in found.costs
+        ]
+        parts.append(_table(Table(["", "dense", "slim", ""], rows)))
+    else:
+        parts.append(unfinished(run))
+    accuracy = metrics_table(run)
+    if accuracy:
+        parts += [f"## Accuracy on {escaped(run.split)}", split_note(run), _table(accuracy)]
+    counted = layers_table(counts)
+    if counted:
+        parts += ["## Layers", _table(counted)]
+    parts += ["## How it was made", _table(times_table(run))]
+    made = provenance_table(run)
+    if made:
+        parts.append(_table(made))
+    return "\n\n".join(parts) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Keep a name from being read as Markdown or HTML; an underscore within a word is none."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"[\\`*{}\[\]>|#!~]|\b_|_\b", r"\\\g<0>", text)
+
+
+def _table(table: Table) -> str:
+    lines = [
+        [escaped(name) for name in table.columns],
+        ["---", *("---:" for _ in table.columns[1:])],
+        *([escaped(cell.text) for cell in row] for row in table.rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,74 @@
+"""A run's report, written beside what it was read from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from secateur.progress import Bar, no_bar
+from secateur.report.charts.theme import write_figure
+from secateur.report.comparison import comparison_page
+from secateur.report.figures import draw_charts
+from secateur.report.layer_counts import count_layers
+from secateur.report.markdown import run_markdown
+from secateur.report.page import run_page
+from secateur.report.run_record import read_run
+from secateur.whole_file import write_text
+
+REPORT_FILE = "report.html"
+FIGURES = "figures"
+
+
+def write_report(folder: Path, out: Path | None = None, bar: Bar = no_bar) -> Path:
+    """Write the page of a run, and its charts as SVG and PNG in the run's ``figures``.
+
+    Args:
+        folder: the run's; finished or not.
+        out: the page; None for ``report.html`` in the run's folder.
+        bar: shows progress.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        RunError: it is no run folder, an artifact in it is not as a run writes it, or the page
+            cannot be written.
+        ModelError: one of its networks cannot be read.
+    """
+    run = read_run(folder)
+    counts = count_layers(run)
+    charts = draw_charts(run, counts)
+    path = out or folder / REPORT_FILE
+    write_text(path, run_page(run, counts, charts))
+    every = list(charts)
+    with bar("figures", len(every)) as advance:
+        for chart in every:
+            write_figure(chart.figure, folder / FIGURES, chart.key)
+            advance(1)
+    return path
+
+
+def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
+    """Write one page of several runs.
+
+    Args:
+        folders: the runs', all finished, on the same pictures and by the same metric.
+        out: the page; None for ``report.html`` beside the runs' folders, where they lie in one,
+            or else in the working folder.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        RunError: as for ``write_report``, or the runs cannot be compared.
+    """
+    page = comparison_page([read_run(folder) for folder in folders])
+    parents = {folder.resolve().parent for folder in folders}
+    beside = folders[0].parent if len(parents) == 1 else Path()
+    path = out or beside / REPORT_FILE
+    write_text(path, page)
+    return path
+
+
+def markdown_report(folder: Path) -> str:
+    """Sum up a run in Markdown; errors as for ``write_report``."""
+    run = read_run(folder)
+    return run_markdown(run, count_layers(run))

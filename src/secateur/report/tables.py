@@ -1,0 +1,149 @@
+"""The tables of a run's report."""
+
+from secateur.layers import LayerCost
+from secateur.report.figures import class_metric
+from secateur.report.headline import latencies
+from secateur.report.layer_counts import LayerCounts
+from secateur.report.run_record import RunRecord
+from secateur.report.table import Cell, Table, change, count, percent
+
+# Pairs of classes that a classifier confuses most.
+CONFUSIONS = 30
+
+
+def layers_table(counts: LayerCounts | None) -> Table | None:
+    """Filters after every phase, and what each layer costs before and after."""
+    if counts is None:
+        return None
+    columns = ["layer", *counts.stages, "kept"]
+    columns += ["parameters", "now", "MACs", "now"]
+
+    def costs(cost: LayerCost) -> tuple[Cell, Cell]:
+        return count(cost.params), count(cost.macs)
+
+    rows = []
+    for row in counts.rows:
+        kept = row.filters[-1] / row.filters[0]
+        (params, macs), (params_now, macs_now) = costs(row.before), costs(row.after)
+        rows.append(
+            [
+                Cell(row.name),
+                *map(count, row.filters),
+                Cell(f"{kept:.0%}", kept),
+                params,
+                params_now,
+                macs,
+                macs_now,
+            ]
+        )
+    return Table(
+        columns,
+        rows,
+        "layers.csv",
+        "Filters of the dense network and after every phase; MACs for a picture of nominal size.",
+    )
+
+
+def metrics_table(run: RunRecord) -> Table | None:
+    """Every metric of both networks; None before both are evaluated."""
+    if set(run.evaluations) != {"dense", "slim"}:
+        return None
+    dense, slim = (run.evaluations[role].result.metrics for role in ("dense", "slim"))
+    return Table(
+        ["metric, %", "dense", "slim", "points"],
+        [
+            [Cell(name), percent(dense[name]), percent(slim[name]), change(dense[name], slim[name])]
+            for name in dense
+            if name in slim
+        ],
+    )
+
+
+def classes_table(run: RunRecord) -> Table | None:
+    """Accuracy by class of both networks, likewise."""
+    if set(run.by_class) != {"dense", "slim"}:
+        return None
+    metric = class_metric(run)
+    dense, slim = run.by_class["dense"].by_class, run.by_class["slim"].by_class
+    amount = "pictures" if run.by_class["slim"].confusion else "objects"
+    rows = []
+    for name in slim:
+        before, after = dense.get(name, {}).get(metric), slim[name].get(metric)
+        rows.append(
+            [
+                Cell(name),
+                count(int(slim[name].get(amount) or 0)),
+                percent(before),
+                percent(after),
+                change(before, after),
+            ]
+        )
+    return Table(
+        ["class", amount, f"{metric}, dense", f"{metric}, slim", "points"], rows, "classes.csv"
+    )
+
+
+def confusions_table(run: RunRecord) -> Table | None:
+    """The pairs of classes that the slim classifier confuses most; None of a detector."""
+    dense, slim = (run.by_class.get(role) for role in ("dense", "slim"))
+    if dense is None or slim is None or not dense.confusion or not slim.confusion:
+        return None
+    names = list(slim.by_class)
+    wrong = [
+        (slim.confusion[i][j], dense.confusion[i][j], i, j)
+        for i in range(len(names))
+        for j in range(len(names))
+        if i != j and slim.confusion[i][j] + dense.confusion[i][j]
+    ]
+    return Table(
+        ["shown", "taken for", "times, dense", "times, slim"],
+        [
+            [Cell(names[i]), Cell(names[j]), count(before), count(after)]
+            for after, before, i, j in sorted(wrong, key=lambda each: (-each[0], -each[1]))[
+                :CONFUSIONS
+            ]
+        ],
+        "confusions.csv",
+        "What the slim network confuses most.",
+    )
+
+
+def speeds_table(run: RunRecord) -> Table | None:
+    """What was measured of both networks; None where nothing was."""
+    costs = latencies(run.latency)
+    if not costs:
+        return None
+    return Table(
+        ["measured with", "dense, ms", "slim, ms", "times faster"],
+        [
+            [Cell(cost.how), percent(cost.dense), percent(cost.slim), percent(cost.times)]
+            for cost in costs
+        ],
+    )
+
+
+def times_table(run: RunRecord) -> Table:
+    """How long every step took."""
+    rows = [[Cell(name), _time(seconds)] for name, seconds in run.seconds.items()]
+    rows.append([Cell("together"), _time(sum(run.seconds.values()))])
+    return Table(["step", "time"], rows)
+
+
+def provenance_table(run: RunRecord) -> Table | None:
+    """Seed, versions, machine and date; None before the run is finished."""
+    if run.summary is None:
+        return None
+    rows = [("seed", run.recipe.seed), *run.summary.provenance.items()]
+    lines: list[tuple[str, object]] = []
+    for name, value in rows:
+        lines += value.items() if isinstance(value, dict) else [(name, value)]
+    return Table(
+        ["made with", ""],
+        [[Cell(name), Cell("none" if value is None else str(value))] for name, value in lines],
+    )
+
+
+def _time(seconds: float) -> Cell:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return Cell(f"{hours}:{minutes:02}:{rest:02}", seconds)

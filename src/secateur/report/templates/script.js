@@ -1,0 +1,143 @@
+"use strict";
+// The page is complete without this: it sorts, picks, filters and zooms, and adds nothing.
+document.documentElement.classList.add("scripted");
+
+// Tables: a click on a column's name sorts by it, another one turns the order round.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0];
+  const original = [...body.rows];
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const descending = head.getAttribute("aria-sort") === "ascending";
+      for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+      const key = (row) => row.cells[column].dataset.value;
+      const order = (a, b) =>
+        column === 0 ? original.indexOf(a) - original.indexOf(b) : key(a) - key(b);
+      body.append(...original.toSorted((a, b) => (descending ? order(b, a) : order(a, b))));
+    });
+  });
+}
+
+// Galleries: one chart of many, large.
+for (const gallery of document.querySelectorAll(".gallery[data-what]")) {
+  const charts = [...gallery.children];
+  if (charts.length < 2) continue;
+  const label = document.createElement("label");
+  const select = document.createElement("select");
+  select.append(new Option("all", ""));
+  charts.forEach((chart, number) => select.append(new Option(chart.dataset.name, number)));
+  label.className = "picker";
+  label.append(`${gallery.dataset.what}: `, select);
+  gallery.before(label);
+  select.addEventListener("change", () => {
+    gallery.classList.toggle("picked", select.value !== "");
+    charts.forEach((chart, number) => {
+      chart.hidden = select.value !== "" && number !== Number(select.value);
+    });
+  });
+}
+
+// Pictures: boxes of at least some confidence, and how many of them are right.
+const slider = document.querySelector(".confidence input");
+function showSure() {
+  const least = Number(slider.value);
+  document.querySelector(".confidence output").textContent = `${Math.round(100 * least)} %`;
+  for (const pane of document.querySelectorAll(".pair figure")) {
+    const right = { hit: 0, false: 0, ignored: 0 };
+    for (const box of pane.querySelectorAll(".found")) {
+      const sure = Number(box.dataset.score) >= least;
+      box.classList.toggle("unsure", !sure);
+      if (sure) for (const outcome in right) right[outcome] += box.classList.contains(outcome);
+    }
+    const count = pane.querySelector(".count");
+    count.textContent = `finds ${right.hit} of ${count.dataset.objects}, ${right.false} false`;
+  }
+}
+if (slider) {
+  slider.addEventListener("input", showSure);
+  showSure(); // a browser may have kept the slider where it was
+}
+
+// Zoom: both pictures together, over the whole window.
+function openLarge(pair) {
+  const dialog = document.createElement("dialog");
+  const bar = document.createElement("div");
+  const large = pair.cloneNode(true);
+  const panes = [...large.querySelectorAll("svg")];
+  const [, , width, height] = panes[0].getAttribute("viewBox").split(" ").map(Number);
+  let view = { x: 0, y: 0, zoom: 1 };
+  const show = () => {
+    view.zoom = Math.min(Math.max(view.zoom, 1), 16);
+    view.x = Math.min(Math.max(view.x, 0), width - width / view.zoom);
+    view.y = Math.min(Math.max(view.y, 0), height - height / view.zoom);
+    for (const pane of panes) {
+      pane.setAttribute(
+        "viewBox", `${view.x} ${view.y} ${width / view.zoom} ${height / view.zoom}`);
+      pane.style.setProperty("--zoom", view.zoom);
+    }
+  };
+  const zoomAt = (factor, x, y) => {
+    const zoom = Math.min(Math.max(view.zoom * factor, 1), 16);
+    view = { x: x - (x - view.x) * view.zoom / zoom, y: y - (y - view.y) * view.zoom / zoom, zoom };
+    show();
+  };
+  const middle = () => [view.x + width / view.zoom / 2, view.y + height / view.zoom / 2];
+  const actions = [
+    ["+", "zoom in", () => zoomAt(1.5, ...middle())],
+    ["−", "zoom out", () => zoomAt(1 / 1.5, ...middle())],
+    ["Close", "close", () => dialog.close()],
+  ];
+  for (const [text, name, act] of actions) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = text;
+    button.setAttribute("aria-label", name);
+    button.addEventListener("click", act);
+    bar.append(button);
+  }
+  bar.className = "bar";
+  large.removeAttribute("tabindex");
+  dialog.append(bar, large);
+  document.body.append(dialog);
+  dialog.addEventListener("close", () => dialog.remove());
+  const at = (event) => {
+    const pane = event.target.closest("svg");
+    if (!pane) return null;
+    const point = new DOMPoint(event.clientX, event.clientY);
+    return point.matrixTransform(pane.getScreenCTM().inverse());
+  };
+  large.addEventListener("wheel", (event) => {
+    const point = at(event);
+    if (point) zoomAt(event.deltaY < 0 ? 1.2 : 1 / 1.2, point.x, point.y);
+    event.preventDefault();
+  }, { passive: false });
+  let held = null;
+  large.addEventListener("pointerdown", (event) => {
+    held = at(event);
+    large.setPointerCapture(event.pointerId);
+  });
+  large.addEventListener("pointermove", (event) => {
+    if (!held) return;
+    const scale = panes[0].getScreenCTM().a;
+    view.x -= event.movementX / scale;
+    view.y -= event.movementY / scale;
+    show();
+  });
+  large.addEventListener("pointerup", () => { held = null; });
+  dialog.showModal();
+}
+for (const pair of document.querySelectorAll(".pair")) {
+  pair.tabIndex = 0;
+  pair.title = "Click to enlarge";
+  pair.addEventListener("click", () => openLarge(pair));
+  pair.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault(); // or it would press the first button, which is then in focus
+    openLarge(pair);
+  });
+}
