@@ -477,9 +477,14 @@ def test_labels_of_points_that_stand_apart_do_not_meet() -> None:
         assert not any(box.overlaps(other) for other in boxes[:n])
 
 
+def write_filters(folder: Path) -> None:
+    figure = CHARTS["filters"][0]()
+    write_figure(figure, inline_svg(figure, "filters", "title"), folder, "filters")
+
+
 def test_written_figures(tmp_path: Path) -> None:
     for folder in (tmp_path / "a", tmp_path / "b"):
-        write_figure(CHARTS["filters"][0](), folder, "filters")
+        write_filters(folder)
         assert sorted(path.name for path in folder.iterdir()) == ["filters.png", "filters.svg"]
     for name in ("filters.svg", "filters.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -488,7 +493,7 @@ def test_written_figures(tmp_path: Path) -> None:
     assert "#1f5fc4" in svg
     assert "fill:#ffffff" in svg
     with pytest.raises(RunError, match="cannot be written"):
-        write_figure(CHARTS["filters"][0](), tmp_path / "a" / "filters.svg", "filters")
+        write_filters(tmp_path / "a" / "filters.svg")
 
 
 def test_the_users_settings_change_nothing_and_stay() -> None:

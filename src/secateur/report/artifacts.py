@@ -4,6 +4,7 @@ A run folder may come from anywhere, so every entry is checked before it is used
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -78,7 +79,8 @@ class Evaluated(Artifact):
     def metrics(self) -> dict[str, float]:
         """Accuracy by the name of the metric; what has no value is left out."""
         extra = self.model_extra or {}
-        return {name: value for name, value in extra.items() if isinstance(value, float)}
+        numbers = {n: value for n, value in extra.items() if isinstance(value, float | int)}
+        return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 class Curve(Artifact):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ from secateur.report.weights import non_zeros, weight_histograms
 CURVES = 60
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Chart:
     """A figure with its words.
 
@@ -51,7 +52,7 @@ class Chart:
         """The name without what a file's name or an id cannot hold."""
         return re.sub(r"[^\w-]", "_", self.name, flags=re.ASCII)
 
-    @property
+    @cached_property
     def svg(self) -> Markup:
         """The drawing for the page; its texts are escaped in it."""
         return Markup(inline_svg(self.figure, self.key, self.title))  # noqa: S704

@@ -41,7 +41,7 @@ def write_report(folder: Path, out: Path | None = None, bar: Bar = no_bar) -> Pa
     every = list(charts)
     with bar("figures", len(every)) as advance:
         for chart in every:
-            write_figure(chart.figure, folder / FIGURES, chart.key)
+            write_figure(chart.figure, chart.svg, folder / FIGURES, chart.key)
             advance(1)
     return path
 

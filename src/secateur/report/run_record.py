@@ -170,6 +170,12 @@ def _summary(folder: Path, recipe: Recipe) -> Summary | None:
     if not path.is_file():
         return None
     summary = read_artifact(path, Summary)
+    for network in (summary.dense, summary.slim):
+        if recipe.evaluate.metric not in network.metrics:
+            raise RunError(
+                f"{path}: has no {recipe.evaluate.metric}; delete it and give the run's command "
+                "again"
+            )
     return summary if summary.recipe == recipe.model_dump(mode="json") else None
 
 

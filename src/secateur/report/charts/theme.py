@@ -116,7 +116,7 @@ def inline_svg(figure: Figure, key: str, title: str) -> str:
         key: its own in the page; letters, digits, ``.``, ``_`` and ``-``.
         title: what the chart shows, for those who do not see it.
     """
-    root = _svg(figure, key, "none")
+    root = _svg(figure, key)
     for element in root.iter():
         if style := element.get("style"):
             element.set("style", re.sub("#[0-9a-f]{6}", _variable, style))
@@ -140,22 +140,25 @@ def css() -> str:
     return f"{light}\n@media (prefers-color-scheme: dark){{{dark}}}\n@media print{{{light}}}\n"
 
 
-def write_figure(figure: Figure, folder: Path, key: str) -> None:
+def write_figure(figure: Figure, svg: str, folder: Path, key: str) -> None:
     """Write ``KEY.svg`` and ``KEY.png``, in light colours on white.
 
     Args:
         figure: a chart.
+        svg: its form for a page, as ``inline_svg`` gives it; drawing it again would take as long.
         folder: made where it is missing.
         key: letters, digits, ``.``, ``_`` and ``-``.
 
     Raises:
         RunError: the folder cannot be written to.
     """
-    root = _svg(figure, key, LIGHT["background"])
     font = ", ".join(mpl.rcParamsDefault["font.sans-serif"])
-    root.set("style", f"font-family:{font};{root.attrib['style']}")
+    light = re.sub(r"var\(--chart-([\w-]+)\)", lambda match: LIGHT[match[1]], svg)
+    light = light.replace("font-family:inherit", f"font-family:{font}", 1)
+    paper = f'<rect width="100%" height="100%" style="fill:{LIGHT["background"]}"/>'
+    light = light.replace("</title>", f"</title>{paper}", 1)
     with whole_file(folder / f"{key}.svg") as draft:
-        draft.write_text(ElementTree.tostring(root, encoding="unicode") + "\n", "utf-8")
+        draft.write_text(light + "\n", "utf-8")
     with whole_file(folder / f"{key}.png") as draft, _drawing(key):
         figure.savefig(
             draft, format="png", dpi=150, facecolor=LIGHT["background"], metadata={"Software": None}
@@ -179,13 +182,13 @@ def _settle(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def _svg(figure: Figure, key: str, background: str) -> ElementTree.Element:
+def _svg(figure: Figure, key: str) -> ElementTree.Element:
     if not re.fullmatch(r"[A-Za-z][\w.-]*", key, re.ASCII):
         raise ValueError(f"{key!r} cannot be a key of a chart")
     source = io.StringIO()
     with _drawing(key):
         _settle(figure)
-        figure.savefig(source, format="svg", facecolor=background, metadata={"Date": None})
+        figure.savefig(source, format="svg", facecolor="none", metadata={"Date": None})
     return clean(source.getvalue(), key)
 
 
