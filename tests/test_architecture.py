@@ -14,7 +14,7 @@ ORDER = (
     ("recipe",),
     ("data", "models"),
     ("pruning",),
-    ("training",),
+    ("training", "training_log"),
     ("tasks",),
     ("measuring",),
     ("compression",),

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from event_files import read_curves
 from secateur import steps
 from secateur.answer_file import load_answers
 from secateur.cli import main
@@ -163,7 +164,28 @@ def test_run_folder_holds_networks_that_load(unbroken: Path) -> None:
 def test_run_folder_tells_the_steps_of_this_recipe(unbroken: Path) -> None:
     trail = json.loads((unbroken / "run/steps.json").read_text())["steps"]
     phases = [f"phase{n}-{part}" for n in (1, 2) for part in PARTS]
-    assert trail == ["dense", *phases, "evaluate-dense", "evaluate-slim"]
+    assert trail == ["dense", *phases, "evaluate-dense", "evaluate-slim", "examples"]
+
+
+def test_trainings_leave_curves(unbroken: Path) -> None:
+    logs = unbroken / "run/logs"
+    names = ["dense", *(f"phase{n}-{part}" for n in (1, 2) for part in ("retrain", "sparsify"))]
+    assert sorted(path.name for path in logs.iterdir()) == names
+    for name in names:
+        curves = read_curves(logs / name)
+        steps = list(range(1, 31 if name == "dense" else 21))
+        result = json.loads((unbroken / f"run/steps/{name}/step.json").read_text())["result"]
+        wanted = ["loss", "lr", "zeros"] if "sparsify" in name else ["loss", "lr"]
+        assert sorted(curves) == ["AP50_area", *wanted]
+        for tag in wanted:
+            assert [step for step, _ in curves[tag]] == steps
+        assert [value for _, value in curves["loss"]] == pytest.approx(result["loss"], abs=1e-4)
+        assert curves["AP50_area"] == [(steps[-1], pytest.approx(result["metric"]))]
+        if "zeros" in wanted:
+            assert curves["zeros"][-1] == (20, pytest.approx(result["zeros"]))
+    rates = [rate for _, rate in read_curves(logs / "dense")["lr"]]
+    assert 0.0029 < max(rates) <= 0.003
+    assert rates[-1] == pytest.approx(0)
 
 
 @pytest.mark.parametrize("name", ["dense", "slim"])
@@ -195,6 +217,29 @@ def test_evaluation_keeps_what_the_network_said(unbroken: Path, name: str, pictu
         assert torch.equal(kept.labels, fresh.labels)
 
 
+def test_examples_show_what_the_networks_said(unbroken: Path) -> None:
+    folder = unbroken / "run/steps/examples"
+    shown = json.loads((folder / "step.json").read_text())["result"]["pictures"]
+    names = {each["name"] for each in shown}
+    assert len(names) == len(shown) == 8, "there are no more"
+    assert names <= {f"JPEGImages/{n:02}.jpg" for n in range(24, 32)}
+    kinds = [each["kind"] for each in shown]
+    assert kinds == sorted(kinds, key=["worst", "lost", "best", "typical"].index)
+    files = [f"{n:02}.jpg" for n in range(1, 9)]
+    assert [each["file"] for each in shown] == files
+    assert sorted(path.name for path in folder.iterdir()) == [*files, "step.json"]
+    for each in shown:
+        assert len(each["truth"]) == 1
+        with Image.open(folder / each["file"]) as copy:
+            assert copy.size == (each["width"], each["height"]) == (72, 64)
+        for name in ("dense", "slim"):
+            scores = [found["score"] for found in each[name]]
+            assert scores == sorted(scores, reverse=True)
+            assert all(score >= 0.05 for score in scores)
+        if each["kind"] == "lost":
+            assert each["quality"]["dense"] > each["quality"]["slim"]
+
+
 @pytest.mark.parametrize("step", ["dense", "phase1-sparsify", "phase2-retrain"])
 def test_killed_run_ends_like_an_unbroken_one(
     step: str, unbroken: Path, pictures: Path, tmp_path: Path
@@ -215,6 +260,10 @@ def test_killed_run_ends_like_an_unbroken_one(
         # Metrics are rounded by what little there is to find; weights are not.
         file = f"run/{name}.safetensors"
         assert (tmp_path / file).read_bytes() == (unbroken / file).read_bytes()
+    # What the killed training had logged is not drawn beside what it was done again with.
+    assert [at for at, _ in read_curves(tmp_path / f"run/logs/{step}")["loss"]] == [
+        at for at, _ in read_curves(unbroken / f"run/logs/{step}")["loss"]
+    ]
     if step != "dense":
         assert "dense: found" in output
 
@@ -229,7 +278,7 @@ def test_changed_recipe_redoes_what_depends_on_it(
     assert {"dense", "phase1-sparsify", "phase1-retrain", "phase2-remove"} <= found
     assert "phase2-retrain" not in found
     assert "evaluate-dense" in found
-    assert "evaluate-slim" not in found
+    assert not {"evaluate-slim", "examples"} & found
     trail = json.loads((tmp_path / "run/steps.json").read_text())
     assert trail == json.loads((unbroken / "run/steps.json").read_text())
 

@@ -40,7 +40,8 @@ from secateur.pruning.widths import RoundTo
 from secateur.recipe import Phase, Recipe, Select, Sparsify, Training
 from secateur.run import Network, Run, load_step
 from secateur.run_folder import Step
-from secateur.training import Schedule, train
+from secateur.training import Schedule, learning_rate_share, train
+from secateur.training_log import DEAR_POINTS, POINTS, is_point, training_log
 from secateur.whole_file import write_json
 from secateur.width_steps import WidthSteps, measure_width_steps, select_within_reach
 
@@ -61,8 +62,7 @@ def train_dense(run: Run) -> tuple[Network, Step]:
             if recipe.model.weights
             else []
         )
-        trace = train_network(run, "dense", model, architecture, recipe.train)
-        metric = validate(run, model, architecture)
+        metric, trace = train_network(run, "dense", model, architecture, recipe.train)
         save_network(folder / "network.safetensors", model, architecture, {"step": "dense"})
         return {"metric": metric, "loss": trace, "fresh": fresh}
 
@@ -104,8 +104,7 @@ def sparsify_network(
             group_strength=settings.group_strength,
         )
         step = f"{name}-sparsify"
-        trace = train_network(run, step, model, architecture, settings, penalty)
-        metric = validate(run, model, architecture)
+        metric, trace = train_network(run, step, model, architecture, settings, penalty)
         save_network(folder / "network.safetensors", model, architecture, {"step": step})
         return {"metric": metric, "zeros": zero_share(penalty.weights.values()), "loss": trace}
 
@@ -262,9 +261,9 @@ def retrain_network(run: Run, name: str, slim: Network, settings: Training) -> S
 
     def work(folder: Path) -> dict[str, Any]:
         model, architecture = load_network(slim.path).model, slim.architecture
-        trace = train_network(run, name, model, architecture, settings)
+        metric, trace = train_network(run, name, model, architecture, settings)
         save_network(folder / "network.safetensors", model, architecture, {"step": name})
-        return {"metric": validate(run, model, architecture), "loss": trace}
+        return {"metric": metric, "loss": trace}
 
     step = run.step(name, {"model": slim.key, "retrain": settings.model_dump()}, work)
     run.reporter.say(
@@ -311,8 +310,13 @@ def train_network(
     architecture: Architecture,
     settings: Training,
     penalty: Penalties | None = None,
-) -> list[float]:
-    """Train in place; gives the loss, averaged over about a hundredth of the steps each."""
+) -> tuple[float, list[float]]:
+    """Train in place, and validate; TensorBoard shows both.
+
+    Returns:
+        The recipe's metric on validation, in percent, and the loss, averaged over about a
+        hundredth of the steps each.
+    """
     seed = run.seed(name)
     torch.manual_seed(seed)
     batches = run.task.batches(run.splits.train, architecture, settings, seed, run.fabric.device)
@@ -324,20 +328,33 @@ def train_network(
         settings.decay,
         settings.clip,
     )
-    with run.reporter.bar(name, settings.steps) as advance:
-        trace = train(
-            run.fabric,
-            model,
-            run.task.loss(architecture),
-            batches,
-            schedule,
-            penalty=penalty,
-            on_step=lambda _step, loss: advance(1, f"loss {loss:.2f}"),
-        )
-    model.cpu()
+    steps = settings.steps
+    with training_log(run.folder / "logs" / name) as log:
+        with run.reporter.bar(name, steps) as advance:
+
+            def on_step(step: int, loss: float) -> None:
+                advance(1, f"loss {loss:.2f}")
+                if is_point(step, steps, POINTS):
+                    rate = schedule.lr * learning_rate_share(schedule, step, steps)
+                    log({"loss": loss, "lr": rate}, step)
+                if penalty is not None and is_point(step, steps, DEAR_POINTS):
+                    log({"zeros": zero_share(penalty.weights.values())}, step)
+
+            trace = train(
+                run.fabric,
+                model,
+                run.task.loss(architecture),
+                batches,
+                schedule,
+                penalty=penalty,
+                on_step=on_step,
+            )
+        model.cpu()
+        metric = validate(run, model, architecture)
+        log({run.recipe.evaluate.metric: metric}, steps)
     span = max(1, len(trace) // 100)
     parts = [trace[i : i + span] for i in range(0, len(trace), span)]
-    return [round(sum(part) / len(part), 4) for part in parts]
+    return metric, [round(sum(part) / len(part), 4) for part in parts]
 
 
 def answers(run: Run, model: nn.Module, architecture: Architecture, dataset: PictureSet) -> Any:
