@@ -111,6 +111,18 @@ def test_evaluation_keeps_what_the_network_said(run: Path, name: str) -> None:
     assert result["top1"] == pytest.approx(100 * int(matrix.trace()) / 12)
 
 
+def test_mistakes_are_shown(run: Path) -> None:
+    folder = run / "run/steps/examples"
+    shown = json.loads((folder / "step.json").read_text())["result"]["pictures"]
+    by_class = json.loads((run / "run/steps/evaluate-slim/by_class.json").read_text())
+    matrix = torch.tensor(by_class["confusion"])
+    assert len(shown) == int(matrix.sum() - matrix.trace())
+    for each in shown:
+        assert each["slim"]["class"] != each["truth"]
+        with Image.open(folder / each["file"]) as copy:
+            assert copy.size == (32, 32)
+
+
 def test_answers_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
     task = task_of(ClassificationData(format="folders", root=tmp_path), Evaluate())
     with pytest.raises(RunError, match=r"answers\.safetensors: cannot be read; remove .* again"):
@@ -124,7 +136,7 @@ def test_answers_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
 def test_nothing_is_done_twice(run: Path, command: Callable[..., tuple[object, str, str]]) -> None:
     code, out, _ = command("compress", run / "shapes.yaml", "--run", run / "run")
     assert code == 0
-    assert all(f"{step}: found" in out for step in ("dense", "phase2-retrain", "evaluate-slim"))
+    assert all(f"{step}: found" in out for step in ("dense", "phase2-retrain", "examples"))
 
 
 @pytest.mark.parametrize("kind", ["recipe", "folder"])

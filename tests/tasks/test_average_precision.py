@@ -17,6 +17,7 @@ from secateur.tasks.average_precision import (
     Detections,
     average_precision,
     coco_average_precision,
+    judge,
 )
 
 # Far apart, each 10 × 10.
@@ -121,6 +122,22 @@ def test_recall_of_exactly_three_tenths_reaches_its_level():
     pictures = [picture(*((box, 1, False) for box in boxes))]
     detections = [found(*((box, 1, 0.5) for box in boxes[:3]))]
     assert average_precision(detections, pictures, ["cat"]).AP50_voc07 == pytest.approx(400 / 11)
+
+
+def test_outcomes_stand_in_the_order_of_the_detections():
+    pictures = [picture((A, 1, False), (B, 1, True)), picture(), picture((A, 1, False))]
+    detections = [
+        found((A, 1, 0.7), (C, 1, 0.9), (B, 1, 0.6), (A, 1, 0.8), (B, 1, 0.5), (A, 2, 0.9)),
+        found((A, 1, 0.5)),
+        found((A, 1, 0.1)),
+    ]
+    assert [each.tolist() for each in judge(detections, pictures, ["cat", "dog"])] == [
+        ["false", "false", "ignored", "hit", "ignored", "false"],
+        ["false"],
+        ["hit"],
+    ]
+    assert judge([], [], ["cat"]) == []
+    assert judge([found()], [picture()], ["cat"])[0].shape == (0,)
 
 
 def test_equal_scores_keep_the_order_of_pictures_and_detections():
@@ -260,6 +277,28 @@ def slow_curve(case, label):
     return points, objects
 
 
+def slow_judge(case):
+    """What each detection of each picture is, one at a time."""
+    outcomes = [[None] * len(dets) for dets, _ in case]
+    queue = [(p, d) for p, (dets, _) in enumerate(case) for d in range(len(dets))]
+    queue.sort(key=lambda at: -case[at[0]][0][at[1]][2])  # stable
+    taken = set()
+    for p, d in queue:
+        box, label, _ = case[p][0][d]
+        most, which = Fraction(0), None
+        for t, (truth, lab, _) in enumerate(case[p][1]):
+            if lab == label and slow_overlap(box, truth) > most:
+                most, which = slow_overlap(box, truth), t
+        if most < Fraction(1, 2):
+            outcomes[p][d] = "false"
+        elif case[p][1][which][2]:
+            outcomes[p][d] = "ignored"
+        else:
+            outcomes[p][d] = "false" if (p, which) in taken else "hit"
+            taken.add((p, which))
+    return outcomes
+
+
 def slow_voc07(points):
     levels = [Fraction(k, 10) for k in range(11)]
     return sum(max((p for p, r in points if r >= level), default=0) for level in levels) / 11
@@ -309,6 +348,13 @@ def test_agrees_with_the_slow_count(case, pairs_at_once):
     else:
         assert math.isnan(result.AP50_voc07)
         assert math.isnan(result.AP50_area)
+
+
+@settings(max_examples=200, deadline=None)
+@given(case=cases)
+def test_outcomes_agree_with_the_slow_loop(case):
+    outcomes = judge(*tensors(case))
+    assert [each.tolist() for each in outcomes] == slow_judge(case)
 
 
 def test_coco_at_one_half_is_near_the_area_where_no_rule_differs():
