@@ -2,16 +2,21 @@
 
 import shlex
 
+from secateur.models.network_file import read_header
 from secateur.report.run_record import LATENCY_FILE, RunRecord
 
 
 def subtitle(run: RunRecord) -> str:
     """The network, the pictures and the date."""
-    model, data = run.recipe.model, run.recipe.data
-    parts = [f"{model.network} at {model.size} pixels", f"pictures in {data.root} ({data.format})"]
+    data = run.recipe.data
+    parts = [f"pictures in {data.root} ({data.format})"]
+    if run.dense:
+        network = read_header(run.dense.network).architecture
+        classes = f"{len(network.classes)} classes"
+        parts = [f"{network.network} at {network.size} pixels", classes, *parts]
     if run.summary:
-        parts.append(str(run.summary.provenance.get("date", ""))[:10])
-    return " · ".join(part for part in parts if part)
+        parts.append(f"done {str(run.summary.provenance.get('date'))[:10]}")
+    return " · ".join(parts)
 
 
 def unfinished(run: RunRecord) -> str:
