@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-gtsdb bench-gtsrb
+.PHONY: help demo test lint browser bench bench-gtsdb bench-gtsrb
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,13 +14,24 @@ help: ## list the targets
 demo: $(STAMP) ## compress a small detector of drawn signs, from nothing
 	$(VENV)/bin/secateur compress recipes/quickstart.yaml --run runs/quickstart
 
-test: lint ## lint, then every test
+test: lint browser ## lint, then every test
 	$(VENV)/bin/pytest
 
 lint: $(STAMP) ## style, format and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# Tests open reports in a Chromium; they skip where there is none. It is installed where that can be
+# done without asking: by root, from Debian's or Ubuntu's packages.
+APT := DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=1 -o Acquire::http::Timeout=20
+
+browser: ## Chromium for the tests of the report
+	@if command -v chromedriver >/dev/null; then true; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	&& { $(APT) install --no-install-recommends chromium chromium-driver \
+	|| { $(APT) update && $(APT) install --no-install-recommends chromium chromium-driver; }; }; then true; \
+	else echo "no Chromium with its driver (apt install chromium chromium-driver): the report is not opened by the tests"; fi
 
 bench: $(STAMP) ## the benchmarks a CPU can run; each writes benchmarks/results/NAME.json
 	$(VENV)/bin/python benchmarks/shipped_recipe.py quickstart
