@@ -10,7 +10,7 @@ Curves = dict[str, list[tuple[int, float]]]
 
 
 def read_curves(folder: Path) -> Curves:
-    """Read the one event file of a folder: records of length, check, content, check."""
+    """Read the one event file of a folder, whose records are length, check, content, check."""
     (file,) = folder.iterdir()
     data, curves = file.read_bytes(), defaultdict(list)
     while data:

@@ -1,6 +1,5 @@
 """Curves of a training: whole, thin enough, and no hindrance to it."""
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -50,27 +49,19 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_full_disk_ends_the_training_and_does_not_hold_it_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
-
-    before = set(threading.enumerate())
 
     def go_on() -> None:
         with training_log(tmp_path / "dense") as log:
             log({"loss": 1.0}, 1)
-            monkeypatch.setattr("tensorboardX.record_writer.RecordWriter.write", full)
+            monkeypatch.setattr("tensorboardX.RecordWriter.write", full)
             log({"loss": 1.0}, 2)
-            for thread in set(threading.enumerate()) - before:
-                if type(thread).__name__ == "_EventLoggerThread":
-                    thread.join(60)
-            log({"loss": 1.0}, 3)
 
-    with pytest.raises(RunError, match="dense: cannot be written"):
+    with pytest.raises(RunError, match=r"dense: cannot be written .*make room"):
         go_on()
+    assert read_curves(tmp_path / "dense") == {"loss": [(1, 1.0)]}
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,22 @@
-"""Curves of a training as event files, for TensorBoard."""
+"""Curves of a training as an event file, for TensorBoard."""
 
 import math
 import shutil
-import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+# A SummaryWriter would write in a thread, which tells nobody of a full disk.
+from tensorboardX import RecordWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
 
-from secateur.errors import RunError
 from secateur.whole_file import unwritable
 
 POINTS = 1000  # of a curve, at most
 DEAR_POINTS = 50  # likewise, of one whose values take time
+PATIENCE = 5.0  # seconds until what was logged is on disk
 
 Log = Callable[[Mapping[str, float], int], None]
 
@@ -33,27 +36,30 @@ def training_log(folder: Path) -> Iterator[Log]:
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
+        # The name that TensorBoard looks for.
+        writer = RecordWriter(str(folder / f"events.out.tfevents.{int(time.time())}"))
+        writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
     except OSError as error:
         raise unwritable(folder, error) from error
-    # A queue without bounds, for no training is to wait for a disk.
-    logger = TensorBoardLogger(folder.parent, folder.name, "", max_queue=0, flush_secs=10)
-    threads: set[threading.Thread] = set()
+    saved = time.monotonic()
 
     def log(values: Mapping[str, float], step: int) -> None:
-        # The logger writes in threads that start with its first value, and tells nobody when one
-        # of them ends for want of room.
-        if not all(thread.is_alive() for thread in threads):
-            raise RunError(f"{folder}: cannot be written; make room there, or name another place")
-        before = set(threading.enumerate())
-        logger.log_metrics(values, step)
-        if not threads:
-            threads.update(set(threading.enumerate()) - before)
+        nonlocal saved
+        curves = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        event = Event(wall_time=time.time(), step=step, summary=Summary(value=curves))
+        try:
+            writer.write(event.SerializeToString())
+            if time.monotonic() - saved > PATIENCE:
+                writer.flush()
+                saved = time.monotonic()
+        except OSError as error:
+            raise unwritable(folder, error) from error
 
     try:
         yield log
     finally:
         try:
-            logger.finalize("ended")
+            writer.close()
         except OSError as error:
             raise unwritable(folder, error) from error
 

@@ -40,10 +40,10 @@ def picture(
 
 
 def test_quality() -> None:
-    seen = found((A, 1, 0.9), (B, 1, 0.5), (C, 1, 0.25), (A, 1, 0.04), (B, 2, 0.05))
+    seen = found((A, 1, 0.9), (B, 1, 0.5), (C, 1, 0.25), (A, 1, 0.39), (B, 2, 0.45))
     outcomes = np.array(["hit", "false", "ignored", "false", "false"])
-    assert quality(seen, outcomes, 2) == pytest.approx((0.9 - 0.5 - 0.05) / 2)
-    assert quality(seen, outcomes, 0) == pytest.approx(0.9 - 0.5 - 0.05)
+    assert quality(seen, outcomes, 2) == pytest.approx((0.9 - 0.5 - 0.45) / 2)
+    assert quality(seen, outcomes, 0) == pytest.approx(0.9 - 0.5 - 0.45)
     assert quality(found(), np.array([], str), 3) == 0
 
 
@@ -129,7 +129,7 @@ def test_copies_and_what_is_said_of_them(tmp_path: Path) -> None:
             {"class": "cat", "box": [0, 0, 10, 10], "score": 0.875, "outcome": "hit"},
             {"class": "cat", "box": [40, 0, 50, 10], "score": 0.1235, "outcome": "false"},
         ],
-        "quality": {"dense": 0.0, "slim": 0.7515},
+        "quality": {"dense": 0.0, "slim": 0.875},
     }
     assert (worst["name"], worst["file"], worst["width"]) == ("b.png", "01.jpg", 2048)
     assert [each["score"] for each in worst["slim"]] == [

@@ -16,7 +16,8 @@ from secateur.tasks.average_precision import Detections, judge
 from secateur.whole_file import whole_file
 
 EACH = 3  # pictures of a kind
-LEAST_SCORE = 0.05  # of a detection that is shown and counts
+LEAST_SCORE = 0.05  # of a detection that is listed
+SURE = 0.4  # likewise, that counts; what detect draws
 MOST = 100  # detections of a picture that are listed
 LONGEST_SIDE = 1024  # of a copy, pixels
 JPEG_QUALITY = 80
@@ -81,10 +82,10 @@ def quality(found: Detections, outcomes: NDArray[np.str_], objects: int) -> floa
 
     Returns:
         The scores of the hits less those of the false detections ÷ objects, or ÷ 1 where there
-        are none; detections below ``LEAST_SCORE`` do not count.
+        are none; detections below ``SURE`` do not count, for there may be many.
     """
     scores = found.scores.double().numpy()
-    sure = scores >= LEAST_SCORE
+    sure = scores >= SURE
     right = scores[sure & (outcomes == "hit")].sum()
     wrong = scores[sure & (outcomes == "false")].sum()
     return float(right - wrong) / max(1, objects)
