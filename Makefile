@@ -35,12 +35,17 @@ browser: ## Chromium for the tests of the report
 
 bench: $(STAMP) ## the benchmarks a CPU can run; each writes benchmarks/results/NAME.json
 	$(VENV)/bin/python benchmarks/shipped_recipe.py quickstart
+	$(VENV)/bin/secateur benchmark runs/quickstart/dense.safetensors runs/quickstart/slim.safetensors \
+	  --runtime onnxruntime --data data/signs/signs1-14to60-128px-seed0-test1000/test --out runs/quickstart/latency.json
+	cp runs/quickstart/latency.json benchmarks/results/latency_quickstart.json
+	$(VENV)/bin/python benchmarks/report.py quickstart
 	$(VENV)/bin/python benchmarks/postprocessing.py
 	$(VENV)/bin/python benchmarks/latency_cpu.py
 
 bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop, from data/gtsdb and data/gtsrb; about an hour
 	$(VENV)/bin/secateur train recipes/gtsdb_backbone.yaml
 	$(VENV)/bin/python benchmarks/shipped_recipe.py gtsdb_laptop
+	$(VENV)/bin/python benchmarks/report.py gtsdb_laptop
 	$(VENV)/bin/python benchmarks/export_gtsdb.py
 
 bench-gtsrb: $(STAMP) ## telling the German traffic signs apart on a laptop, from data/gtsrb; about an hour

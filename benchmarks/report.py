@@ -1,13 +1,12 @@
-"""Time the making of reports of real runs, and weigh the pages.
+"""Time the making of a real run's report, and weigh the page.
 
-``python benchmarks/report.py runs/quickstart runs/gtsdb_laptop`` writes
-``benchmarks/results/report.json``. Timed is the whole command, from nothing; the median of three.
+``python benchmarks/report.py quickstart``, after the run in ``runs/quickstart``, writes
+``benchmarks/results/report_quickstart.json``. Timed is the whole command, from nothing.
 """
 
 import argparse
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -22,33 +21,41 @@ LARGEST, LONGEST = 5_000_000, 20.0
 REPEATS = 3
 
 
-def seconds_of(run: Path, page: Path) -> float:
+def seconds_of(run: Path) -> float:
     """Make the report of a run once."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "secateur", "report", str(run), "--out", str(page)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "secateur", "report", str(run)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return time.perf_counter() - start
 
 
 def main() -> None:
     """Measure, check and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
-    measured, checks = {}, []
-    with tempfile.TemporaryDirectory() as folder:
-        page = Path(folder) / "report.html"
-        for run in parser.parse_args().runs:
-            times = [seconds_of(run, page) for _ in range(REPEATS)]
-            size, figures = page.stat().st_size, len(list((run / "figures").glob("*.svg")))
-            measured[run.name] = {"bytes": size, "seconds": times, "figures": figures}
-            for name, value, target in (
-                (f"{run.name}: bytes of the page, at most", size, LARGEST),
-                (f"{run.name}: seconds to make it, at most", median(times), LONGEST),
-            ):
-                met = value <= target
-                checks.append({"name": name, "value": value, "target": target, "met": met})
-    result = {"runs": measured, "checks": checks, "provenance": provenance()}
-    write_json(HERE / "results" / "report.json", result)
+    parser.add_argument("name", help="of a finished run in runs")
+    name: str = parser.parse_args().name
+    run = Path("runs") / name
+    times = [seconds_of(run) for _ in range(REPEATS)]
+    size = (run / "report.html").stat().st_size
+    figures = len(list((run / "figures").glob("*.svg")))
+    checks = [
+        {"name": what, "value": value, "target": most, "met": value <= most}
+        for what, value, most in (
+            ("bytes of the page, at most", size, LARGEST),
+            ("seconds to make it and its figures, at most", median(times), LONGEST),
+        )
+    ]
+    result = {
+        "bytes": size,
+        "seconds": times,
+        "figures": figures,
+        "checks": checks,
+        "provenance": provenance(),
+    }
+    write_json(HERE / "results" / f"report_{name}.json", result)
     tell(checks)
 
 

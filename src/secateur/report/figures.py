@@ -271,7 +271,6 @@ def _selection(run: RunRecord) -> list[Chart]:
                     selection(
                         layer, seen.F, seen.G, [i in kept for i in range(len(seen.F))], levels
                     ),
-                    f"{len(kept)} of {len(seen.F)} stay",
                 )
             )
     return charts

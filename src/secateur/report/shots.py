@@ -15,6 +15,8 @@ from secateur.report.artifacts import (
     Found,
 )
 
+# Width in pixels of a picture that a quarter of the page is enough for.
+SMALL = 320
 # The confidence that is shown first; what detect draws.
 SCORE = 0.4
 
@@ -71,9 +73,14 @@ class Shot:
     title: str
     width: int
     height: int
-    letters: int
+    letters: float
     photo: str
     panes: list[Pane]
+
+    @property
+    def small(self) -> bool:
+        """Whether two pairs of it fit beside each other."""
+        return self.width <= SMALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +102,13 @@ def shots(examples: DetectorExamples, folder: Path) -> list[Shot]:
     made, numbers = [], dict.fromkeys(_KINDS, 0)
     for picture in examples.pictures:
         numbers[picture.kind] += 1
-        letters = max(9, round(max(picture.width, picture.height) / 40))
+        side = max(picture.width, picture.height)
+        letters = round(side / (24 if picture.width <= SMALL else 40), 1)
         made.append(
             Shot(
                 picture.kind,
                 picture.name,
-                f"{_KINDS[picture.kind]} {numbers[picture.kind]}: {picture.name}",
+                f"{_KINDS[picture.kind]} {numbers[picture.kind]}: {Path(picture.name).name}",
                 picture.width,
                 picture.height,
                 letters,
@@ -119,7 +127,7 @@ def mistakes(examples: ClassifierExamples, folder: Path) -> list[Mistake]:
     ]
 
 
-def _pane(picture: DetectorPicture, role: str, letters: int) -> Pane:
+def _pane(picture: DetectorPicture, role: str, letters: float) -> Pane:
     found: Sequence[Found] = picture.dense if role == "dense" else picture.slim
     truth = [_drawn(each.box, each.class_name, picture, letters) for each in picture.truth]
     boxes = [
@@ -144,7 +152,7 @@ def _drawn(
     box: Box,
     label: str,
     picture: DetectorPicture,
-    letters: int,
+    letters: float,
     *,
     outcome: str = "",
     score: float = 1.0,
