@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from PIL import Image, ImageDraw
+from PIL import Image
 from safetensors.torch import load_file
 
 from secateur.answer_file import load_answers
@@ -18,6 +18,7 @@ from secateur.errors import RunError
 from secateur.models.network_file import load_network
 from secateur.recipe import ClassificationData, Evaluate, load_recipe
 from secateur.tasks.task import task_of
+from shapes import draw_class_folders
 
 RECIPE: dict[str, Any] = {
     "name": "shapes",
@@ -38,17 +39,7 @@ RECIPE: dict[str, Any] = {
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class folders: 24 pictures to train on and 12 to test, each a disc or a square."""
     root = tmp_path_factory.mktemp("shapes")
-    generator = torch.Generator().manual_seed(0)
-    for number in range(36):
-        name = ("disc", "square [2]")[number % 2]
-        folder = root / ("train" if number < 24 else "test") / name
-        folder.mkdir(parents=True, exist_ok=True)
-        x, y, side = torch.randint(3, 13, (3,), generator=generator).tolist()
-        image = Image.new("RGB", (40, 36), (30, 90, 60))
-        draw = ImageDraw.Draw(image)
-        shape = draw.ellipse if name == "disc" else draw.rectangle
-        shape((x, y, x + side + 8, y + side + 8), fill="red" if name == "disc" else "white")
-        image.save(folder / f"{number:02}.png")
+    draw_class_folders(root)
     return root
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from PIL import Image, ImageDraw
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -27,6 +27,7 @@ from secateur.models.network_file import load_network
 from secateur.recipe import DetectionData, Evaluate
 from secateur.tasks.task import task_of
 from secateur.width_steps import measure_width_steps
+from shapes import draw_voc_folder
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",
@@ -63,27 +64,7 @@ PARTS = ("sparsify", "threshold", "remove", "retrain")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in VOC's layout: 24 pictures to train, 8 to test, each with one shape."""
     root = tmp_path_factory.mktemp("shapes")
-    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
-        (root / folder).mkdir(parents=True)
-    generator = torch.Generator().manual_seed(0)
-    for number in range(32):
-        x, y, side = torch.randint(4, 28, (3,), generator=generator).tolist()
-        x2, y2 = x + side + 6, y + side + 6
-        image = Image.new("RGB", (72, 64), (30, 90, 60))
-        draw = ImageDraw.Draw(image)
-        if number % 2:
-            draw.rectangle((x, y, x2, y2), fill="white")
-        else:
-            draw.ellipse((x, y, x2, y2), fill="red")
-        image.save(root / f"JPEGImages/{number:02}.jpg")
-        (root / f"Annotations/{number:02}.xml").write_text(
-            f"<annotation><object><name>{('disc', 'square')[number % 2]}</name><bndbox>"
-            f"<xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x2 + 1}</xmax><ymax>{y2 + 1}</ymax>"
-            "</bndbox></object></annotation>"
-        )
-    lists = root / "ImageSets/Main"
-    (lists / "train.txt").write_text("\n".join(f"{n:02}" for n in range(24)))
-    (lists / "test.txt").write_text("\n".join(f"{n:02}" for n in range(24, 32)))
+    draw_voc_folder(root)
     return root
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from PIL import Image, ImageDraw
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from secateur.cli import main
+from shapes import draw_class_folders, draw_voc_folder
 
 ROOT = Path(__file__).parents[2]
 # Names that a page must show as they are, and a spreadsheet must not run.
@@ -76,27 +76,7 @@ def compress(folder: Path, recipe: dict[str, Any], root: Path) -> Path:
 def detector_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector of squares and discs, in two phases: one by a budget, one by levels."""
     root = tmp_path_factory.mktemp("pictures")
-    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
-        (root / name).mkdir(parents=True)
-    generator = torch.Generator().manual_seed(0)
-    for number in range(32):
-        x, y, side = torch.randint(4, 28, (3,), generator=generator).tolist()
-        box = (x, y, x + side + 6, y + side + 6)
-        image = Image.new("RGB", (72, 64), (30, 90, 60))
-        draw = ImageDraw.Draw(image)
-        shape = draw.rectangle if number % 2 else draw.ellipse
-        shape(box, fill="white" if number % 2 else "red")
-        image.save(root / f"JPEGImages/{number:02}.jpg")
-        name = (DISC, SQUARE)[number % 2].replace("&", "&amp;").replace("<", "&lt;")
-        sides = zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
-        places = "".join(f"<{side}>{place + 1}</{side}>" for side, place in sides)
-        (root / f"Annotations/{number:02}.xml").write_text(
-            f"<annotation><object><name>{name}</name><bndbox>{places}</bndbox></object>"
-            "</annotation>"
-        )
-    for split, numbers in (("train", range(24)), ("test", range(24, 32))):
-        names = "".join(f"{number:02}\n" for number in numbers)
-        (root / f"ImageSets/Main/{split}.txt").write_text(names)
+    draw_voc_folder(root, DISC, SQUARE)
     return compress(tmp_path_factory.mktemp("detector"), DETECTOR, root)
 
 
@@ -104,17 +84,7 @@ def detector_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classifier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier of squares and discs that has not learnt much."""
     root = tmp_path_factory.mktemp("shapes")
-    generator = torch.Generator().manual_seed(0)
-    for number in range(36):
-        name = ("disc", "square [2]")[number % 2]
-        folder = root / ("train" if number < 24 else "test") / name
-        folder.mkdir(parents=True, exist_ok=True)
-        x, y, side = torch.randint(3, 13, (3,), generator=generator).tolist()
-        image = Image.new("RGB", (40, 36), (30, 90, 60))
-        draw = ImageDraw.Draw(image)
-        shape = draw.ellipse if name == "disc" else draw.rectangle
-        shape((x, y, x + side + 8, y + side + 8), fill="red" if name == "disc" else "white")
-        image.save(folder / f"{number:02}.png")
+    draw_class_folders(root)
     return compress(tmp_path_factory.mktemp("classifier"), CLASSIFIER, root)
 
 
