@@ -21,6 +21,7 @@ ORDER = (
     ("runtimes",),
     ("answer_file", "run_folder", "phases", "width_steps"),
     ("run",),
+    ("selecting",),
     ("examples", "steps"),
     ("pipeline",),
     ("drawing", "layers", "video"),
@@ -30,6 +31,7 @@ ORDER = (
     ("exporting",),
     ("benchmarking",),
     ("report",),
+    ("comparing",),
     ("console",),
     ("cli",),
 )

@@ -21,6 +21,7 @@ import typer
 
 from secateur.console import (
     ConsoleReporter,
+    comparison_table,
     detections_table,
     evaluation_tables,
     export_table,
@@ -31,7 +32,7 @@ from secateur.console import (
     show_plan,
     summary_table,
 )
-from secateur.errors import SecateurError
+from secateur.errors import RunError, SecateurError
 
 if TYPE_CHECKING:  # it imports torch
     from secateur.runtimes.opened import Runtime
@@ -477,8 +478,8 @@ def report(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where to write it; report.html in the run's folder, and beside the folders of "
-            "several, if not given. Markdown is printed.",
+            help="Where to write the page alone; report.html in the run's folder, and beside the "
+            "folders of several, if not given. Markdown is printed.",
         ),
     ] = None,
     markdown: Annotated[
@@ -505,12 +506,62 @@ def report(
         if out is None:
             typer.echo(text, nl=False)
             return
+        if out.suffix != ".md":
+            raise RunError(f"{out}: is no name of a Markdown file; give one that ends in .md")
         write_text(out, text)
     elif len(runs) > 1:
         out = write_comparison(runs, out)
     else:
         out = write_report(runs[0], out, ConsoleReporter(open_console(stderr=True)).bar)
     say(console, f"written: {out}")
+
+
+@app.command(epilog="Example: secateur compare recipes/quickstart.yaml --criteria ours,l1,random")
+def compare(
+    recipe: Recipe,
+    criteria: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,NAME",
+            help="Ways to compress: ours; rivals random, l1, l2, geometric_median, norm_scale, "
+            "taylor, scratch; ours with parts taken away: uniform, layer_threshold, F_only, "
+            "G_only, no_penalty, subgradient.",
+        ),
+    ] = "ours,random,l1,l2,geometric_median,norm_scale,taylor,scratch",
+    keep_macs: Annotated[
+        str, typer.Option(metavar="SHARE,SHARE", help="Budgets: shares of the MACs that are left.")
+    ] = "0.5,0.3,0.15",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each, with seeds 0, 1, …")] = 3,
+    changes: Changes = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run", metavar="DIR", help="Folder; runs/NAME-compare of the recipe if not given."
+        ),
+    ] = None,
+) -> None:
+    """Compare ways to compress under equal conditions.
+
+    All have the same dense network, pictures, schedule and budget; a way that does not sparsify
+    retrains for as many pictures more. The recipe's own goal is not used.
+
+    Every way, budget and seed is a run in DIR, which report shows like any other. A comparison
+    that was stopped goes on when the same command is given again. DIR/comparison.json has all
+    figures, and DIR/comparison.svg draws them.
+    """
+    from secateur.comparing.chart import draw_comparison
+    from secateur.comparing.compare import compare as compare_ways
+    from secateur.comparing.compare import shares
+    from secateur.recipe import load_recipe
+
+    loaded = load_recipe(recipe, changes or ())
+    folder = run or Path("runs", f"{loaded.name}-compare")
+    console = open_console()
+    names = [name.strip() for name in criteria.split(",")]
+    result = compare_ways(loaded, folder, names, shares(keep_macs), seeds, ConsoleReporter(console))
+    draw_comparison(result, folder)
+    console.print(comparison_table(result))
+    say(console, f"written: {folder / 'comparison.json'}")
 
 
 @app.command(epilog="Example: secateur init my/pictures --out my.yaml")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # they import torch, and `secateur --help` is to be quick
     from secateur.benchmarking.benchmark import Benchmark, Measurement
     from secateur.benchmarking.memory import Memory
     from secateur.benchmarking.times import Times
+    from secateur.comparing.compare import Comparison
     from secateur.evaluation import Evaluation
     from secateur.exporting.export import Export
     from secateur.layers import LayerCost
@@ -172,6 +173,22 @@ def evaluation_tables(evaluation: "Evaluation") -> tuple[Table, Table]:
     for name, found in evaluation.by_class.items():
         _add(classes, name, f"{found[count]:,}", *(_percent(found[metric]) for metric in names))
     return metrics, classes
+
+
+def comparison_table(comparison: "Comparison") -> Table:
+    """A row for each way, a column for each budget: the metric on test, with its standard error."""
+    budgets = list(dict.fromkeys(mean.keep_macs for mean in comparison.means))
+    name = f"{comparison.metric} on {comparison.split}"
+    table = _table(name, *(f"{budget:.0%} of MACs" for budget in budgets))
+    for variant in dict.fromkeys(mean.variant for mean in comparison.means):
+        found = {m.keep_macs: m for m in comparison.means if m.variant == variant}
+        cells = []
+        for budget in budgets:
+            error = found[budget].test_error
+            around = "" if error is None else f" ± {error:.2f}"
+            cells.append(f"{found[budget].test:.2f}{around}")
+        _add(table, variant, *cells)
+    return table
 
 
 def export_table(export: "Export") -> Table:

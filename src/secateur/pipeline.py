@@ -27,13 +27,16 @@ from secateur.steps import (
 from secateur.whole_file import write_json
 
 
-def compress_recipe(recipe: Recipe, folder: Path, reporter: Reporter) -> dict[str, Any]:
+def compress_recipe(
+    recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None = None
+) -> dict[str, Any]:
     """Train, compress phase by phase, evaluate once on test, and write the summary.
 
     Args:
         recipe: what to do.
         folder: the run's; made if absent, gone on with if present.
         reporter: told of what goes on.
+        pool: a folder of steps that several runs share; None for none.
 
     Returns:
         The summary, as in ``summary.json``.
@@ -42,7 +45,7 @@ def compress_recipe(recipe: Recipe, folder: Path, reporter: Reporter) -> dict[st
         SecateurError: anything is wrong with the recipe, the data or the run; nothing of what
             was done before is lost.
     """
-    run = open_run(recipe, folder, reporter)
+    run = open_run(recipe, folder, reporter, pool)
     dense, trained = train_dense(run)
     slim, phases, steps = dense, [], [trained]
     for number in range(1, len(recipe.compress.phases) + 1):
@@ -97,14 +100,22 @@ def run_phase(
     phase, sparsify, select, retrain = recipe.phase(number)
     name = f"phase{number}"
     run.reporter.say(f"{name}: {phase.layers}")
-    sparse, sparsified = sparsify_network(run, name, phase, before, sparsify)
-    thresholded_step = threshold_network(run, name, phase, sparse, sparsified.result["metric"])
-    thresholded = load_step(thresholded_step)
-    steps = [sparsified, thresholded_step]
+    # Criteria of comparison have no use for what they do not look at.
+    steps: list[Step] = []
+    sparsified = threshold = None
+    thresholded = sparse = before
+    if select.by_sparsity or select.criterion == "norm_scale":
+        sparse, sparsified = sparsify_network(run, name, phase, before, sparsify)
+        thresholded = sparse
+        steps.append(sparsified)
+    if sparsified and select.by_sparsity:
+        threshold = threshold_network(run, name, phase, sparse, sparsified.result["metric"])
+        thresholded = load_step(threshold)
+        steps.append(threshold)
 
     def attempt(tag: str, budget: Budget | None) -> tuple[Network, list[Step]]:
         removed = remove_from_network(
-            run, f"{name}-{tag}remove", phase, sparse, thresholded, select, budget
+            run, f"{name}-{tag}remove", phase, sparse, thresholded, select, budget, retrain
         )
         slim = load_step(removed)
         step = retrain_network(run, f"{name}-{tag}retrain", slim, retrain)
@@ -127,17 +138,17 @@ def run_phase(
         "penalty": sparsify.penalty,
         "strength": sparsify.strength,
         "group_strength": sparsify.group_strength,
-        "zeros": sparsified.result["zeros"],
-        "threshold": thresholded_step.result["threshold"],
-        "threshold_status": thresholded_step.result["status"],
-        "threshold_trace": thresholded_step.result["trace"],
+        "zeros": sparsified.result["zeros"] if sparsified else None,
+        "threshold": threshold.result["threshold"] if threshold else None,
+        "threshold_status": threshold.result["status"] if threshold else None,
+        "threshold_trace": threshold.result["trace"] if threshold else [],
         "round_to": select.round_to,
         "width_steps": removal.result.get("width_steps") if removal else None,
         "filters_before": widths(before.model),
         "filters_after": widths(after.model),
         "metric": {
-            "sparsified": sparsified.result["metric"],
-            "thresholded": thresholded_step.result["metric"],
+            "sparsified": sparsified.result["metric"] if sparsified else None,
+            "thresholded": threshold.result["metric"] if threshold else None,
             "removed": removal.result["metric"] if removal else None,
             "retrained": retraining.result["metric"] if retraining else None,
         },

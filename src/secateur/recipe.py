@@ -234,9 +234,10 @@ class Training(_Section):
 class Sparsify(Training):
     """Step 1: training with a penalty that makes weights zero."""
 
-    penalty: Literal["subgradient", "proximal"] = Field(
+    penalty: Literal["subgradient", "proximal", "norm_scale"] = Field(
         "proximal",
-        description="L1 by its subgradient, as published, or by its proximal step (exact zeros)",
+        description="L1 by its subgradient, as published, or by its proximal step (exact zeros); "
+        "norm_scale: on the scales of batch norms, for the criterion of that name",
     )
     strength: Annotated[float, Field(ge=0)] = Field(
         1e-3, description="λ of the L1 penalty on the weights, in units of the loss"
@@ -248,13 +249,18 @@ class Sparsify(Training):
 
 
 class ThresholdSearch(_Section):
-    """Step 1, second half: the global threshold."""
+    """Step 1, second half: the threshold."""
 
     max_drop: Annotated[float, Field(ge=0)] = Field(
         1.0, description="points of the metric the thresholded network may lose on validation"
     )
     resolution: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.01, description="how near the search comes, in shares of the phase's weights"
+    )
+    scope: Literal["global", "layer"] = Field(
+        "global",
+        description="one threshold for all of a phase's layers; or one in units of each layer's "
+        "standard deviation, for comparison",
     )
 
 
@@ -274,6 +280,26 @@ class Select(_Section):
         None, description="points of the metric the slim network may lose on validation"
     )
     attempts: Count = Field(4, description="sizes tried a phase to find the smallest, for max_drop")
+    criterion: Literal[
+        "sparsity",
+        "sparsity_F",
+        "sparsity_G",
+        "l1",
+        "l2",
+        "geometric_median",
+        "norm_scale",
+        "taylor",
+        "random",
+    ] = Field(
+        "sparsity",
+        description="what a filter is worth, for a budget; all but sparsity are for comparison, "
+        "and but for sparsity_F, sparsity_G and norm_scale they sparsify nothing",
+    )
+    allocation: Literal["cost", "share", "worth"] | None = Field(
+        None,
+        description="how a budget is shared out: least loss a cost saved first; the same share of "
+        "every layer; all layers at one worth; null: as is usual for the criterion",
+    )
     min_filters: Count = Field(4, description="filters kept in every layer")
     round_to: Count | Literal["auto"] = Field(
         1,
@@ -304,7 +330,25 @@ class Select(_Section):
             raise ValueError("s_F, s_F_both and s_G go together")
         if self.s_F is not None and self.s_F_both is not None and self.s_F_both > self.s_F:
             raise ValueError("s_F_both must not be above s_F")
+        if ways[0] and (self.criterion != "sparsity" or self.allocation is not None):
+            raise ValueError("a criterion or an allocation needs a budget or max_drop, not levels")
+        if self.way_of_allocation != "cost" and self.round_to != 1:
+            raise ValueError("round_to needs allocation: cost")
         return self
+
+    @property
+    def way_of_allocation(self) -> Literal["cost", "share", "worth"]:
+        """The allocation, or the criterion's usual one."""
+        if self.allocation is not None:
+            return self.allocation
+        if self.by_sparsity:
+            return "cost"
+        return "worth" if self.criterion in ("norm_scale", "taylor") else "share"
+
+    @property
+    def by_sparsity(self) -> bool:
+        """Whether the criterion reads sparsity levels, and so needs a threshold."""
+        return self.criterion in ("sparsity", "sparsity_F", "sparsity_G")
 
     @property
     def least_round_to(self) -> int:

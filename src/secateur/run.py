@@ -16,6 +16,7 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from secateur.data.source import PictureSet, Splits, describe, read_splits
+from secateur.errors import ModelError, RunError
 from secateur.models.network import Architecture, build_network, recipe_architecture
 from secateur.models.network_file import load_network
 from secateur.phases import network_groups, phase_budgets
@@ -58,12 +59,14 @@ class Run:
     reporter: Reporter
     data_key: str
     trail: Trail
+    pool: Path | None = None
 
     def step(
         self, name: str, depends_on: Mapping[str, Any], work: Callable[[Path], dict[str, Any]]
     ) -> Step:
         """Do a step in its own folder of the run."""
-        step = run_step(self.folder / "steps" / name, depends_on, work, say=self.reporter.say)
+        folder = self.folder / "steps" / name
+        step = run_step(folder, depends_on, work, say=self.reporter.say, pool=self.pool)
         self.trail.add(name)
         return step
 
@@ -78,8 +81,15 @@ class Run:
         return int.from_bytes(digest[:4], "big")
 
 
-def open_run(recipe: Recipe, folder: Path, reporter: Reporter) -> Run:
-    """Check everything that can be checked before hours are spent, and write down the split."""
+def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None = None) -> Run:
+    """Check everything that can be checked before hours are spent, and write down the split.
+
+    Args:
+        recipe: what to do.
+        folder: the run's.
+        reporter: told of what goes on.
+        pool: a folder of steps that several runs share; None for none.
+    """
     splits = read_splits(recipe.data, recipe.model.size, recipe.seed)
     architecture = recipe_architecture(recipe, splits.train.classes)
     model = build_network(architecture)
@@ -106,13 +116,22 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter) -> Run:
     )
     task = task_of(recipe.data, recipe.evaluate)
     trail = Trail(folder / "steps.json")
-    return Run(recipe, folder, task, splits, fabric, reporter, digest, trail)
+    return Run(recipe, folder, task, splits, fabric, reporter, digest, trail, pool)
 
 
 def load_step(step: Step) -> Network:
-    """Read the network a step wrote."""
+    """Read the network a step wrote.
+
+    Raises:
+        RunError: it went missing or is broken.
+    """
     path = step.folder / "network.safetensors"
-    file = load_network(path)
+    try:
+        file = load_network(path)
+    except ModelError:
+        raise RunError(
+            f"{path}: is missing or broken; delete {step.folder} and give the command again"
+        ) from None
     return Network(file.model, file.architecture, path, step.key)
 
 

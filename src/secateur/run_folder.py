@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -60,6 +62,7 @@ def run_step(
     work: Callable[[Path], dict[str, Any]],
     *,
     say: Callable[[str], None],
+    pool: Path | None = None,
 ) -> Step:
     """Do a step, unless its folder holds the result of just this step already.
 
@@ -68,10 +71,16 @@ def run_step(
         depends_on: all that the result depends on: recipe entries, seeds, keys of other steps.
         work: writes the step's files into the folder and gives what ``step.json`` should hold.
         say: told whether the step is done anew or was found.
+        pool: a folder of steps that several runs share, each under its key; None for none.
     """
     key = fingerprint(depends_on)
     record = folder / "step.json"
-    found = _read_record(record)
+    found = read_record(record)
+    pooled = pool / f"{folder.name}-{key}" if pool else None
+    if pooled and pooled.is_dir() and (found is None or found["key"] != key):
+        shutil.rmtree(folder, ignore_errors=True)
+        _link(pooled, folder)
+        found = read_record(record)
     if found is not None and found["key"] == key:
         say(f"{folder.name}: found")
         return Step(folder, key, found["seconds"], found["result"])
@@ -82,10 +91,23 @@ def run_step(
     result = work(folder)
     seconds = round(time.perf_counter() - start, 1)
     write_json(record, {"key": key, "seconds": seconds, "result": result})
+    if pooled:
+        _link(folder, pooled)
     return Step(folder, key, seconds, result)
 
 
-def _read_record(path: Path) -> dict[str, Any] | None:
+def _link(source: Path, target: Path) -> None:
+    """Give a step a second place; its files are replaced, never written into."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.copytree(source, draft, copy_function=os.link)
+    try:
+        draft.rename(target)
+    except OSError:  # another run was quicker
+        shutil.rmtree(draft)
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Give what a step wrote last; None where it is not done."""
     try:
         record = json.loads(path.read_text("utf-8"))
         return record if {"key", "seconds", "result"} <= record.keys() else None

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torchvision
@@ -27,19 +27,21 @@ from secateur.models.network_file import load_network, load_weights, save_networ
 from secateur.phases import network_groups, phase_groups
 from secateur.pruning.budget import Budget
 from secateur.pruning.removal import prove_removal, remove_filters
-from secateur.pruning.selection import Choice, select_by_budget, select_by_sparsity
+from secateur.pruning.selection import Choice
 from secateur.pruning.sparsity import (
     Penalties,
     apply_threshold,
     make_penalty,
+    penalize_scales,
     prunable_weights,
     zero_share,
 )
-from secateur.pruning.threshold import search_threshold
+from secateur.pruning.threshold import layer_deviations, search_threshold
 from secateur.pruning.widths import RoundTo
 from secateur.recipe import Phase, Recipe, Select, Sparsify, Training
 from secateur.run import Network, Run, load_step
 from secateur.run_folder import Step
+from secateur.selecting import choose_filters
 from secateur.training import Schedule, learning_rate_share, train
 from secateur.training_log import DEAR_POINTS, POINTS, is_point, training_log
 from secateur.whole_file import write_json
@@ -95,14 +97,18 @@ def sparsify_network(
     def work(folder: Path) -> dict[str, Any]:
         model, architecture = load_network(before.path).model, before.architecture
         raw, graph = raw_network(model), network_groups(model, architecture)
-        penalty = make_penalty(
-            raw,
-            graph,
-            phase_groups(phase, model, architecture, graph),
-            kind=settings.penalty,
-            strength=settings.strength,
-            group_strength=settings.group_strength,
-        )
+        groups = phase_groups(phase, model, architecture, graph)
+        if settings.penalty == "norm_scale":
+            penalty = penalize_scales(raw, graph, groups, settings.strength)
+        else:
+            penalty = make_penalty(
+                raw,
+                graph,
+                groups,
+                kind=settings.penalty,
+                strength=settings.strength,
+                group_strength=settings.group_strength,
+            )
         step = f"{name}-sparsify"
         metric, trace = train_network(run, step, model, architecture, settings, penalty)
         save_network(folder / "network.safetensors", model, architecture, {"step": step})
@@ -129,13 +135,15 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
         graph = network_groups(model, architecture)
         groups = phase_groups(phase, model, architecture, graph)
         weights = prunable_weights(raw_network(model), graph, groups)
+        units = layer_deviations(weights) if settings.scope == "layer" else None
         found = search_threshold(
             weights,
             lambda: validate(run, model, architecture),
             reference - settings.max_drop,
             settings.resolution,
+            units,
         )
-        apply_threshold(weights, found.value)
+        apply_threshold(weights, found.value, units)
         save_network(
             folder / "network.safetensors", model, architecture, {"step": f"{name}-threshold"}
         )
@@ -147,7 +155,9 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
             "trace": [[trial.threshold, trial.zeros, trial.metric] for trial in found.trace],
         }
 
-    depends_on = {"model": sparse.key, "layers": phase.layers, "threshold": settings.model_dump()}
+    # The scope only where it is set, so that runs from before there was one are found.
+    entries = settings.model_dump(exclude={"scope"} if settings.scope == "global" else None)
+    depends_on = {"model": sparse.key, "layers": phase.layers, "threshold": entries}
     step = run.step(f"{name}-threshold", depends_on, work)
     run.reporter.say(
         f"  threshold {step.result['threshold']:.3g}: {step.result['zeros']:.1%} zeros, "
@@ -165,6 +175,7 @@ def remove_from_network(
     thresholded: Network,
     select: Select,
     budget: Budget | None,
+    retrain: Training,
 ) -> Step:
     """Steps 2 and 3: select on the thresholded weights, remove from the unthresholded ones.
 
@@ -176,30 +187,9 @@ def remove_from_network(
         example = example_input(sparse.architecture)
         graph = network_groups(sparse.model, sparse.architecture)
         names = phase_groups(phase, sparse.model, sparse.architecture, graph)
-        tensors = dict(thresholded.model.named_parameters())
 
         def choose(round_to: RoundTo) -> Choice:
-            if budget is None:
-                return select_by_sparsity(
-                    graph,
-                    names,
-                    tensors,
-                    s_F=cast(float, select.s_F),
-                    s_F_both=cast(float, select.s_F_both),
-                    s_G=cast(float, select.s_G),
-                    min_filters=select.min_filters,
-                    round_to=round_to,
-                )
-            return select_by_budget(
-                graph,
-                names,
-                tensors,
-                params=budget.params,
-                macs=budget.macs,
-                end=budget.end,
-                min_filters=select.min_filters,
-                round_to=round_to,
-            )
+            return choose_filters(run, select, budget, graph, names, thresholded, retrain, round_to)
 
         measured: dict[str, Any] = {}
         if select.round_to == "auto":
@@ -235,7 +225,7 @@ def remove_from_network(
         "sparse": sparse.key,
         "thresholded": thresholded.key,
         "layers": phase.layers,
-        "way": select.model_dump(exclude={"round_to", "runtime"})
+        "way": select.model_dump(exclude={"round_to", "runtime", "criterion", "allocation"})
         if budget is None
         else {k: v for k, v in asdict(budget).items() if v is not None},
         "min_filters": select.min_filters,
@@ -245,6 +235,10 @@ def remove_from_network(
         depends_on["round_to"] = select.round_to
     if select.round_to == "auto":
         depends_on["runtime"] = select.runtime
+    if select.criterion != "sparsity" or select.allocation is not None:
+        depends_on["criterion"] = [select.criterion, select.way_of_allocation]
+    if select.criterion == "taylor":
+        depends_on["batches"] = [run.data_key, retrain.batch_size]
     step = run.step(name, depends_on, work)
     if "width_steps" in step.result:
         run.reporter.say(_width_steps_line(step.result["width_steps"]))

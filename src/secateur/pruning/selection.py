@@ -250,6 +250,7 @@ def select_by_budget(
     end: Reach | None = None,
     min_filters: int = 1,
     round_to: RoundTo = 1,
+    worth: Mapping[str, Tensor] | None = None,
 ) -> Choice:
     """Take channels out, the least loss a cost saved first, until the network is small enough.
 
@@ -274,6 +275,7 @@ def select_by_budget(
             ``params`` and ``macs`` do, more goes.
         min_filters: kept in each group, rounded up to its width step.
         round_to: width steps of the groups, one number or by name.
+        worth: of every channel of the groups, (channels,) each; None for ``channel_worth``.
 
     Raises:
         PruningError: a group is fixed, neither budget is given, or ``round_to`` is no width step
@@ -285,18 +287,16 @@ def select_by_budget(
     levels = {name: sparsity_levels(_free(graph, name), tensors, {}) for name in groups}
     steps = width_steps(graph, groups, round_to)
     fewest = fewest_channels(graph, groups, min_filters, round_to)
-    bundles = {name: _bundles(graph, name, tensors, fewest[name], steps[name]) for name in groups}
+    worth = worth or {name: channel_worth(graph.groups[name], tensors) for name in groups}
+    bundles = {
+        name: _bundles(graph, name, worth[name], fewest[name], steps[name]) for name in groups
+    }
 
     def fits(removed: Sequence[_Bundle]) -> bool:
         left = {name: graph.groups[name].channels for name in groups}
         for bundle in removed:
             left[bundle.group] -= len(bundle.channels)
-        if not _within(graph.cost(left), params, macs):
-            return False
-        if end is None:
-            return True
-        later = {name: min(count, left.get(name, count)) for name, count in end.fewest.items()}
-        return _within(graph.cost({**left, **later}), end.params, end.macs)
+        return meets(graph, left, params, macs, end)
 
     if not fits([bundle for some in bundles.values() for bundle in some]):
         raise BudgetError(
@@ -357,12 +357,11 @@ _MIXES = [number / 20 for number in range(21)]
 
 
 def _bundles(
-    graph: ChannelGraph, name: str, tensors: Mapping[str, Tensor], fewest: int, step: int
+    graph: ChannelGraph, name: str, worth: Tensor, fewest: int, step: int
 ) -> list[_Bundle]:
     """All channels of a group but the ``fewest`` most worth, in the order they go."""
     group = graph.groups[name]
     (params, macs), (less_params, less_macs) = graph.cost(), graph.cost({name: group.channels - 1})
-    worth = channel_worth(group, tensors)
     order = worth.argsort(stable=True)
     remaining = worth[order].flip(0).cumsum(0).flip(0).clamp_min(1e-30)
     channels, losses = order.tolist(), (worth[order] / remaining).tolist()
@@ -414,11 +413,20 @@ def sparsity_levels(
     return Levels(level("producer"), level("consumer"))
 
 
-def channel_worth(group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
+def channel_worth(
+    group: ChannelGroup,
+    tensors: Mapping[str, Tensor],
+    roles: Sequence[Role] = ("producer", "consumer"),
+) -> Tensor:
     """What is left of each channel, (channels,) float64, as a share of its group's.
 
     The L1 norm of a block over the layer's mean, averaged over the layers of a role, and the
     geometric mean of the two roles: a channel that is hardly made or hardly read is worth little.
+
+    Args:
+        group: the channel group.
+        tensors: the thresholded parameters by path.
+        roles: ``producer`` for F, ``consumer`` for G.
     """
 
     def share(role: Role) -> Tensor:
@@ -429,7 +437,8 @@ def channel_worth(group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
             shares.append(sums / sums.mean().clamp_min(1e-30))
         return torch.stack(shares).mean(0) if shares else torch.ones(group.channels).double()
 
-    return (share("producer") * share("consumer")).sqrt()
+    product = torch.stack([share(role) for role in roles]).prod(0)
+    return product ** (1 / len(roles))
 
 
 def _reasons(graph: ChannelGraph, count: int) -> str:
@@ -437,6 +446,30 @@ def _reasons(graph: ChannelGraph, count: int) -> str:
     fixed = [(n, g.fixed) for n, g in graph.groups.items() if g.fixed is not None]
     more = "" if len(fixed) <= count else f", and {len(fixed) - count} more"
     return ", ".join(f"{name} ({reason})" for name, reason in fixed[:count]) + more
+
+
+def meets(
+    graph: ChannelGraph,
+    left: Mapping[str, int],
+    params: float | None,
+    macs: float | None,
+    end: Reach | None = None,
+) -> bool:
+    """Tell whether a network with so many channels left in some groups is within a budget.
+
+    Args:
+        graph: the network's channel groups.
+        left: channels by group; groups that are not named keep all.
+        params: parameters the whole network may have; None for any number.
+        macs: multiply-adds likewise.
+        end: what later phases must still be able to come down to.
+    """
+    if not _within(graph.cost(left), params, macs):
+        return False
+    if end is None:
+        return True
+    later = {name: min(count, left.get(name, count)) for name, count in end.fewest.items()}
+    return _within(graph.cost({**left, **later}), end.params, end.macs)
 
 
 def _within(cost: tuple[int, int], params: float | None, macs: float | None) -> bool:

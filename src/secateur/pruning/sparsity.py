@@ -8,6 +8,7 @@ training loop holds is ``Penalties``: attached to an optimiser once, it acts at 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Literal, Protocol
 
 import torch
@@ -16,6 +17,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from secateur.errors import PruningError
+from secateur.pruning.criteria import norm_scales
 from secateur.pruning.graph import ChannelGraph
 from secateur.pruning.selection import match_groups
 
@@ -117,6 +119,31 @@ def make_penalty(
     return Penalties(penalties, {names[weight]: weight for weight in weights})
 
 
+def penalize_scales(
+    model: nn.Module, graph: ChannelGraph, groups: Sequence[str], strength: float
+) -> "Penalties":
+    """Build network slimming's penalty: L1 on the scales of batch norms, by its subgradient.
+
+    Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017;
+    for comparison.
+
+    Args:
+        model: the network to be trained with it.
+        graph: its channel groups.
+        groups: names of those whose channels may go.
+        strength: λ, in units of the loss.
+
+    Raises:
+        PruningError: no group has a batch norm.
+    """
+    parameters = dict(model.named_parameters())
+    names = [scale for name in groups for scale in norm_scales(graph, graph.groups[name])]
+    if not names:
+        raise PruningError("there is no batch norm whose scales could be drawn to zero")
+    scales = {name: parameters[name] for name in names}
+    return Penalties([L1Subgradient([*scales.values()], strength)], scales)
+
+
 def default_strength(weights: Iterable[Tensor]) -> float:
     """Give the λ at which λ·Σ|w| starts as 0.1, in units of the loss.
 
@@ -209,20 +236,30 @@ def group_proximal_step(optimizer: Optimizer, blocks: Sequence[Block], strength:
         weight.mul_((1 - shrink).clamp_min(0))
 
 
-def zero_share(weights: Iterable[Tensor], threshold: float = 0.0) -> float:
-    """Zeros ÷ elements over all the tensors, where |w| < threshold counts as zero too."""
+def zero_share(
+    weights: Iterable[Tensor], threshold: float = 0.0, units: Iterable[float] | None = None
+) -> float:
+    """Zeros ÷ elements over all the tensors, where |w| < threshold counts as zero too.
+
+    Args:
+        weights: the tensors.
+        threshold: t.
+        units: what t is counted in for each tensor; None for 1.
+    """
     zeros = elements = 0
-    for weight in weights:
-        zeros += int(((weight == 0) | (weight.abs() < threshold)).sum())
+    for weight, unit in zip(weights, repeat(1.0) if units is None else units, strict=False):
+        zeros += int(((weight == 0) | (weight.abs() < threshold * unit)).sum())
         elements += weight.numel()
     return zeros / elements
 
 
 @torch.no_grad()
-def apply_threshold(weights: Iterable[Tensor], threshold: float) -> None:
-    """Zero, in place, every weight whose magnitude is below the threshold."""
-    for weight in weights:
-        weight.masked_fill_(weight.abs() < threshold, 0)
+def apply_threshold(
+    weights: Iterable[Tensor], threshold: float, units: Iterable[float] | None = None
+) -> None:
+    """Zero, in place, every weight whose magnitude is below the threshold; as ``zero_share``."""
+    for weight, unit in zip(weights, repeat(1.0) if units is None else units, strict=False):
+        weight.masked_fill_(weight.abs() < threshold * unit, 0)
 
 
 class Penalty(Protocol):

@@ -52,10 +52,12 @@ class Threshold:
 
 
 @contextmanager
-def thresholded(weights: Sequence[Tensor], threshold: float) -> Iterator[None]:
+def thresholded(
+    weights: Sequence[Tensor], threshold: float, units: Sequence[float] | None = None
+) -> Iterator[None]:
     """Zero what is below the threshold for a while, and put it back."""
     kept = [weight.detach().clone() for weight in weights]
-    apply_threshold(weights, threshold)
+    apply_threshold(weights, threshold, units)
     try:
         yield
     finally:
@@ -68,6 +70,7 @@ def search_threshold(
     evaluate: Callable[[], float],
     floor: float,
     resolution: float = 0.01,
+    units: Sequence[float] | None = None,
 ) -> Threshold:
     """Find the largest single threshold whose network stays above a floor on validation.
 
@@ -80,6 +83,9 @@ def search_threshold(
         evaluate: the metric of the network these weights belong to, as they then are.
         floor: the least metric allowed, in the metric's unit.
         resolution: how near the refinement comes, in shares of zeros.
+        units: what the threshold is counted in for each layer; None for one and the same
+            threshold everywhere. With ``layer_deviations`` it is Han et al.'s (2015), for
+            comparison.
 
     Raises:
         PruningError: there are no weights, or the metric is not a number.
@@ -87,18 +93,21 @@ def search_threshold(
     if not weights:
         raise PruningError("there are no weights to threshold; name at least one layer")
     # Of very many weights, a sample gives the quantiles; torch.quantile takes 16 million at most.
-    sizes = torch.cat([weight.detach().abs().flatten().cpu() for weight in weights])
+    each = units or [1.0] * len(weights)
+    sizes = torch.cat(
+        [weight.detach().abs().flatten().cpu() / u for weight, u in zip(weights, each, strict=True)]
+    )
     sizes = sizes[:: -(-len(sizes) // 4_000_000)].sort().values
     trace: list[ThresholdTrial] = []
 
     def attempt(share: float) -> ThresholdTrial:
         # The least value above the wanted share of weights: all below it become zero.
         value = float(sizes[min(int(share * len(sizes)), len(sizes) - 1)]) if share > 0 else 0.0
-        with thresholded(weights, value):
+        with thresholded(weights, value, units):
             metric = evaluate()
         if math.isnan(metric):
             raise PruningError("the metric on validation is not a number; check the split")
-        trace.append(ThresholdTrial(value, zero_share(weights, value), metric))
+        trace.append(ThresholdTrial(value, zero_share(weights, value, units), metric))
         return trace[-1]
 
     above = 1.0
@@ -119,3 +128,12 @@ def search_threshold(
         else:
             above = middle
     return Threshold(best.threshold, best.zeros, best.metric, "found", tuple(trace))
+
+
+def layer_deviations(weights: Sequence[Tensor]) -> list[float]:
+    """Standard deviation of each layer's weights; of a layer without any spread, the least float.
+
+    Han et al., "Learning both Weights and Connections for Efficient Neural Networks", NeurIPS 2015,
+    section 3.1, cut each layer at a multiple of it.
+    """
+    return [max(float(weight.detach().double().std(correction=0)), 1e-30) for weight in weights]

@@ -1,0 +1,1 @@
+"""One network compressed in many ways under equal conditions."""

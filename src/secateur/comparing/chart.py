@@ -1,0 +1,37 @@
+"""The chart of a comparison, as files."""
+
+from pathlib import Path
+from statistics import fmean
+
+from secateur.comparing.compare import Comparison
+from secateur.report.charts.comparison import Curve, comparison
+from secateur.report.charts.theme import inline_svg, write_figure
+
+
+def draw_comparison(result: Comparison, folder: Path) -> None:
+    """Write ``comparison.svg`` and ``comparison.png``.
+
+    Args:
+        result: what was compared.
+        folder: where to.
+    """
+    curves = []
+    for variant in dict.fromkeys(mean.variant for mean in result.means):
+        means = sorted(
+            (mean for mean in result.means if mean.variant == variant),
+            key=lambda mean: mean.keep_macs,
+        )
+        curves.append(
+            Curve(
+                variant,
+                [mean.keep_macs for mean in means],
+                [mean.test for mean in means],
+                [mean.test_error for mean in means],
+            )
+        )
+    # Every row has the dense network of its seed.
+    dense = fmean({row.seed: row.dense for row in result.rows}.values())
+    metric = f"{result.metric} on {result.split}"
+    figure = comparison(curves, dense, metric)
+    svg = inline_svg(figure, "comparison", f"{metric} against the MACs kept")
+    write_figure(figure, svg, folder, "comparison")

@@ -1,0 +1,229 @@
+"""Several ways to compress held against each other: same network, pictures, budget and seeds.
+
+Every way, budget and seed is a run of its own, so a comparison that was stopped goes on, and each
+of its runs has its report. The dense network of a seed is trained once for all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from secateur.comparing.variants import OURS, SCRATCH, VARIANTS, scratch_recipe, variant_recipe
+from secateur.errors import RecipeError, RunError
+from secateur.pipeline import compress_recipe
+from secateur.recipe import Recipe
+from secateur.run import Reporter, open_run, provenance
+from secateur.run_folder import read_record
+from secateur.steps import evaluate_network, train_dense
+from secateur.whole_file import write_json
+
+RESULT_FILE = "comparison.json"
+# Steps that several runs have in common.
+POOL = "pool"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way with one budget and one seed; metrics in percent.
+
+    Attributes:
+        variant: the way.
+        keep_macs: share of the dense network's MACs that was allowed.
+        seed: of the run.
+        params: of the slim network.
+        macs: of the slim network.
+        dense: metric of the dense network on test.
+        removed: metric on validation straight after the last removal; None from scratch.
+        validation: metric on validation in the end.
+        test: metric on test.
+    """
+
+    variant: str
+    keep_macs: float
+    seed: int
+    params: int
+    macs: int
+    dense: float
+    removed: float | None
+    validation: float
+    test: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """One way with one budget over all seeds; metrics in percent, with their standard errors.
+
+    Attributes:
+        variant: the way.
+        keep_macs: share of the MACs that was allowed.
+        seeds: how many.
+        removed: as in ``Row``.
+        validation: likewise.
+        validation_error: its standard error; None of one seed.
+        test: as in ``Row``.
+        test_error: its standard error; None of one seed.
+    """
+
+    variant: str
+    keep_macs: float
+    seeds: int
+    removed: float | None
+    validation: float
+    validation_error: float | None
+    test: float
+    test_error: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of all of them."""
+
+    metric: str
+    split: str
+    rows: list[Row]
+    means: list[Mean]
+
+
+def compare(
+    recipe: Recipe,
+    folder: Path,
+    variants: Sequence[str],
+    keep_macs: Sequence[float],
+    seeds: int,
+    reporter: Reporter,
+) -> Comparison:
+    """Compress in every way, with every budget and every seed.
+
+    Args:
+        recipe: of the dense network, the schedules and the phases; its own goal is not used.
+        folder: of the comparison; gone on with if present. ``comparison.json`` is written there
+            after every run.
+        variants: names of ways.
+        keep_macs: shares of the dense network's MACs, 0–1.
+        seeds: how many, from 0.
+        reporter: told of what goes on.
+
+    Raises:
+        RecipeError: a way is unknown, or does not fit the recipe.
+        SecateurError: as for ``compress_recipe``.
+    """
+    wanted = list(dict.fromkeys(variants))
+    for variant in wanted:
+        variant_recipe(recipe, variant, max(keep_macs), 0)  # what is wrong with it shows now
+    # From scratch takes the widths of ours.
+    if SCRATCH in wanted:
+        wanted = [OURS, *(name for name in wanted if name not in (OURS, SCRATCH)), SCRATCH]
+    metric = recipe.evaluate.metric
+    rows: list[Row] = []
+    total = seeds * len(wanted) * len(keep_macs)
+    for seed in range(seeds):
+        for variant in wanted:
+            for keep in keep_macs:
+                title = f"{variant}, {keep:.0%} of the MACs, seed {seed}"
+                reporter.say(f"== {len(rows) + 1} of {total}: {title}")
+                rows.append(_run(recipe, folder, variant, keep, seed, reporter))
+                result = Comparison(metric, recipe.data.test or "validation", rows, _means(rows))
+                _write(folder, recipe, result)
+    return result
+
+
+def shares(text: str) -> list[float]:
+    """Read shares between 0 and 1, as in ``0.5,0.3``.
+
+    Raises:
+        RecipeError: they are not.
+    """
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < share < 1 for share in found):
+        raise RecipeError(f"{text!r}: give shares between 0 and 1, such as 0.5,0.3,0.15")
+    return found
+
+
+def _run(
+    recipe: Recipe, folder: Path, variant: str, keep: float, seed: int, reporter: Reporter
+) -> Row:
+    run = folder / f"seed{seed}" / variant / f"keep{keep:g}"
+    if variant == SCRATCH:
+        return _from_scratch(recipe, folder, run, keep, seed, reporter)
+    own = variant_recipe(recipe, variant, keep, seed)
+    summary = compress_recipe(own, run, reporter, folder / POOL)
+    metric, slim = recipe.evaluate.metric, summary["slim"]
+    last = summary["phases"][-1]["metric"]
+    return Row(
+        variant,
+        keep,
+        seed,
+        slim["params"],
+        slim["macs"],
+        summary["dense"][metric],
+        last["removed"],
+        last["retrained"],
+        slim[metric],
+    )
+
+
+def _from_scratch(
+    recipe: Recipe, folder: Path, run: Path, keep: float, seed: int, reporter: Reporter
+) -> Row:
+    ours = folder / f"seed{seed}" / OURS / f"keep{keep:g}" / "steps"
+    slim, dense = (read_record(ours / f"evaluate-{n}" / "step.json") for n in ("slim", "dense"))
+    if slim is None or dense is None:
+        raise RunError(f"{ours}: holds no network to take the widths from; compare ours too")
+    opened = open_run(scratch_recipe(recipe, slim["result"]["widths"], seed), run, reporter)
+    network, trained = train_dense(opened)
+    found = evaluate_network(opened, "dense", network).result
+    metric = recipe.evaluate.metric
+    return Row(
+        SCRATCH,
+        keep,
+        seed,
+        found["params"],
+        found["macs"],
+        dense["result"][metric],
+        None,
+        trained.result["metric"],
+        found[metric],
+    )
+
+
+def _means(rows: Sequence[Row]) -> list[Mean]:
+    groups: dict[tuple[str, float], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.variant, row.keep_macs), []).append(row)
+    means = []
+    for (variant, keep), some in groups.items():
+        removed = [row.removed for row in some if row.removed is not None]
+        validation, test = [row.validation for row in some], [row.test for row in some]
+        means.append(
+            Mean(
+                variant,
+                keep,
+                len(some),
+                fmean(removed) if removed else None,
+                fmean(validation),
+                _error(validation),
+                fmean(test),
+                _error(test),
+            )
+        )
+    return means
+
+
+def _error(values: Sequence[float]) -> float | None:
+    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+
+
+def _write(folder: Path, recipe: Recipe, result: Comparison) -> None:
+    content: dict[str, Any] = {
+        "name": recipe.name,
+        **asdict(result),
+        "about": {row.variant: VARIANTS[row.variant].about for row in result.rows},
+        "recipe": recipe.model_dump(mode="json"),
+        "provenance": provenance(),
+    }
+    write_json(folder / RESULT_FILE, content)

@@ -1,0 +1,118 @@
+"""The ways that can be compared: ours, its rivals, and ours with parts taken away."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from secateur.errors import RecipeError
+from secateur.recipe import Recipe
+
+OURS = "ours"
+SCRATCH = "scratch"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to compress.
+
+    Attributes:
+        about: what it does, and who published it.
+        changes: entries of ``compress`` that differ from the recipe's, by section.
+    """
+
+    about: str
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def _criterion(name: str, **more: Any) -> dict[str, dict[str, Any]]:
+    return {"select": {"criterion": name, **more}}
+
+
+VARIANTS: dict[str, Variant] = {
+    OURS: Variant("sparsity of F and G, least loss a cost saved first; the recipe as it is"),
+    # Rivals.
+    "random": Variant("random filters, the same share of every layer", _criterion("random")),
+    "l1": Variant("L1 norm of filters, same share (Li et al. 2017)", _criterion("l1")),
+    "l2": Variant("L2 norm of filters, same share", _criterion("l2")),
+    "geometric_median": Variant(
+        "distance to the other filters, same share (He et al. 2019)",
+        _criterion("geometric_median"),
+    ),
+    "norm_scale": Variant(
+        "batch norm's scale, drawn to zero by L1, one cut for all layers (Liu et al. 2017)",
+        {**_criterion("norm_scale"), "sparsify": {"penalty": "norm_scale", "strength": 1e-3}},
+    ),
+    "taylor": Variant(
+        "first-order Taylor, one cut for all layers (Molchanov et al. 2019)",
+        _criterion("taylor"),
+    ),
+    SCRATCH: Variant("ours' widths, trained from nothing as long as all of ours (Liu et al. 2019)"),
+    # Ours with parts taken away.
+    "uniform": Variant(
+        "sparsity of F and G, the same share of every layer",
+        _criterion("sparsity", allocation="share"),
+    ),
+    "layer_threshold": Variant(
+        "a threshold for each layer, in its standard deviations (Han et al. 2015)",
+        {"threshold": {"scope": "layer"}},
+    ),
+    "F_only": Variant("sparsity of F alone", _criterion("sparsity_F")),
+    "G_only": Variant("sparsity of G alone", _criterion("sparsity_G")),
+    "no_penalty": Variant(
+        "the same training without a penalty",
+        {"sparsify": {"strength": 0.0, "group_strength": 0.0}},
+    ),
+    "subgradient": Variant(
+        "L1 by its subgradient, as published", {"sparsify": {"penalty": "subgradient"}}
+    ),
+}
+
+
+def variant_recipe(recipe: Recipe, variant: str, keep_macs: float, seed: int) -> Recipe:
+    """Give the recipe of one way, with one budget for all phases and another seed.
+
+    A way that does not sparsify retrains for as many pictures more, so that all ways see the same
+    number of pictures.
+
+    Raises:
+        RecipeError: the variant is unknown, or its entries do not fit the recipe.
+    """
+    if variant not in VARIANTS:
+        raise RecipeError(f"there is no way {variant!r} to compare; take {', '.join(VARIANTS)}")
+    content = recipe.model_dump(mode="json")
+    content["seed"] = seed
+    compress = content["compress"]
+    compress["select"] = {"keep_macs": keep_macs, "min_filters": compress["select"]["min_filters"]}
+    for phase in compress["phases"]:
+        phase["select"] = {}
+    for section, entries in VARIANTS[variant].changes.items():
+        compress[section] |= entries
+    changed = Recipe.model_validate(content)
+    select = changed.compress.select
+    if select.by_sparsity or select.criterion == "norm_scale":
+        return changed
+    for number, phase in enumerate(compress["phases"], start=1):
+        _, sparsify, _, retrain = recipe.phase(number)
+        more = round(sparsify.steps * sparsify.batch_size / retrain.batch_size)
+        phase["retrain"] = {**phase["retrain"], "steps": retrain.steps + more}
+    return Recipe.model_validate(content)
+
+
+def scratch_recipe(recipe: Recipe, widths: Mapping[str, int], seed: int) -> Recipe:
+    """Give the recipe that trains a network of some widths for as many pictures as all of ours.
+
+    Args:
+        recipe: what is compared.
+        widths: filters by layer, of the slim network.
+        seed: the run's.
+    """
+    content = recipe.model_dump(mode="json")
+    content["seed"] = seed
+    train = recipe.train
+    pictures = train.steps * train.batch_size
+    for number in range(1, len(recipe.compress.phases) + 1):
+        _, sparsify, _, retrain = recipe.phase(number)
+        pictures += sparsify.steps * sparsify.batch_size + retrain.steps * retrain.batch_size
+    content["train"]["steps"] = round(pictures / train.batch_size)
+    content["model"] |= {"widths": dict(widths), "weights": None}
+    return Recipe.model_validate(content)

@@ -1,0 +1,146 @@
+"""Which filters a phase's removal keeps, by the criterion and the goal that the recipe names."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import cast
+
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor, nn
+
+from secateur.models.network_file import load_network
+from secateur.pruning.allocation import keep_above_one_worth, keep_same_share
+from secateur.pruning.budget import Budget
+from secateur.pruning.criteria import (
+    Worth,
+    chance,
+    filter_norm,
+    geometric_median,
+    norm_scale,
+    taylor,
+)
+from secateur.pruning.graph import ChannelGraph, Role
+from secateur.pruning.selection import (
+    Choice,
+    channel_worth,
+    select_by_budget,
+    select_by_sparsity,
+    sparsity_levels,
+)
+from secateur.pruning.widths import RoundTo
+from secateur.recipe import Select, Training
+from secateur.run import Network, Run
+
+# Batches whose loss the Taylor criterion asks for.
+TAYLOR_BATCHES = 50
+
+
+def choose_filters(
+    run: Run,
+    select: Select,
+    budget: Budget | None,
+    graph: ChannelGraph,
+    names: list[str],
+    network: Network,
+    training: Training,
+    round_to: RoundTo,
+) -> Choice:
+    """Choose the filters that stay.
+
+    Args:
+        run: the run.
+        select: the phase's own entries.
+        budget: what the network may have after the phase; None for the published levels.
+        graph: the network's channel groups.
+        names: groups of the phase.
+        network: what is looked at: the thresholded one, where the criterion is by sparsity.
+        training: whose batches the Taylor criterion takes.
+        round_to: width steps of the groups.
+
+    Raises:
+        BudgetError: the budget cannot be met.
+        PruningError: the network has nothing that the criterion reads.
+    """
+    tensors = dict(network.model.named_parameters())
+    if budget is None:
+        return select_by_sparsity(
+            graph,
+            names,
+            tensors,
+            s_F=cast(float, select.s_F),
+            s_F_both=cast(float, select.s_F_both),
+            s_G=cast(float, select.s_G),
+            min_filters=select.min_filters,
+            round_to=round_to,
+        )
+    worth = _worth(run, select, graph, names, network, training, tensors)
+    if select.way_of_allocation == "cost":
+        return select_by_budget(
+            graph,
+            names,
+            tensors,
+            params=budget.params,
+            macs=budget.macs,
+            end=budget.end,
+            min_filters=select.min_filters,
+            round_to=round_to,
+            worth=worth,
+        )
+    keep = keep_same_share if select.way_of_allocation == "share" else keep_above_one_worth
+    kept = keep(
+        graph,
+        worth,
+        params=budget.params,
+        macs=budget.macs,
+        end=budget.end,
+        min_filters=select.min_filters,
+    )
+    levels = {name: sparsity_levels(graph.groups[name], tensors, {}) for name in names}
+    return Choice(kept, levels)
+
+
+def _worth(
+    run: Run,
+    select: Select,
+    graph: ChannelGraph,
+    names: list[str],
+    network: Network,
+    training: Training,
+    tensors: Mapping[str, Tensor],
+) -> Worth:
+    roles: dict[str, tuple[Role, ...]] = {
+        "sparsity": ("producer", "consumer"),
+        "sparsity_F": ("producer",),
+        "sparsity_G": ("consumer",),
+    }
+    if select.criterion in roles:
+        return {
+            name: channel_worth(graph.groups[name], tensors, roles[select.criterion])
+            for name in names
+        }
+    seed = run.seed(f"select {select.criterion}")
+    if select.criterion == "taylor":
+        model = load_network(network.path).model
+        return taylor(model, graph, names, _losses(run, model, network, training, seed))
+    if select.criterion == "random":
+        return chance(graph, names, seed)
+    measures: dict[str, Callable[[ChannelGraph, list[str], Mapping[str, Tensor]], Worth]] = {
+        "l1": partial(filter_norm, order=1),
+        "l2": partial(filter_norm, order=2),
+        "geometric_median": geometric_median,
+        "norm_scale": norm_scale,
+    }
+    return measures[select.criterion](graph, names, tensors)
+
+
+def _losses(
+    run: Run, model: nn.Module, network: Network, training: Training, seed: int
+) -> Iterator[Tensor]:
+    """The loss of some training batches, in evaluation's mode, which leaves the norms alone."""
+    device = run.fabric.device
+    settings = training.model_copy(update={"steps": TAYLOR_BATCHES})
+    batches = run.task.batches(run.splits.train, network.architecture, settings, seed, device)
+    loss = run.task.loss(network.architecture)
+    model.to(device).eval()
+    for batch in batches:
+        yield loss(model, *move_data_to_device(batch, device))
+    model.cpu()
