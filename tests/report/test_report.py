@@ -68,7 +68,15 @@ def test_layers_are_counted_as_the_networks_have_them(detector_run: Path) -> Non
     assert counts is not None
     assert counts.stages == ["dense", "phase 1", "phase 2"]
     dense, slim = (load_network(detector_run / f"{n}.safetensors") for n in ("dense", "slim"))
+    params = [(row.before.params, row.after.params) for row in counts.rows]
+    assert [sum(column) for column in zip(*params, strict=True)] == [
+        sum(p.numel() for p in each.model.parameters()) for each in (dense, slim)
+    ]
+    assert [row.name for row in counts.rows if row.trunk] == list(dense.architecture.widths)
     for row in counts.rows:
+        if not row.trunk:
+            assert len(set(row.filters)) == 1
+            continue
         assert row.filters[0] == dense.architecture.widths[row.name]
         assert row.filters[-1] == slim.architecture.widths[row.name]
         weight = slim.model.get_parameter(f"{layers(slim.model)[row.name]}.weight")
@@ -125,8 +133,9 @@ def test_the_table_is_downloaded_as_csv(classifier_run: Path) -> None:
     counts = count_layers(read_run(classifier_run))
     assert counts is not None
     assert rows[0][:4] == ["layer", "dense", "phase 1", "kept"]
-    assert [row[0] for row in rows[1:]] == [row.name for row in counts.rows]
-    assert [[int(row[1]), int(row[2])] for row in rows[1:]] == [r.filters for r in counts.rows]
+    assert [row[0] for row in rows[1:]] == [*(row.name for row in counts.rows), "together"]
+    assert [[int(row[1]), int(row[2])] for row in rows[1:-1]] == [r.filters for r in counts.rows]
+    assert int(rows[-1][-1]) == sum(int(row[-1]) for row in rows[1:-1])
 
 
 def test_a_spreadsheet_takes_no_name_for_a_formula() -> None:
@@ -135,9 +144,9 @@ def test_a_spreadsheet_takes_no_name_for_a_formula() -> None:
 
 
 def test_the_report_is_the_same_twice(detector_run: Path, secateur: Run, tmp_path: Path) -> None:
-    for name in ("one", "two"):
+    for name in ("one.html", "two.html"):
         assert secateur("report", detector_run, "--out", tmp_path / name).code == 0
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 
 def test_a_report_needs_nothing_but_the_run(
@@ -167,9 +176,9 @@ def _paths(run: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("last", "has", "has_not"),
     [
-        (None, ["no step is done yet"], ["#filters", "#accuracy", "#weights"]),
-        ("dense", ["step that is done is dense", "#filters"], ["#weights", "#test"]),
-        ("phase1-sparsify", ["#weights", "#accuracy"], ["#threshold", "#selection"]),
+        (None, ["Not finished: no step is done"], ["#filters", "#accuracy", "#weights"]),
+        ("dense", ["Not compressed", "#filters"], ["#weights", "#test"]),
+        ("phase1-sparsify", ["done is phase1-sparsify", "#weights"], ["#threshold", "#selection"]),
         ("phase1-threshold", ["#threshold"], ["#selection", "#test"]),
         ("phase1-remove", ["#selection"], ["#test", "#speed"]),
         ("phase2-retrain", ["#selection"], ["#test", "#pictures", "#speed"]),
@@ -195,7 +204,7 @@ def test_an_unfinished_run_shows_what_there_is(
     outcome = secateur("report", run)
     assert outcome.code == 0, outcome.err
     page = (run / "report.html").read_text("utf-8")
-    assert "Not finished" in page
+    assert f"secateur compress {run}/recipe.json --run {run}" in page
     for text in has:
         assert text in page
     for text in has_not:
@@ -213,7 +222,7 @@ def test_steps_of_an_earlier_recipe_are_left_out(
     (run / "steps.json").write_text('{"steps": ["dense"]}')
     assert secateur("report", run).code == 0
     page = (run / "report.html").read_text("utf-8")
-    assert "step that is done is dense" in page
+    assert "Not compressed" in page
     assert "phase1-sparsify" not in page
 
 
@@ -242,7 +251,10 @@ def test_latency_is_shown_where_it_was_measured(
     assert secateur("report", run).code == 0
     text = words((run / "report.html").read_text("utf-8"))
     assert ("times faster" in text) == measured
-    assert ("3.0×  faster" in " ".join(text.split("\n"))) == measured
+    assert (
+        "3.0× faster (onnxruntime, fp32, batch 1, 2 threads, network alone)"
+        in " ".join(text.split())
+    ) == measured
     assert ("secateur benchmark" in text) != measured
 
 
@@ -309,6 +321,19 @@ def test_several_runs(detector_run: Path, secateur: Run, copied: Copy) -> None:
     assert "parameters" not in rows[2][-1]
 
 
+def test_finished_runs_of_an_earlier_recipe_format_are_finished(
+    detector_run: Path, copied: Copy
+) -> None:
+    """Entries that the recipe has gained since have their defaults."""
+    run = copied(detector_run)
+    for file, section in (("summary.json", "recipe"), ("recipe.json", None)):
+        content = json.loads((run / file).read_text("utf-8"))
+        recipe = content[section] if section else content
+        del recipe["compress"]["threshold"]["scope"]
+        (run / file).write_text(json.dumps(content))
+    assert read_run(run).summary is not None
+
+
 def test_runs_that_cannot_be_compared(
     detector_run: Path, classifier_run: Path, secateur: Run, copied: Copy
 ) -> None:
@@ -316,11 +341,74 @@ def test_runs_that_cannot_be_compared(
     unfinished = copied(detector_run)
     (unfinished / "summary.json").unlink()
     one_error(secateur("report", detector_run, unfinished), unfinished, "not finished")
+    one_error(secateur("report", detector_run, detector_run), "named twice")
 
 
-def test_what_is_no_run(secateur: Run, tmp_path: Path) -> None:
+def test_what_is_no_run(detector_run: Path, secateur: Run, tmp_path: Path) -> None:
     one_error(secateur("report", tmp_path / "absent"), "absent", "no such folder")
     one_error(secateur("report", tmp_path), tmp_path, "recipe.json")
+    one_error(secateur("report", detector_run / "summary.json"), "summary.json", "is a file")
+    one_error(secateur("report", detector_run.parent), f"such as {detector_run}")
+
+
+def test_a_page_does_not_replace_what_is_none(
+    detector_run: Path, secateur: Run, copied: Copy
+) -> None:
+    run = copied(detector_run)
+    before = (run / "summary.json").read_bytes()
+    one_error(secateur("report", run, "--out", run / "summary.json"), "summary.json", ".html")
+    one_error(secateur("report", run, "--markdown", "--out", run / "summary.json"), ".md")
+    one_error(secateur("report", run, detector_run, "--out", run / "summary.json"), ".html")
+    assert (run / "summary.json").read_bytes() == before
+
+
+def test_a_missing_network_is_named_with_a_cure(
+    detector_run: Path, secateur: Run, copied: Copy
+) -> None:
+    run = copied(detector_run)
+    step = run / "steps/phase1-retrain"
+    (step / "network.safetensors").unlink()
+    one_error(secateur("report", run), step / "network.safetensors", f"delete {step}")
+
+
+@pytest.mark.parametrize(("metrics", "taken"), [((90.0, 10.0), 1), ((10.0, 20.0), None)])
+def test_tries_of_a_drop(
+    detector_run: Path,
+    secateur: Run,
+    copied: Copy,
+    metrics: tuple[float, float],
+    taken: int | None,
+) -> None:
+    """A run with max_drop, whose first phase found a size, or none: the network stayed."""
+    run = copied(detector_run)
+    recipe = json.loads((run / "recipe.json").read_text("utf-8"))
+    goal = {"max_drop": 10.0, "attempts": 2, "min_filters": 1}
+    recipe["compress"]["select"] = goal
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    _set_metric(run, "dense", 80.0)
+    for number, metric in enumerate(metrics, start=1):
+        for part in ("remove", "retrain"):
+            name = f"phase1-try{number}-{part}"
+            shutil.copytree(run / f"steps/phase1-{part}", run / "steps" / name)
+        _set_metric(run, f"phase1-try{number}-retrain", metric)
+    steps = ["dense", "phase1-sparsify", "phase1-threshold"]
+    steps += [f"phase1-try{n}-{part}" for n in (1, 2) for part in ("remove", "retrain")]
+    (run / "steps.json").write_text(json.dumps({"steps": steps}))
+    phase = read_run(run).phases[0]
+    assert [each.held for each in phase.tries] == [metric >= 75 for metric in metrics]
+    assert phase.failed == (taken is None)
+    assert (phase.retrain and phase.retrain.folder.name) == (taken and "phase1-try1-retrain")
+    assert secateur("report", run).code == 0
+    text = " ".join(words((run / "report.html").read_text("utf-8")).split())
+    assert "phase 1, 1" in text
+    assert ("In phase 1 no size that was tried held the drop" in text) == (taken is None)
+
+
+def _set_metric(run: Path, step: str, metric: float) -> None:
+    path = run / "steps" / step / "step.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["result"]["metric"] = metric
+    path.write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize(

@@ -226,8 +226,16 @@ class Step(Artifact):
 Content = TypeVar("Content", bound=BaseModel)
 
 
-def read_artifact(path: Path, kind: type[Content]) -> Content:
+RUN_CURE = "delete the file and give the run's command again"
+
+
+def read_artifact(path: Path, kind: type[Content], cure: str = RUN_CURE) -> Content:
     """Read a JSON file that a run wrote.
+
+    Args:
+        path: of the file.
+        kind: what it should hold.
+        cure: what to do where it does not.
 
     Raises:
         RunError: it cannot be read, or is not what it should be.
@@ -235,11 +243,11 @@ def read_artifact(path: Path, kind: type[Content]) -> Content:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); give the run's command again") from None
-    return checked(path, content, kind)
+        raise RunError(f"{path}: cannot be read ({error}); {cure}") from None
+    return checked(path, content, kind, cure)
 
 
-def checked(path: Path, content: JsonValue, kind: type[Content]) -> Content:
+def checked(path: Path, content: JsonValue, kind: type[Content], cure: str = RUN_CURE) -> Content:
     """See that what a file holds is as a run writes it.
 
     Raises:
@@ -249,7 +257,6 @@ def checked(path: Path, content: JsonValue, kind: type[Content]) -> Content:
         return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise RunError(
-            f"{path}: {where}: {first['msg']}; delete the file and give the run's command again"
-        ) from None
+        where = ".".join(map(str, first["loc"]))
+        wrong = f"{where}: {first['msg']}" if where else "holds no object"
+        raise RunError(f"{path}: {wrong}; {cure}") from None

@@ -23,7 +23,7 @@ def comparison_page(runs: Sequence[RunRecord]) -> str:
         Chart(
             f"pareto-{cost.name}",
             f"{first.metric} against {cost.name}",
-            pareto(points, f"{cost.name}, {cost.unit}", first.metric),
+            pareto(points, f"{cost.name}, {cost.unit}".removesuffix(", "), first.metric),
             cost.how,
         )
         for cost in first.costs
@@ -81,25 +81,28 @@ def _points(found: dict[str, Headline], cost: str, how: str) -> list[Point]:
 
 def _table(found: dict[str, Headline]) -> Table:
     first = next(iter(found.values()))
-    costs = [cost for cost in first.costs if cost.name != "latency"]
-    columns = ["run"]
-    for cost in costs:
-        columns += [f"{cost.name}, {cost.unit}", "times less"]
-    columns += [f"{first.metric}, dense", f"{first.metric}, slim", "points", "not surpassed in"]
     best: dict[str, list[str]] = {name: [] for name in found}
-    for cost in costs:
+    columns = ["run"]
+    for cost in first.costs:
+        columns += [cost.name, f"times {cost.better}"]
         points = _points(found, cost.name, cost.how)
         for place in front(points):
             name, role, *_ = points[place]
             if role == "slim":
                 best[name].append(cost.name)
+    columns += [f"{first.metric}, dense", f"{first.metric}, slim", "points", "not surpassed in"]
     rows = []
     for name, run in found.items():
         row = [Cell(name)]
-        for cost in run.costs[: len(costs)]:
-            row += [percent(cost.slim), Cell(f"{cost.times:.1f}×", cost.times)]
+        for cost in first.costs:
+            own = next((c for c in run.costs if (c.name, c.how) == (cost.name, cost.how)), None)
+            row += (
+                [Cell(own.text(own.slim), own.slim), Cell(f"{own.times:.1f}", own.times)]
+                if own
+                else [Cell("–"), Cell("–")]
+            )
         row += [percent(run.dense), percent(run.slim), change(run.dense, run.slim)]
-        rows.append([*row, Cell(", ".join(best[name]) or "–", len(best[name]))])
+        rows.append([*row, Cell(", ".join(best[name]) or "–")])
     return Table(columns, rows, "runs.csv")
 
 

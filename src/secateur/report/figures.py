@@ -113,11 +113,11 @@ def _headline(run: RunRecord) -> Chart | None:
 def _filters(counts: LayerCounts | None) -> Chart | None:
     if counts is None:
         return None
+    rows = [row for row in counts.rows if row.trunk]
     stages = [
-        (stage, [row.filters[number] for row in counts.rows])
-        for number, stage in enumerate(counts.stages)
+        (stage, [row.filters[number] for row in rows]) for number, stage in enumerate(counts.stages)
     ]
-    return Chart("filters", "Filters by layer", filters([row.name for row in counts.rows], stages))
+    return Chart("filters", "Filters by layer", filters([row.name for row in rows], stages))
 
 
 def _accuracy(run: RunRecord) -> Chart | None:
@@ -125,6 +125,8 @@ def _accuracy(run: RunRecord) -> Chart | None:
         return None
     steps = [("dense", run.dense.result.metric, 0)]
     for phase in run.phases:
+        if phase.failed:  # nothing went on from it
+            continue
         for label, step in (
             ("sparsified", phase.sparsify),
             ("thresholded", phase.threshold),
@@ -157,13 +159,18 @@ def _class_accuracy(run: RunRecord, dense: ByClass | None, slim: ByClass | None)
     if dense is None or slim is None:
         return None
     metric = class_metric(run)
+    names = [name for name, each in slim.by_class.items() if each.get(metric) is not None]
+    if not names:
+        return None
     figure = class_accuracy(
-        list(slim.by_class),
-        [dense.by_class.get(name, {}).get(metric) for name in slim.by_class],
-        [each.get(metric) for each in slim.by_class.values()],
+        names,
+        [dense.by_class.get(name, {}).get(metric) for name in names],
+        [slim.by_class[name].get(metric) for name in names],
         metric,
     )
-    return Chart("class-accuracy", f"{metric} by class", figure)
+    left = len(slim.by_class) - len(names)
+    note = f"{left} classes have nothing to find here." if left else ""
+    return Chart("class-accuracy", f"{metric} by class", figure, note)
 
 
 def class_metric(run: RunRecord) -> str:
@@ -183,11 +190,12 @@ def _precision_recall(run: RunRecord, dense: ByClass | None, slim: ByClass | Non
 
     def curve(side: ByClass, name: str) -> tuple[list[float], list[float], float] | None:
         curves, value = side.curves or {}, side.by_class[name].get(metric)
-        if name not in curves or value is None:
+        if name not in curves or value is None or not curves[name].recall:
             return None
         return curves[name].recall, curves[name].precision, value
 
-    names = [name for name in slim.by_class if name in dense.by_class]
+    both = [name for name in slim.by_class if name in dense.by_class]
+    names = [name for name in both if curve(dense, name) or curve(slim, name)]
     shown = set(sorted(names, key=difference, reverse=True)[:CURVES])
     return [
         Chart(
@@ -213,7 +221,13 @@ def _weights(run: RunRecord) -> list[Chart]:
         Chart(
             f"weights-phase{each.phase}-{each.layer}",
             _of_phase(run, each.phase, each.layer),
-            weight_histogram(each.layer, each.edges, each.before, each.after, each.threshold),
+            weight_histogram(
+                _of_phase(run, each.phase, each.layer),
+                each.edges,
+                each.before,
+                each.after,
+                each.threshold,
+            ),
         )
         for each in weight_histograms(run)
     ]
@@ -269,7 +283,11 @@ def _selection(run: RunRecord) -> list[Chart]:
                     f"selection-phase{phase.number}-{layer}",
                     _of_phase(run, phase.number, layer),
                     selection(
-                        layer, seen.F, seen.G, [i in kept for i in range(len(seen.F))], levels
+                        _of_phase(run, phase.number, layer),
+                        seen.F,
+                        seen.G,
+                        [i in kept for i in range(len(seen.F))],
+                        levels,
                     ),
                 )
             )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secateur.report.artifacts import Latency, Measurement
+from secateur.report.charts.texts import compact
 from secateur.report.run_record import RunRecord
 
 
@@ -15,7 +16,7 @@ class Cost:
         name: of the cost.
         dense: in ``unit``.
         slim: likewise.
-        unit: short.
+        unit: ``B`` or ``ms``; empty of counts.
         better: what a smaller one is: ``fewer``, ``smaller``, ``faster``.
         how: how it was measured, where that needs saying.
     """
@@ -40,7 +41,11 @@ class Cost:
     @property
     def texts(self) -> tuple[str, str]:
         """Before and after, with the unit."""
-        return f"{_figures(self.dense)} {self.unit}", f"{_figures(self.slim)} {self.unit}"
+        return self.text(self.dense), self.text(self.slim)
+
+    def text(self, value: float) -> str:
+        """A value with its unit, in three figures."""
+        return f"{compact(value)}{'' if self.unit == 'B' else ' '}{self.unit}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +72,9 @@ def headline(run: RunRecord) -> Headline | None:
         return None
     dense, slim = summary.dense, summary.slim
     costs = [
-        Cost("parameters", dense.params / 1e6, slim.params / 1e6, "M", "fewer"),
-        Cost("MACs", dense.macs / 1e9, slim.macs / 1e9, "G", "fewer"),
-        Cost("file", dense.bytes / 1e6, slim.bytes / 1e6, "MB", "smaller"),
+        Cost("parameters", dense.params, slim.params, "", "fewer"),
+        Cost("MACs", dense.macs, slim.macs, "", "fewer"),
+        Cost("file", dense.bytes, slim.bytes, "B", "smaller"),
     ]
     metric = run.recipe.evaluate.metric
     return Headline(
@@ -82,7 +87,10 @@ def headline(run: RunRecord) -> Headline | None:
 
 
 def latencies(latency: Latency | None) -> list[Cost]:
-    """Pair the speeds of the two networks that were measured alike."""
+    """Pair the speeds of the two networks that were measured alike.
+
+    First what a user waits for, with NMS, then the network alone.
+    """
     if latency is None:
         return []
     pairs: dict[tuple[str, int, str], dict[str, Measurement]] = {}
@@ -95,14 +103,9 @@ def latencies(latency: Latency | None) -> list[Cost]:
     for (runtime, batch, precision), pair in pairs.items():
         if len(pair) < 2:
             continue
-        for part, what in (("network", "network alone"), ("whole", "with NMS")):
+        for part, what in (("whole", "with NMS"), ("network", "network alone")):
             dense, slim = getattr(pair["dense"], part), getattr(pair["slim"], part)
             if dense and slim:
                 how = f"{runtime}, {precision}, batch {batch}, {threads}, {what}"
                 costs.append(Cost("latency", dense.median, slim.median, "ms", "faster", how))
     return costs
-
-
-def _figures(value: float) -> str:
-    """Three figures, or all before the point."""
-    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"

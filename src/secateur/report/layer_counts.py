@@ -17,13 +17,15 @@ class LayerRow:
 
     Attributes:
         name: the paper's.
-        filters: of the dense network, and after each phase that is done.
+        filters: of the dense network, and after each phase that changed it.
+        trunk: whether a phase can name it; the others make the network's outputs.
         before: what it costs in the dense network.
         after: what it costs in the last network.
     """
 
     name: str
     filters: list[int]
+    trunk: bool
     before: LayerCost
     after: LayerCost
 
@@ -33,8 +35,8 @@ class LayerCounts:
     """All layers.
 
     Attributes:
-        stages: ``dense``, and each phase that is done.
-        rows: the layers that a phase can name, in the order the network runs.
+        stages: ``dense``, and each phase that changed it.
+        rows: in the order the network runs.
     """
 
     stages: list[str]
@@ -48,12 +50,18 @@ def count_layers(run: RunRecord) -> LayerCounts | None:
     stages: list[tuple[str, Path]] = [("dense", run.dense.network)]
     stages += [(f"phase {p.number}", p.retrain.network) for p in run.phases if p.retrain]
     architectures = [read_header(path).architecture for _, path in stages]
-    before, after = _costs(architectures[0]), _costs(architectures[-1])
+    costs = [_costs(each) for each in architectures]
     return LayerCounts(
         [name for name, _ in stages],
         [
-            LayerRow(name, [a.widths[name] for a in architectures], before[name], after[name])
-            for name in architectures[0].widths
+            LayerRow(
+                name,
+                [each[name].filters for each in costs],
+                name in architectures[0].widths,
+                before,
+                costs[-1][name],
+            )
+            for name, before in costs[0].items()
         ],
     )
 

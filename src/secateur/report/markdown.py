@@ -4,10 +4,16 @@ import re
 
 from secateur.report.headline import headline
 from secateur.report.layer_counts import LayerCounts
-from secateur.report.notes import split_note, unfinished
+from secateur.report.notes import command, split_note, unfinished
 from secateur.report.run_record import RunRecord
 from secateur.report.table import Cell, Table
-from secateur.report.tables import layers_table, metrics_table, provenance_table, times_table
+from secateur.report.tables import (
+    classes_table,
+    layers_table,
+    metrics_table,
+    provenance_table,
+    times_table,
+)
 
 
 def run_markdown(run: RunRecord, counts: LayerCounts | None) -> str:
@@ -34,7 +40,10 @@ def run_markdown(run: RunRecord, counts: LayerCounts | None) -> str:
     counted = layers_table(counts)
     if counted:
         parts += ["## Layers", _table(counted)]
-    parts += ["## How it was made", _table(times_table(run))]
+    classes = classes_table(run)
+    if classes:
+        parts += ["## Classes", _table(classes)]
+    parts += ["## How it was made", f"```console\n{command(run)}\n```", _table(times_table(run))]
     made = provenance_table(run)
     if made:
         parts.append(_table(made))
@@ -50,7 +59,7 @@ def escaped(text: str) -> str:
 def _table(table: Table) -> str:
     lines = [
         [escaped(name) for name in table.columns],
-        ["---", *("---:" for _ in table.columns[1:])],
-        *([escaped(cell.text) for cell in row] for row in table.rows),
+        ["---:" if number else "---" for number in table.numbers],
+        *([escaped(cell.text) for cell in row] for row in [*table.rows, table.total] if row),
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

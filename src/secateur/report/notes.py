@@ -22,8 +22,10 @@ def subtitle(run: RunRecord) -> str:
 def unfinished(run: RunRecord) -> str:
     """How far a run has come that is not finished."""
     last = next(reversed(run.seconds), None)
+    if last == "dense":
+        return "Not compressed: the dense network is trained, and nothing else is done yet."
     done = f"the last step that is done is {last}" if last else "no step is done yet"
-    return f"Not finished: {done}. The command that began it goes on from there."
+    return f"Not finished: {done}."
 
 
 def split_note(run: RunRecord) -> str:
@@ -34,8 +36,11 @@ def split_note(run: RunRecord) -> str:
             "The recipe names no test pictures, so these are the ones that every decision went "
             "by; expect less of others."
         )
-    phases = [run.recipe.phase(phase.number) for phase in run.phases]
-    further = sum(sparsify.steps + retrain.steps for _, sparsify, _, retrain in phases)
+    further = 0
+    for phase in run.phases:
+        _, sparsify, _, retrain = run.recipe.phase(phase.number)
+        further += sparsify.steps if phase.sparsify and not phase.failed else 0
+        further += retrain.steps if phase.retrain else 0
     return (
         f"{note} The dense network was trained for {run.recipe.train.steps:,} steps, and what "
         f"became the slim one for {further:,} more."
@@ -44,21 +49,37 @@ def split_note(run: RunRecord) -> str:
 
 def selection_note(run: RunRecord) -> str:
     """How to read the charts of the selection."""
-    if any(run.recipe.phase(phase.number)[2].s_F is not None for phase in run.phases):
-        return (
-            "Every filter by the share of zeros in it (F) and in what reads it (G). What lies in "
-            "the shaded region goes."
+    selects = [run.recipe.phase(phase.number)[2] for phase in run.phases]
+    notes = ["Every filter by the share of zeros in it (F) and in what reads it (G)."]
+    if any(select.s_F is not None for select in selects):
+        notes.append("What lies in the shaded region goes.")
+    if any(select.s_F is None for select in selects):
+        notes.append(
+            "A size that is to be reached has no fixed region: filters went in the order of what "
+            "they lose for what they save, until it was."
         )
+    steps = sorted({str(select.round_to) for select in selects if select.round_to != 1})
+    if steps:
+        notes.append(f"Layers that lose filters keep a multiple of {' or '.join(steps)}.")
+    return " ".join(notes)
+
+
+def failures(run: RunRecord) -> str:
+    """Which phases changed nothing, and why; empty where none."""
+    numbers = [str(phase.number) for phase in run.phases if phase.failed]
+    if not numbers:
+        return ""
     return (
-        "Every filter by the share of zeros in it (F) and in what reads it (G). A budget has no "
-        "fixed region: filters went in the order of what they lose for what they save, until it "
-        "was met."
+        f"In phase {' and '.join(numbers)} no size that was tried held the drop: the network went "
+        "on as it was before it."
     )
 
 
 def command(run: RunRecord) -> str:
-    """What repeats the run."""
-    return f"secateur compress {shlex.quote(str(run.folder / 'recipe.json'))} --run runs/again"
+    """What repeats the run, or goes on with it."""
+    recipe = shlex.quote(str(run.folder / "recipe.json"))
+    folder = "runs/again" if run.summary else shlex.quote(str(run.folder))
+    return f"secateur compress {recipe} --run {folder}"
 
 
 def speed_command(run: RunRecord) -> str:

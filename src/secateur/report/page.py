@@ -8,6 +8,7 @@ from secateur.report.headline import headline
 from secateur.report.layer_counts import LayerCounts
 from secateur.report.notes import (
     command,
+    failures,
     selection_note,
     speed_command,
     split_note,
@@ -18,6 +19,7 @@ from secateur.report.rendering import render
 from secateur.report.run_record import RunRecord
 from secateur.report.shots import SCORE, mistakes, shots
 from secateur.report.tables import (
+    attempts_table,
     classes_table,
     confusions_table,
     layers_table,
@@ -56,6 +58,8 @@ def run_page(run: RunRecord, counts: LayerCounts | None, charts: Charts) -> str:
         speeds=speeds_table(run),
         speed_command=speed_command(run),
         selection_note=selection_note(run),
+        failures=failures(run),
+        attempts=attempts_table(run),
         command=command(run),
         times=times_table(run),
         provenance=provenance_table(run),

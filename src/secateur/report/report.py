@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from secateur.errors import RunError
 from secateur.progress import Bar, no_bar
 from secateur.report.charts.theme import write_figure
 from secateur.report.comparison import comparison_page
@@ -18,11 +19,12 @@ FIGURES = "figures"
 
 
 def write_report(folder: Path, out: Path | None = None, bar: Bar = no_bar) -> Path:
-    """Write the page of a run, and its charts as SVG and PNG in the run's ``figures``.
+    """Write the page of a run.
 
     Args:
         folder: the run's; finished or not.
-        out: the page; None for ``report.html`` in the run's folder.
+        out: the page; None for ``report.html`` in the run's folder, and the charts as SVG and PNG
+            in its ``figures``.
         bar: shows progress.
 
     Returns:
@@ -36,7 +38,10 @@ def write_report(folder: Path, out: Path | None = None, bar: Bar = no_bar) -> Pa
     run = read_run(folder)
     counts = count_layers(run)
     charts = draw_charts(run, counts)
-    path = out or folder / REPORT_FILE
+    if out is not None:
+        write_text(_page(out), run_page(run, counts, charts))
+        return out
+    path = folder / REPORT_FILE
     write_text(path, run_page(run, counts, charts))
     every = list(charts)
     with bar("figures", len(every)) as advance:
@@ -60,11 +65,20 @@ def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
     Raises:
         RunError: as for ``write_report``, or the runs cannot be compared.
     """
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise RunError("a run is named twice; name each once")
     page = comparison_page([read_run(folder) for folder in folders])
     parents = {folder.resolve().parent for folder in folders}
     beside = folders[0].parent if len(parents) == 1 else Path()
-    path = out or beside / REPORT_FILE
+    path = _page(out or beside / REPORT_FILE)
     write_text(path, page)
+    return path
+
+
+def _page(path: Path) -> Path:
+    """Refuse to write over what is no page."""
+    if path.suffix not in (".html", ".htm"):
+        raise RunError(f"{path}: is no name of a page; give one that ends in .html")
     return path
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from secateur.errors import RunError
 from secateur.models.network import build_network, layers
@@ -27,6 +27,7 @@ from secateur.report.artifacts import (
 )
 
 LATENCY_FILE = "latency.json"
+LATENCY_CURE = "make it again by secateur benchmark, or delete it"
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -52,8 +53,28 @@ class Done(Generic[Result]):
 
 
 @dataclass(frozen=True, slots=True)
+class Try:
+    """One size that a phase with ``max_drop`` tried: what was removed, and whether it held."""
+
+    remove: Done[Removed]
+    retrain: Done[Trained]
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseRecord:
-    """The steps of a phase; None what has not been done."""
+    """The steps of a phase; None what has not been done.
+
+    Attributes:
+        number: from 1.
+        layers: as the recipe names them.
+        sparsify: the training with the penalty.
+        threshold: the search for it.
+        remove: the removal that the next phase goes on from.
+        retrain: the training behind it.
+        tries: with ``max_drop``, all sizes that were tried; the last that held was taken.
+        failed: no size held the drop, and the network stayed as it was before the phase.
+    """
 
     number: int
     layers: str
@@ -61,6 +82,8 @@ class PhaseRecord:
     threshold: Done[Thresholded] | None
     remove: Done[Removed] | None
     retrain: Done[Trained] | None
+    tries: tuple[Try, ...] = ()
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +137,7 @@ def read_run(folder: Path) -> RunRecord:
     Raises:
         RunError: it is no run folder, or an artifact in it is not as a run writes it.
     """
-    if not folder.is_dir():
-        raise RunError(f"{folder}: no such folder; give one that 'secateur compress' wrote")
-    if not (folder / "recipe.json").is_file():
-        raise RunError(f"{folder}: holds no recipe.json; give one that 'secateur compress' wrote")
+    _check_folder(folder)
     recipe = load_recipe(folder / "recipe.json")
     summary = _summary(folder, recipe)
     raw = {name: read_artifact(_file(folder, name), Step) for name in _visited(folder, summary)}
@@ -126,21 +146,39 @@ def read_run(folder: Path) -> RunRecord:
         if name not in raw:
             return None
         path = _file(folder, name)
-        return Done(path.parent, raw[name].seconds, checked(path, raw[name].result, kind))
+        step = Done(path.parent, raw[name].seconds, checked(path, raw[name].result, kind))
+        if kind in (Trained, Thresholded, Removed) and not step.network.is_file():
+            raise RunError(
+                f"{step.network}: is missing; delete {step.folder} and give the run's command again"
+            )
+        return step
+
+    dense = done("dense", Trained)
 
     def phase(number: int, layers: str) -> PhaseRecord:
         name = f"phase{number}"
-        # With max_drop there are several tries; the summary's steps have the one that was taken,
-        # and before that the last is shown.
-        tries = [key.removesuffix("remove") for key in raw if key.startswith(f"{name}-try")]
-        prefix = next((key for key in reversed(tries) if f"{key}remove" in raw), f"{name}-")
+        steps = done(f"{name}-sparsify", Trained), done(f"{name}-threshold", Thresholded)
+        select = recipe.phase(number)[2]
+        if select.max_drop is None or dense is None:
+            remove, retrain = done(f"{name}-remove", Removed), done(f"{name}-retrain", Trained)
+            return PhaseRecord(number, layers, *steps, remove, retrain)
+        # As the run decided: each phase may lose its part of the drop.
+        floor = dense.result.metric - select.max_drop * number / len(recipe.compress.phases)
+        tries = []
+        for attempt in range(1, select.attempts + 1):
+            cut = done(f"{name}-try{attempt}-remove", Removed)
+            end = done(f"{name}-try{attempt}-retrain", Trained)
+            if cut and end:
+                tries.append(Try(cut, end, end.result.metric >= floor))
+        taken = next((each for each in reversed(tries) if each.held), None)
         return PhaseRecord(
             number,
             layers,
-            done(f"{name}-sparsify", Trained),
-            done(f"{name}-threshold", Thresholded),
-            done(f"{prefix}remove", Removed),
-            done(f"{prefix}retrain", Trained),
+            *steps,
+            taken.remove if taken else None,
+            taken.retrain if taken else None,
+            tuple(tries),
+            taken is None and len(tries) == select.attempts,
         )
 
     evaluations = {role: done(f"evaluate-{role}", Evaluated) for role in ("dense", "slim")}
@@ -149,15 +187,26 @@ def read_run(folder: Path) -> RunRecord:
     return RunRecord(
         folder,
         recipe,
-        done("dense", Trained),
+        dense,
         [phase(n, each.layers) for n, each in enumerate(recipe.compress.phases, start=1)],
         {role: step for role, step in evaluations.items() if step},
         {role: read_artifact(path, ByClass) for role, path in by_class.items() if path.is_file()},
         done("examples", Examples),
         summary,
-        read_artifact(latency, Latency) if latency.is_file() else None,
+        read_artifact(latency, Latency, LATENCY_CURE) if latency.is_file() else None,
         {name: step.seconds for name, step in raw.items()},
     )
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_file():
+        raise RunError(f"{folder}: is a file; give the folder of a run")
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such folder; give one that 'secateur compress' wrote")
+    if not (folder / "recipe.json").is_file():
+        inside = sorted(path.parent.name for path in folder.glob("*/recipe.json"))
+        hint = f"of those in it, such as {folder / inside[0]}" if inside else "of a run"
+        raise RunError(f"{folder}: is no run, for it holds no recipe.json; give the folder {hint}")
 
 
 def _file(folder: Path, step: str) -> Path:
@@ -176,16 +225,20 @@ def _summary(folder: Path, recipe: Recipe) -> Summary | None:
                 f"{path}: has no {recipe.evaluate.metric}; delete it and give the run's command "
                 "again"
             )
-    return summary if summary.recipe == recipe.model_dump(mode="json") else None
+    try:
+        own = Recipe.model_validate(summary.recipe)
+    except ValidationError:
+        return None
+    return summary if own == recipe else None
 
 
 def _visited(folder: Path, summary: Summary | None) -> list[str]:
     """Name the steps that are done and are of this recipe, in their order."""
     trail = folder / "steps.json"
-    if summary:
-        names = list(summary.seconds)
-    elif trail.is_file():
+    if trail.is_file():
         names = read_artifact(trail, Trail).steps
+    elif summary:  # of a run from before there was a trail
+        names = list(summary.seconds)
     else:
         names = [path.parent.name for path in sorted((folder / "steps").glob("*/step.json"))]
     return [name for name in names if _file(folder, name).is_file()]

@@ -29,12 +29,20 @@ class Table:
         rows: as many cells each.
         file: name of the download.
         caption: what it shows.
+        total: a last row that sorting leaves at its place.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     file: str = "table.csv"
     caption: str = ""
+    total: Sequence[Cell] = ()
+
+    @property
+    def numbers(self) -> list[bool]:
+        """Whether each column is of numbers, and stands at the right."""
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
+        return [any(cell.number is not None for cell in column) for column in columns]
 
     @property
     def csv_base64(self) -> str:
@@ -42,7 +50,8 @@ class Table:
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(map(_harmless, self.columns))
-        writer.writerows([_harmless(cell.value) for cell in row] for row in self.rows)
+        rows = [*self.rows, self.total] if self.total else self.rows
+        writer.writerows([_harmless(cell.value) for cell in row] for row in rows)
         return base64.b64encode(text.getvalue().encode()).decode()
 
 
@@ -65,4 +74,5 @@ def change(before: float | None, after: float | None) -> Cell:
     """By how many points a metric changed."""
     if before is None or after is None:
         return Cell("–", None)
-    return Cell(f"{after - before:+.2f}".replace("-", "−"), after - before)
+    text = f"{after - before:+.2f}".replace("-", "−")
+    return Cell("0.00" if text in ("+0.00", "−0.00") else text, after - before)

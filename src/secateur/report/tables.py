@@ -1,6 +1,5 @@
 """The tables of a run's report."""
 
-from secateur.layers import LayerCost
 from secateur.report.figures import class_metric
 from secateur.report.headline import latencies
 from secateur.report.layer_counts import LayerCounts
@@ -16,31 +15,52 @@ def layers_table(counts: LayerCounts | None) -> Table | None:
     if counts is None:
         return None
     columns = ["layer", *counts.stages, "kept"]
-    columns += ["parameters", "now", "MACs", "now"]
-
-    def costs(cost: LayerCost) -> tuple[Cell, Cell]:
-        return count(cost.params), count(cost.macs)
-
+    columns += ["parameters, dense", "parameters, now", "MACs, dense", "MACs, now"]
     rows = []
     for row in counts.rows:
         kept = row.filters[-1] / row.filters[0]
-        (params, macs), (params_now, macs_now) = costs(row.before), costs(row.after)
+        costs = (row.before.params, row.after.params, row.before.macs, row.after.macs)
         rows.append(
             [
                 Cell(row.name),
                 *map(count, row.filters),
                 Cell(f"{kept:.0%}", kept),
-                params,
-                params_now,
-                macs,
-                macs_now,
+                *map(count, costs),
             ]
         )
+    total = [Cell("together"), *(Cell("") for _ in range(len(counts.stages) + 1))]
+    total += [count(sum(int(row[place].number or 0) for row in rows)) for place in range(-4, 0)]
     return Table(
         columns,
         rows,
         "layers.csv",
-        "Filters of the dense network and after every phase; MACs for a picture of nominal size.",
+        "Filters of the dense network and after every phase. MACs of a picture as large as the "
+        "network's nominal size, which may not be that of the test pictures.",
+        total,
+    )
+
+
+def attempts_table(run: RunRecord) -> Table | None:
+    """What a phase with max_drop tried; None where none has it."""
+    rows = []
+    for phase in run.phases:
+        for number, each in enumerate(phase.tries, start=1):
+            rows.append(
+                [
+                    Cell(f"phase {phase.number}, {number}"),
+                    count(each.remove.result.params),
+                    count(each.remove.result.macs),
+                    percent(each.retrain.result.metric),
+                    Cell("yes" if each.held else "no", float(each.held)),
+                ]
+            )
+    if not rows:
+        return None
+    metric = run.recipe.evaluate.metric
+    return Table(
+        ["size tried", "parameters", "MACs", f"{metric} on validation", "within the drop"],
+        rows,
+        caption="The last of a phase that held was taken.",
     )
 
 

@@ -66,7 +66,8 @@ def weight_histograms(run: RunRecord) -> list[Histogram]:
         histograms += [
             _histogram(phase.number, name, old[name], new[name], threshold) for name in names
         ]
-        before = phase.retrain.network if phase.retrain else None
+        if not phase.failed:
+            before = phase.retrain.network if phase.retrain else None
     return histograms
 
 

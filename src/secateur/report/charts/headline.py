@@ -113,7 +113,8 @@ def _draw_accuracy(axes: Axes, metric: str, dense: float, slim: float, split: st
             weight="bold" if name == "slim" else "normal",
             fontsize=LABELS,
         )
-    margin = max(1.0, (high - low) * 1.5)
+    # Ten points at least, so that a small change looks small.
+    margin = max(5.0, (high - low) * 0.75)
     # Beyond 0 and 100 there may be room for the labels, but no ticks.
     axes.set_xlim(low - margin, high + margin)
     set_percent_ticks(axes.xaxis)

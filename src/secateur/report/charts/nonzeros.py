@@ -26,12 +26,12 @@ def nonzeros(layers: Sequence[str], stages: Sequence[tuple[str, Sequence[int | N
     figure, (axes,) = new_figure(max(3.1, min(7, 1.2 + 0.28 * len(layers))), 3.0)
     places = range(len(layers))
     handles: list[Line2D] = []
-    for n, (_, counts) in enumerate(stages):
+    for n, (name, counts) in enumerate(stages):
         handles += axes.plot(
             places,
             [math.nan if count is None else max(count, _NONE) for count in counts],
             marker=_MARKERS[n % len(_MARKERS)],
-            color=SERIES[(n - 1) % len(SERIES)] if n else LIGHT["dense"],
+            color=LIGHT[name] if name in ("dense", "slim") else SERIES[n % len(SERIES)],
             gid="mark",
         )
     known = [count for _, counts in stages for count in counts if count is not None]

@@ -36,7 +36,7 @@ def threshold_search(
     zero = min(positive) / 3 if any(t <= 0 for t, _, _ in trials) else None
     points = [(t if t > 0 else min(positive) / 3, value) for t, _, value in trials]
     axes.axhspan(floor, reference, color=LIGHT["good"], alpha=0.12, linewidth=0)
-    axes.axhline(reference, color=LIGHT["good"], linewidth=1, label="reference")
+    axes.axhline(reference, color=LIGHT["good"], linewidth=1, label="sparsified network")
     axes.axhline(floor, color=LIGHT["good"], linewidth=1, linestyle="--", label="tolerance")
     axes.plot(*zip(*points, strict=True), color=LIGHT["dense"], linewidth=1, alpha=0.6)
     taken = [math.isclose(trial[0], chosen) for trial in trials]

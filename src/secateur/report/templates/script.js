@@ -102,9 +102,22 @@ function openLarge(pair) {
   }
   bar.className = "bar";
   large.removeAttribute("tabindex");
+  large.removeAttribute("title");
   dialog.append(bar, large);
   document.body.append(dialog);
   dialog.addEventListener("close", () => dialog.remove());
+  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key === "+" || event.key === "=") zoomAt(1.5, ...middle());
+    else if (event.key === "-") zoomAt(1 / 1.5, ...middle());
+    else if (event.key === "0") zoomAt(1 / 16, ...middle());
+    else if (event.key in step) {
+      view.x += step[event.key][0] * width / view.zoom / 8;
+      view.y += step[event.key][1] * height / view.zoom / 8;
+      show();
+    } else return;
+    event.preventDefault();
+  });
   const at = (event) => {
     const pane = event.target.closest("svg");
     if (!pane) return null;
