@@ -26,6 +26,7 @@ COMMANDS = (
     "export",
     "benchmark",
     "detect",
+    "compare",
     "init",
 )
 SQUARE = "<bndbox><xmin>9</xmin><ymin>9</ymin><xmax>40</xmax><ymax>40</ymax></bndbox>"

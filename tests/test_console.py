@@ -1,10 +1,18 @@
 import io
+import re
 import time
 
 import pytest
 from rich.console import Console
 
-from secateur.console import ConsoleReporter, evaluation_tables, open_console, summary_table
+from secateur.comparing.compare import Comparison, Mean
+from secateur.console import (
+    ConsoleReporter,
+    comparison_table,
+    evaluation_tables,
+    open_console,
+    summary_table,
+)
 from secateur.evaluation import Evaluation
 
 
@@ -70,3 +78,17 @@ def test_class_table_shows_what_could_not_be_measured(capsys: pytest.CaptureFixt
     assert ["AP_coco", "-"] in cells
     assert ["[dog]", "3", "50.00", "51.25"] in cells
     assert ["cat", "0", "-", "-"] in cells
+
+
+def test_comparison_has_a_row_for_each_way(capsys: pytest.CaptureFixture[str]) -> None:
+    means = [
+        Mean("ours", 0.5, 3, 70.0, 81.0, 0.1, 80.125, 0.25),
+        Mean("ours", 0.15, 3, 60.0, 71.0, 0.1, 70.0, None),
+        Mean("scratch", 0.5, 3, None, 61.0, 0.1, 60.0, 1.5),
+        Mean("scratch", 0.15, 3, None, 51.0, 0.1, 50.0, 12.0),
+    ]
+    open_console().print(comparison_table(Comparison("top1", "test", [], means)))
+    lines = [re.split(r"\s{2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    assert ["top1 on test", "50% of MACs", "15% of MACs"] in lines
+    assert ["ours", "80.12 ± 0.25", "70.00"] in lines
+    assert ["scratch", "60.00 ± 1.50", "50.00 ± 12.00"] in lines

@@ -8,7 +8,7 @@ import torch
 from secateur.cli import main
 from secateur.errors import BudgetError, RecipeError
 from secateur.planning import plan
-from secateur.recipe import load_recipe
+from secateur.recipe import Select, load_recipe
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
@@ -70,3 +70,88 @@ def test_multiples_of_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     small = ["compress.select={keep_params: 0.1, round_to: 64}"]
     with pytest.raises(BudgetError, match=r"rounded up as round_to says.* or round_to"):
         plan(load_recipe(path, small))
+
+
+# ---- entries for comparison --------------------------------------------------------------------
+
+
+def test_recipes_that_name_no_criterion_select_by_sparsity() -> None:
+    recipe = load_recipe(FOLDER / "quickstart.yaml")
+    _, sparsify, select, _ = recipe.phase(1)
+    assert (select.criterion, select.allocation) == ("sparsity", None)
+    assert select.way_of_allocation == "cost"
+    assert select.by_sparsity
+    assert recipe.compress.threshold.scope == "global"
+    assert sparsify.penalty == "proximal"
+
+
+@pytest.mark.parametrize(
+    ("criterion", "allocation", "by_sparsity"),
+    [
+        ("sparsity", "cost", True),
+        ("sparsity_F", "cost", True),
+        ("sparsity_G", "cost", True),
+        ("l1", "share", False),
+        ("l2", "share", False),
+        ("geometric_median", "share", False),
+        ("random", "share", False),
+        ("norm_scale", "worth", False),
+        ("taylor", "worth", False),
+    ],
+)
+def test_usual_allocation_of_a_criterion(
+    criterion: str, allocation: str, by_sparsity: bool
+) -> None:
+    select = Select.model_validate({"keep_macs": 0.5, "criterion": criterion})
+    assert select.way_of_allocation == allocation
+    assert select.by_sparsity == by_sparsity
+    for other in ("cost", "share", "worth"):
+        named = select.model_copy(update={"allocation": other})
+        assert named.way_of_allocation == other
+
+
+LEVELS = "s_F: 0.9, s_F_both: 0.8, s_G: 0.8"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (f"compress.select={{{LEVELS}, criterion: l1}}", "needs a budget or max_drop, not levels"),
+        (
+            f"compress.select={{{LEVELS}, allocation: cost}}",
+            "needs a budget or max_drop, not levels",
+        ),
+        (
+            f"compress.phases.0.select={{{LEVELS}, criterion: taylor}}",
+            "phase 1: .*needs a budget or max_drop, not levels",
+        ),
+        ("compress.select.criterion=l3", "compress.select.criterion: .*'geometric_median'"),
+        ("compress.select.criterion=null", "compress.select.criterion: "),
+        ("compress.select.allocation=equal", "compress.select.allocation: .*'share'"),
+        (
+            "compress.select={keep_macs: 0.5, criterion: l1, round_to: 8}",
+            "round_to needs alloc.*cost",
+        ),
+        ("compress.select={keep_macs: 0.5, allocation: worth, round_to: auto}", "round_to needs"),
+        ("compress.threshold.scope=net", "compress.threshold.scope: .*'layer'"),
+        ("compress.sparsify.penalty=scale", "compress.sparsify.penalty: .*'norm_scale'"),
+        ("compress.select.critrion=l1", "unknown entry .*critrion; did you mean criterion"),
+    ],
+)
+def test_entries_that_do_not_go_together(change: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words) as error:
+        load_recipe(FOLDER / "quickstart.yaml", [change])
+    assert "\n" not in str(error.value)
+
+
+def test_entries_that_go_together() -> None:
+    for change in (
+        "compress.select={keep_macs: 0.5, criterion: l1, allocation: cost, round_to: 8}",
+        "compress.select={keep_params: 0.5, criterion: random, allocation: worth}",
+        "compress.select={max_drop: 2, criterion: taylor}",
+        "compress.select={keep_macs: 0.5, criterion: sparsity_G, round_to: auto}",
+        "compress.phases.0.select={keep_macs: 0.5, criterion: norm_scale}",
+        "compress.threshold.scope=layer",
+        "compress.sparsify.penalty=norm_scale",
+    ):
+        load_recipe(FOLDER / "quickstart.yaml", [change])

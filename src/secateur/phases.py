@@ -3,8 +3,15 @@
 from torch import nn
 
 from secateur.errors import RecipeError
-from secateur.models.network import Architecture, example_input, layers, raw_network
+from secateur.models.network import (
+    Architecture,
+    build_network,
+    example_input,
+    layers,
+    raw_network,
+)
 from secateur.pruning.budget import Budget, check_reach, share_out
+from secateur.pruning.criteria import norm_scales
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.pruning.widths import rounded_up
 from secateur.recipe import Phase, Recipe
@@ -49,6 +56,32 @@ def phase_groups(
     paths = layers(model)
     producers = {paths[layer] for layer in named}
     return [n for n, g in graph.prunable().items() if producers & set(g.producers)]
+
+
+def check_phases(recipe: Recipe, architecture: Architecture) -> None:
+    """Refuse phases that could not be carried out, before hours are spent.
+
+    Raises:
+        RecipeError: a layer is unknown, or a criterion has nothing to read.
+        BudgetError: a budget cannot be met.
+    """
+    model = build_network(architecture)
+    graph = network_groups(model, architecture)
+    phase_budgets(recipe, model, architecture, graph)
+    for number in range(1, len(recipe.compress.phases) + 1):
+        phase, sparsify, select, _ = recipe.phase(number)
+        by_norms = select.criterion == "norm_scale"
+        if by_norms != (sparsify.penalty == "norm_scale"):
+            raise RecipeError(
+                f"phase {phase.layers}: the penalty norm_scale and the criterion of that name go "
+                "together"
+            )
+        groups = phase_groups(phase, model, architecture, graph)
+        if by_norms and not any(norm_scales(graph, graph.groups[name]) for name in groups):
+            raise RecipeError(
+                f"phase {phase.layers}: no layer has a batch norm, whose scale the criterion "
+                "norm_scale reads; set model.batch_norm, or take another"
+            )
 
 
 def phase_budgets(

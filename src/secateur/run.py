@@ -17,9 +17,9 @@ from torch import nn
 
 from secateur.data.source import PictureSet, Splits, describe, read_splits
 from secateur.errors import ModelError, RunError
-from secateur.models.network import Architecture, build_network, recipe_architecture
+from secateur.models.network import Architecture, recipe_architecture
 from secateur.models.network_file import load_network
-from secateur.phases import network_groups, phase_budgets
+from secateur.phases import check_phases
 from secateur.recipe import Recipe
 from secateur.run_folder import Step, Trail, run_step
 from secateur.tasks.task import Task, task_of
@@ -92,9 +92,7 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
     """
     splits = read_splits(recipe.data, recipe.model.size, recipe.seed)
     architecture = recipe_architecture(recipe, splits.train.classes)
-    model = build_network(architecture)
-    graph = network_groups(model, architecture)
-    phase_budgets(recipe, model, architecture, graph)  # what is wrong with a phase shows now
+    check_phases(recipe, architecture)
     selects = [recipe.phase(number + 1)[2] for number in range(len(recipe.compress.phases))]
     for runtime in {select.runtime for select in selects if select.round_to == "auto"}:
         check_runtime(runtime)

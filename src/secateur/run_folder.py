@@ -99,11 +99,19 @@ def run_step(
 def _link(source: Path, target: Path) -> None:
     """Give a step a second place; its files are replaced, never written into."""
     draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    shutil.copytree(source, draft, copy_function=os.link)
+    shutil.rmtree(draft, ignore_errors=True)  # of a process of that number that was killed
+    shutil.copytree(source, draft, copy_function=_link_or_copy)
     try:
         draft.rename(target)
     except OSError:  # another run was quicker
         shutil.rmtree(draft)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # not every file system has links
+        shutil.copy2(source, target)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from secateur.pruning.budget import Budget, check_reach, share_out, size_between
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.pruning.removal import prove_removal, remove_filters
 from secateur.pruning.selection import (
+    channel_worth,
     match_groups,
     select_by_budget,
     select_by_sparsity,
@@ -160,6 +161,50 @@ def test_budget_takes_the_least_worth() -> None:
     matrix(tensors, 1, [[1] * 4, [1] * 4])
     params = graph.cost({"0": 2})[0]
     assert select_by_budget(graph, ["0"], tensors, params=params).kept["0"].tolist() == [1, 2]
+
+
+def test_budget_takes_the_least_of_a_worth_that_is_given() -> None:
+    _, graph, tensors = chain(4, 3)
+    worth = {"0": torch.tensor([3.0, 1.0, 4.0, 2.0]).double(), "1": torch.ones(3).double()}
+    params = graph.cost({"0": 2})[0]
+    choice = select_by_budget(graph, ["0"], tensors, params=params, worth=worth)
+    assert choice.kept["0"].tolist() == [0, 2]
+    # What is seen of the filters is their sparsity all the same.
+    assert choice.levels["0"].F.tolist() == [0.0] * 4
+    # Only the order and the shares of a worth count, not its unit.
+    tiny = {name: 1e-6 * each for name, each in worth.items()}
+    for percent in range(30, 100, 5):
+        limit = percent / 100 * graph.cost()[0]
+        one, other = (
+            select_by_budget(graph, ["0", "1"], tensors, params=limit, worth=each)
+            for each in (worth, tiny)
+        )
+        assert [k.tolist() for k in one.kept.values()] == [k.tolist() for k in other.kept.values()]
+
+
+def test_without_a_worth_it_is_that_of_both_sides() -> None:
+    torch.manual_seed(0)
+    _, graph, tensors = chain(9, 8)
+    worth = {name: channel_worth(graph.groups[name], tensors) for name in ("0", "1")}
+    for percent in (80, 50, 30):
+        macs = percent / 100 * graph.cost()[1]
+        one = select_by_budget(graph, ["0", "1"], tensors, macs=macs)
+        other = select_by_budget(graph, ["0", "1"], tensors, macs=macs, worth=worth)
+        assert [k.tolist() for k in one.kept.values()] == [k.tolist() for k in other.kept.values()]
+
+
+def test_worth_by_hand() -> None:
+    _, graph, tensors = chain(4)
+    matrix(tensors, 0, [[4, 0, 0, 0], [0, -8, 0, 0], [1, 1, -1, 1], [0, 0, 0, 0]])
+    matrix(tensors, 1, [[1, 0, 2, 4], [0, 1, 0, 0]])
+    group = graph.groups["0"]
+    # Sums 4, 8, 4, 0 about a mean of 4; and 1, 1, 2, 4 about a mean of 2.
+    assert channel_worth(group, tensors, ("producer",)).tolist() == [1, 2, 1, 0]
+    assert channel_worth(group, tensors, ("consumer",)).tolist() == [0.5, 0.5, 1, 2]
+    both = channel_worth(group, tensors)
+    assert both.tolist() == pytest.approx([0.5**0.5, 1, 1, 0])
+    assert both.dtype == torch.float64
+    assert torch.equal(both, channel_worth(group, tensors, ("consumer", "producer")))
 
 
 def test_narrow_layers_are_spared() -> None:

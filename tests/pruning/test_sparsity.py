@@ -21,6 +21,7 @@ from secateur.pruning.sparsity import (
     group_proximal_step,
     l1_penalty,
     make_penalty,
+    penalize_scales,
     proximal_step,
     prunable_blocks,
     prunable_weights,
@@ -140,6 +141,21 @@ def test_apply_threshold_zeroes_what_is_below() -> None:
     assert w.tolist() == [0.5, -0.5, 0.0, 0.0, 0.0]
 
 
+def test_a_threshold_in_units_of_each_tensor() -> None:
+    weights = [torch.tensor([0.0, 1.0, -3.0, 4.0]), torch.tensor([[0.25, -0.75]])]
+    units = [2.0, 0.5]
+    # 1.5 units are 3 and 0.75, and what is as large stays.
+    assert zero_share(weights, 1.5, units) == 3 / 6
+    assert zero_share(weights, 1.6, units) == 5 / 6
+    assert zero_share(weights, 0.0, units) == 1 / 6
+    assert zero_share(weights, 1.5, [1.0, 1.0]) == zero_share(weights, 1.5) == 4 / 6
+    apply_threshold(weights, 1.5, units)
+    assert [w.tolist() for w in weights] == [[0.0, 0.0, -3.0, 4.0], [[0.0, -0.75]]]
+    assert zero_share(weights) == 3 / 6
+    apply_threshold(weights, 1.5)
+    assert [w.tolist() for w in weights] == [[0.0, 0.0, -3.0, 4.0], [[0.0, 0.0]]]
+
+
 # ---- functions for a loop of one's own ---------------------------------------------------------
 
 
@@ -217,6 +233,29 @@ def test_penalty_that_is_none() -> None:
         make_penalty(net, graph, kind="l2")  # type: ignore[arg-type]
     with pytest.raises(PruningError, match="0 or more"):
         make_penalty(net, graph, strength=-1.0)
+
+
+def test_penalty_on_the_scales_of_batch_norms() -> None:
+    net = chain()
+    graph = channel_groups(net, torch.zeros(1, 1, 2, 2))
+    with torch.no_grad():
+        net[1].weight.copy_(torch.tensor([1.0, -2.0, 0.0]))
+    before = copy.deepcopy(net.state_dict())
+    # The second layer has no batch norm, and is passed over.
+    penalty = penalize_scales(net, graph, ["0", "2"], 0.5)
+    assert list(penalty.weights) == ["1.weight"]
+    assert penalty.weights["1.weight"] is net[1].weight
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    penalty.attach(optimizer)
+    for tensor in net.parameters():
+        tensor.grad = torch.zeros_like(tensor)
+    optimizer.step()
+    # λ·|γ| by its subgradient: 1 - 0.1·0.5, -2 + 0.1·0.5, 0.
+    torch.testing.assert_close(net[1].weight.detach(), torch.tensor([0.95, -1.95, 0.0]))
+    for name, tensor in net.state_dict().items():
+        assert name == "1.weight" or torch.equal(tensor, before[name]), name
+    with pytest.raises(PruningError, match="no batch norm whose scales could be drawn to zero"):
+        penalize_scales(net, graph, ["2"], 0.5)
 
 
 # ---- attached to an optimiser ------------------------------------------------------------------

@@ -7,8 +7,13 @@ import torch
 from torch import Tensor
 
 from secateur.errors import PruningError
-from secateur.pruning.sparsity import zero_share
-from secateur.pruning.threshold import COARSE, search_threshold, thresholded
+from secateur.pruning.sparsity import apply_threshold, zero_share
+from secateur.pruning.threshold import (
+    COARSE,
+    layer_deviations,
+    search_threshold,
+    thresholded,
+)
 
 torch.set_num_threads(1)
 
@@ -107,3 +112,63 @@ def test_weights_are_put_back_after_an_error() -> None:
         fail()
     assert seen == [[0.0, 1.0]]
     assert torch.equal(tensor, torch.tensor([0.1, 1.0]))
+
+
+# ---- a threshold for each layer ----------------------------------------------------------------
+
+
+def test_deviations_by_hand() -> None:
+    layers = [
+        torch.tensor([1.0, -1.0]),
+        torch.tensor([[2.0, 4.0], [2.0, 4.0]]),  # about their mean of 3
+        torch.tensor([0.0, 0.0, 0.0, 8.0]),  # √((3·2² + 6²) / 4)
+    ]
+    assert layer_deviations(layers) == pytest.approx([1.0, 1.0, 12**0.5])
+
+
+def test_layers_without_spread_can_be_divided_by() -> None:
+    found = layer_deviations([torch.full((3,), 5.0), torch.zeros(2, 2), torch.ones(1)])
+    assert all(0 < each <= 1e-30 for each in found)
+
+
+@pytest.mark.parametrize("floor", [0.05, 0.295, 0.5, 0.9, 2.0])
+@pytest.mark.parametrize("units", [(4.0, 0.5), (0.125, 1.0), (1.0, 1.0)])
+def test_units_are_like_weights_divided_by_them(floor: float, units: tuple[float, float]) -> None:
+    # Powers of two, by which floats are divided exactly.
+    tensors = weights()
+    divided = [tensor / unit for tensor, unit in zip(tensors, units, strict=True)]
+    before = [tensor.clone() for tensor in tensors]
+    found = search_threshold(
+        tensors, metric_of(tensors, lambda z: 1 - z**2), floor, units=list(units)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
+    plain = search_threshold(divided, metric_of(divided, lambda z: 1 - z**2), floor)
+    assert found == plain
+    apply_threshold(tensors, found.value, units)
+    apply_threshold(divided, plain.value)
+    for tensor, unit, other in zip(tensors, units, divided, strict=True):
+        assert torch.equal(tensor, other * unit)
+    assert zero_share(tensors) == found.zeros
+
+
+def test_layers_of_unlike_scale_lose_like_shares() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(500, generator=generator) * scale for scale in (0.01, 1.0, 30.0)]
+    evaluate = metric_of(tensors, lambda z: float(z <= 0.66))
+    found = search_threshold(tensors, evaluate, floor=1.0, units=layer_deviations(tensors))
+    apply_threshold(tensors, found.value, layer_deviations(tensors))
+    shares = [zero_share([tensor]) for tensor in tensors]
+    assert shares == pytest.approx([0.65] * 3, abs=0.06)
+    assert sum(shares) / 3 == pytest.approx(found.zeros)
+
+
+def test_units_for_another_number_of_layers() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        search_threshold(weights(), lambda: 1.0, floor=0.5, units=[1.0])
+
+
+def test_weights_are_put_back_behind_a_threshold_in_units() -> None:
+    tensors = [torch.tensor([1.0, 3.0]), torch.tensor([1.0, 3.0])]
+    with thresholded(tensors, 1.0, [2.0, 4.0]):
+        assert [tensor.tolist() for tensor in tensors] == [[0.0, 3.0], [0.0, 0.0]]
+    assert [tensor.tolist() for tensor in tensors] == [[1.0, 3.0], [1.0, 3.0]]

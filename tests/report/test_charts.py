@@ -18,6 +18,7 @@ from secateur.errors import RunError
 from secateur.report import charts
 from secateur.report.charts.accuracy import accuracy_by_step
 from secateur.report.charts.class_accuracy import class_accuracy
+from secateur.report.charts.comparison import Curve, comparison
 from secateur.report.charts.confusion import confusion
 from secateur.report.charts.filters import filters
 from secateur.report.charts.headline import Cost, headline
@@ -76,6 +77,17 @@ CHARTS: dict[str, tuple[Callable[[], Figure], int]] = {
     ),
     "class_accuracy": (
         lambda: class_accuracy(["a", "b"], [90.0, 80.0], [91.0, None], "AP50_area"),
+        2,
+    ),
+    "comparison": (
+        lambda: comparison(
+            [
+                Curve("ours", [0.15, 0.5], [80.0, 92.0], [1.5, None]),
+                Curve("l1", [0.15, 0.5], [60.0, 90.0], [None, 0.5]),
+            ],
+            93.0,
+            "top1 on test",
+        ),
         2,
     ),
     "confusion": (lambda: confusion([[3, 1], [0, 8]], ["a", "b"]), 3),
@@ -415,6 +427,39 @@ def test_class_accuracy_keeps_what_changed_most() -> None:
     assert "class 39" in written
     taller = class_accuracy(names[:20], dense[:20], slim[:20], "top1").get_figheight()
     assert class_accuracy(names[:10], dense[:10], slim[:10], "top1").get_figheight() < taller
+
+
+def test_comparison_draws_points_errors_and_the_dense_network() -> None:
+    figure = CHARTS["comparison"][0]()
+    assert markers(figure) == [2, 2]
+    words = {"ours", "l1", "dense", "MACs kept, %", "top1 on test, %", "15", "50"}
+    assert words <= set(texts(figure))
+    (axes,) = figure.axes
+    dense, *lines = axes.lines
+    assert list(dense.get_ydata()) == [93.0, 93.0]
+    curves = [line for line in lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"]
+    assert [list(line.get_xdata()) for line in curves] == [[15, 50], [15, 50]]
+    assert [list(line.get_ydata()) for line in curves] == [[80, 92], [60, 90]]
+    bars = [bar.get_segments()[0][:, 1].tolist() for bar in axes.collections]
+    assert bars == [[78.5, 81.5], [60, 60]]
+
+
+def test_comparison_of_one_budget() -> None:
+    figure = comparison([Curve("ours", [0.3], [80.0], [None])], 93.0, "top1")
+    assert markers(figure) == [1]
+    assert "30" in texts(figure)
+
+
+def test_many_curves_of_a_comparison_can_be_told_apart() -> None:
+    curves = [Curve(f"way {n}", [0.3, 0.5], [80.0 - n, 90.0 - n], [1.0, 1.0]) for n in range(14)]
+    figure = comparison(curves, 93.0, "top1")
+    looks = [
+        (line.get_color(), line.get_marker(), line.get_linestyle())
+        for line in figure.axes[0].lines
+        if line.get_gid() == "mark"
+    ]
+    assert len(set(looks)) == len(looks) == 14
+    assert {curve.name for curve in curves} <= set(texts(figure))
 
 
 def test_confusion_shades_rows() -> None:

@@ -11,7 +11,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 from secateur.comparing.variants import OURS, SCRATCH, VARIANTS, scratch_recipe, variant_recipe
+from secateur.data.source import read_splits
 from secateur.errors import RecipeError, RunError
+from secateur.models.network import recipe_architecture
+from secateur.phases import check_phases
 from secateur.pipeline import compress_recipe
 from secateur.recipe import Recipe
 from secateur.run import Reporter, open_run, provenance
@@ -110,8 +113,11 @@ def compare(
         SecateurError: as for ``compress_recipe``.
     """
     wanted = list(dict.fromkeys(variants))
-    for variant in wanted:
-        variant_recipe(recipe, variant, max(keep_macs), 0)  # what is wrong with it shows now
+    keep_macs = list(dict.fromkeys(keep_macs))
+    recipes = [variant_recipe(recipe, variant, min(keep_macs), 0) for variant in wanted]
+    classes = read_splits(recipe.data, recipe.model.size, recipe.seed).train.classes
+    for each in recipes:  # what is wrong with one shows now
+        check_phases(each, recipe_architecture(each, classes))
     # From scratch takes the widths of ours.
     if SCRATCH in wanted:
         wanted = [OURS, *(name for name in wanted if name not in (OURS, SCRATCH)), SCRATCH]

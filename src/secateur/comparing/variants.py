@@ -29,7 +29,7 @@ def _criterion(name: str, **more: Any) -> dict[str, dict[str, Any]]:
 
 
 VARIANTS: dict[str, Variant] = {
-    OURS: Variant("sparsity of F and G, least loss a cost saved first; the recipe as it is"),
+    OURS: Variant("sparsity of F and G, least loss a cost saved first"),
     # Rivals.
     "random": Variant("random filters, the same share of every layer", _criterion("random")),
     "l1": Variant("L1 norm of filters, same share (Li et al. 2017)", _criterion("l1")),
@@ -87,6 +87,9 @@ def variant_recipe(recipe: Recipe, variant: str, keep_macs: float, seed: int) ->
         phase["select"] = {}
     for section, entries in VARIANTS[variant].changes.items():
         compress[section] |= entries
+        for phase in compress["phases"]:
+            for entry in entries:  # a phase's own would have the last word
+                phase.get(section, {}).pop(entry, None)
     changed = Recipe.model_validate(content)
     select = changed.compress.select
     if select.by_sparsity or select.criterion == "norm_scale":
@@ -114,5 +117,9 @@ def scratch_recipe(recipe: Recipe, widths: Mapping[str, int], seed: int) -> Reci
         _, sparsify, _, retrain = recipe.phase(number)
         pictures += sparsify.steps * sparsify.batch_size + retrain.steps * retrain.batch_size
     content["train"]["steps"] = round(pictures / train.batch_size)
+    # There is nothing more to compress; a goal has to be there, and this one always can be met.
+    content["compress"]["select"] = {"max_drop": 1.0}
+    for phase in content["compress"]["phases"]:
+        phase["select"] = {}
     content["model"] |= {"widths": dict(widths), "weights": None}
     return Recipe.model_validate(content)

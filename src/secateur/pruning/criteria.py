@@ -50,17 +50,14 @@ def geometric_median(
 def norm_scale(graph: ChannelGraph, groups: Sequence[str], tensors: Mapping[str, Tensor]) -> Worth:
     """The batch norm's scale, |γ| (Liu et al., network slimming, ICCV 2017).
 
-    Raises:
-        PruningError: a group has no batch norm.
+    Channels without a batch norm are worth more than any other.
     """
     worth = {}
     for name in groups:
         scales = norm_scales(graph, graph.groups[name])
         if not scales:
-            raise PruningError(
-                f"{name} has no batch norm, by whose scale its filters could be told apart; take "
-                "another criterion"
-            )
+            worth[name] = torch.full((graph.groups[name].channels,), torch.inf).double()
+            continue
         worth[name] = torch.stack([tensors[s].detach().double().cpu().abs() for s in scales]).sum(0)
     return worth
 

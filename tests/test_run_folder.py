@@ -1,0 +1,148 @@
+"""Steps of a run folder, and of a pool that several runs share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from secateur.errors import RunError
+from secateur.run_folder import Step, fingerprint, run_step
+from secateur.whole_file import write_json, write_text
+
+
+class Steps:
+    """Does steps, and remembers which were done anew and what was said."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.done: list[str] = []
+        self.said: list[str] = []
+
+    def __call__(self, place: str, value: int, *, pool: bool = True) -> Step:
+        def work(folder: Path) -> dict[str, int]:
+            self.done.append(place)
+            write_text(folder / "network.txt", f"made of {value}")
+            (folder / "parts").mkdir(exist_ok=True)
+            write_text(folder / "parts" / "one.txt", f"part of {value}")
+            return {"twice": 2 * value}
+
+        folder = self.root / place / "dense"
+        shared = self.root / "pool" if pool else None
+        return run_step(folder, {"value": value}, work, say=self.said.append, pool=shared)
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> Steps:
+    return Steps(tmp_path)
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_text("utf-8")
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def pooled(steps: Steps, value: int) -> Path:
+    return steps.root / "pool" / f"dense-{fingerprint({'value': value})}"
+
+
+def test_without_a_pool_each_run_does_its_own(steps: Steps) -> None:
+    for place in ("a", "b", "a"):
+        assert steps(place, 3, pool=False).result == {"twice": 6}
+    assert steps.done == ["a", "b"]
+    assert steps.said == ["dense", "dense", "dense: found"]
+    assert not (steps.root / "pool").exists()
+
+
+def test_a_step_is_found_in_the_pool_by_its_key(steps: Steps) -> None:
+    first, second = steps("a", 3), steps("b", 3)
+    assert steps.done == ["a"]
+    assert steps.said == ["dense", "dense: found"]
+    assert second.folder == steps.root / "b/dense"
+    assert (second.key, second.result, second.seconds) == (first.key, {"twice": 6}, first.seconds)
+    assert files(second.folder) == files(first.folder) == files(pooled(steps, 3))
+    assert set(files(second.folder)) == {"network.txt", "parts/one.txt", "step.json"}
+    for name in files(second.folder):
+        assert (second.folder / name).samefile(first.folder / name), "linked, not copied"
+
+
+def test_another_key_is_done_anew(steps: Steps) -> None:
+    steps("a", 3)
+    assert steps("b", 4).result == {"twice": 8}
+    assert steps.done == ["a", "b"]
+    assert files(steps.root / "a/dense")["network.txt"] == "made of 3"
+    assert sorted(path.name for path in (steps.root / "pool").iterdir()) == sorted(
+        pooled(steps, value).name for value in (3, 4)
+    )
+
+
+def test_a_run_that_changes_takes_what_another_has_done(steps: Steps) -> None:
+    steps("a", 3)
+    steps("b", 4)
+    # What a has of its own gives way to what b did, and comes back out of the pool.
+    for value in (4, 3):
+        assert steps("a", value).result == {"twice": 2 * value}
+        assert files(steps.root / "a/dense")["network.txt"] == f"made of {value}"
+    assert steps.done == ["a", "b"]
+    assert files(pooled(steps, 3))["network.txt"] == "made of 3"
+
+
+def test_a_file_replaced_in_one_place_stays_in_the_others(steps: Steps) -> None:
+    steps("a", 3)
+    steps("b", 3)
+    before = files(steps.root / "b/dense")
+    write_text(steps.root / "a/dense/network.txt", "altered")
+    write_json(steps.root / "a/dense/step.json", {"key": "x", "seconds": 0, "result": {}})
+    assert files(steps.root / "b/dense") == files(pooled(steps, 3)) == before
+
+
+def test_doing_a_linked_step_anew_leaves_the_others(steps: Steps) -> None:
+    steps("a", 3)
+    steps("b", 3)
+    before = files(steps.root / "b/dense")
+    steps("a", 4, pool=False)  # in the folder whose files are linked
+    assert files(steps.root / "a/dense")["network.txt"] == "made of 4"
+    assert files(steps.root / "b/dense") == files(pooled(steps, 3)) == before
+
+
+def test_a_step_that_failed_is_in_no_pool(tmp_path: Path) -> None:
+    def fail(folder: Path) -> dict[str, int]:
+        write_text(folder / "network.txt", "half")
+        raise RunError("no more room")
+
+    folder, pool = tmp_path / "a/dense", tmp_path / "pool"
+    with pytest.raises(RunError):
+        run_step(folder, {"value": 3}, fail, say=lambda _: None, pool=pool)
+    assert not pool.exists()
+    steps = Steps(tmp_path)
+    assert steps("a", 3).result == {"twice": 6}
+    assert files(folder) == files(pooled(steps, 3))
+
+
+def test_a_stopped_step_is_taken_from_the_pool_whole(steps: Steps) -> None:
+    steps("a", 3)
+    stopped = steps.root / "b/dense"
+    write_text(stopped / "network.txt", "half")
+    write_text(stopped / "left over.txt", "of a step that was stopped")
+    steps("b", 3)
+    assert steps.done == ["a"]
+    assert files(stopped) == files(pooled(steps, 3))
+
+
+def test_what_another_run_pools_meanwhile_is_kept(steps: Steps) -> None:
+    def meanwhile(work: Callable[[], Step]) -> Callable[[Path], dict[str, int]]:
+        def slow(folder: Path) -> dict[str, int]:
+            work()
+            write_text(folder / "network.txt", "made of 3")
+            return {"twice": 6}
+
+        return slow
+
+    slow = meanwhile(lambda: steps("b", 3))
+    pool = steps.root / "pool"
+    step = run_step(steps.root / "a/dense", {"value": 3}, slow, say=steps.said.append, pool=pool)
+    assert step.result == {"twice": 6}
+    assert [path.name for path in pool.iterdir()] == [pooled(steps, 3).name], "no draft is left"
+    assert (pooled(steps, 3) / "network.txt").samefile(steps.root / "b/dense/network.txt")
