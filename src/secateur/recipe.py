@@ -300,6 +300,11 @@ class Select(_Section):
         description="how a budget is shared out: least loss a cost saved first; the same share of "
         "every layer; all layers at one worth; null: as is usual for the criterion",
     )
+    evenness: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="how much dearer filters become as their layer empties, for allocation cost; "
+        "0: not at all, which empties costly layers; 2: layers keep more even shares",
+    )
     min_filters: Count = Field(4, description="filters kept in every layer")
     round_to: Count | Literal["auto"] = Field(
         1,

@@ -84,6 +84,7 @@ def choose_filters(
             min_filters=select.min_filters,
             round_to=round_to,
             worth=worth,
+            evenness=select.evenness,
         )
     keep = keep_same_share if select.way_of_allocation == "share" else keep_above_one_worth
     kept = keep(

@@ -225,7 +225,9 @@ def remove_from_network(
         "sparse": sparse.key,
         "thresholded": thresholded.key,
         "layers": phase.layers,
-        "way": select.model_dump(exclude={"round_to", "runtime", "criterion", "allocation"})
+        "way": select.model_dump(
+            exclude={"round_to", "runtime", "criterion", "allocation", "evenness"}
+        )
         if budget is None
         else {k: v for k, v in asdict(budget).items() if v is not None},
         "min_filters": select.min_filters,
@@ -237,6 +239,8 @@ def remove_from_network(
         depends_on["runtime"] = select.runtime
     if select.criterion != "sparsity" or select.allocation is not None:
         depends_on["criterion"] = [select.criterion, select.way_of_allocation]
+    if select.evenness:
+        depends_on["evenness"] = select.evenness
     if select.criterion == "taylor":
         depends_on["batches"] = [run.data_key, retrain.batch_size]
     step = run.step(name, depends_on, work)

@@ -596,3 +596,53 @@ def test_neither_limit_takes_what_the_other_leaves_free() -> None:
     left_params, left_macs = graph.cost({name: len(kept) for name, kept in choice.kept.items()})
     assert 0.27 * params < left_params <= 0.3 * params
     assert 0.55 * macs < left_macs <= 0.6 * macs
+
+
+@pytest.mark.parametrize("evenness", [0.0, 0.5, 2.0, 8.0])
+@pytest.mark.parametrize("share", [0.7, 0.4, 0.2])
+def test_evenness_against_a_slow_loop(evenness: float, share: float) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.Conv2d(6, 12, 3), nn.Conv2d(12, 2, 3))
+    graph = channel_groups(net, torch.zeros(1, 1, 12, 12))
+    generator = torch.Generator().manual_seed(0)
+    worth = {n: torch.rand(c, generator=generator).double() for n, c in (("0", 6), ("1", 12))}
+    macs = share * graph.cost()[1]
+    choice = select_by_budget(
+        graph, ["0", "1"], dict(net.named_parameters()), macs=macs, worth=worth, evenness=evenness
+    )
+    priced = []
+    for name, each in worth.items():
+        left, price = sorted(each.tolist()), 0.0
+        saved = graph.cost()[1] - graph.cost({name: len(left) - 1})[1]
+        while len(left) > 1:
+            least = left[0]
+            loss = least / sum(left) * (float(each.sum()) / sum(left)) ** evenness
+            price = max(price, loss / saved)
+            priced.append((price, name, each.tolist().index(least)))
+            left = left[1:]
+    kept = {name: set(range(len(each))) for name, each in worth.items()}
+    for _, name, channel in sorted(priced):
+        if graph.cost({n: len(k) for n, k in kept.items()})[1] <= macs:
+            break
+        kept[name].discard(channel)
+    assert {name: set(k.tolist()) for name, k in choice.kept.items()} == kept
+
+
+def test_evenness_keeps_costly_layers_from_emptying() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3, 4), nn.Conv2d(16, 16, 3))
+    net.append(nn.Conv2d(16, 2, 1))
+    graph = channel_groups(net, torch.zeros(1, 1, 40, 40))
+    worth = {name: torch.ones(16).double() for name in ("0", "1", "2")}
+    least = []
+    for evenness in (0.0, 1.0, 4.0, 16.0):
+        choice = select_by_budget(
+            graph,
+            [*worth],
+            dict(net.named_parameters()),
+            macs=0.2 * graph.cost()[1],
+            worth=worth,
+            evenness=evenness,
+        )
+        shares = [len(kept) / 16 for kept in choice.kept.values()]
+        least.append(max(shares) / min(shares))
+    assert least == sorted(least, reverse=True)
+    assert least[0] > 2 > least[-1]

@@ -82,7 +82,11 @@ def variant_recipe(recipe: Recipe, variant: str, keep_macs: float, seed: int) ->
     content = recipe.model_dump(mode="json")
     content["seed"] = seed
     compress = content["compress"]
-    compress["select"] = {"keep_macs": keep_macs, "min_filters": compress["select"]["min_filters"]}
+    own = compress["select"]
+    compress["select"] = {
+        "keep_macs": keep_macs,
+        **{entry: own[entry] for entry in ("min_filters", "evenness")},
+    }
     for phase in compress["phases"]:
         phase["select"] = {}
     for section, entries in VARIANTS[variant].changes.items():

@@ -251,6 +251,7 @@ def select_by_budget(
     min_filters: int = 1,
     round_to: RoundTo = 1,
     worth: Mapping[str, Tensor] | None = None,
+    evenness: float = 0.0,
 ) -> Choice:
     """Take channels out, the least loss a cost saved first, until the network is small enough.
 
@@ -276,6 +277,10 @@ def select_by_budget(
         min_filters: kept in each group, rounded up to its width step.
         round_to: width steps of the groups, one number or by name.
         worth: of every channel of the groups, (channels,) each; None for ``channel_worth``.
+        evenness: how much dearer channels become as their group empties: their loss is multiplied
+            by (all of the group's worth ÷ what remains) to this power. Of channels of equal worth,
+            0 leaves groups as wide as they are cheap, and the larger it is, the more alike are the
+            shares that groups keep.
 
     Raises:
         PruningError: a group is fixed, neither budget is given, or ``round_to`` is no width step
@@ -289,7 +294,8 @@ def select_by_budget(
     fewest = fewest_channels(graph, groups, min_filters, round_to)
     worth = worth or {name: channel_worth(graph.groups[name], tensors) for name in groups}
     bundles = {
-        name: _bundles(graph, name, worth[name], fewest[name], steps[name]) for name in groups
+        name: _bundles(graph, name, worth[name], fewest[name], steps[name], evenness)
+        for name in groups
     }
 
     def fits(removed: Sequence[_Bundle]) -> bool:
@@ -335,7 +341,7 @@ class _Bundle:
 
     Attributes:
         loss: the sum, over its channels in the order they go, of each one's share of the worth of
-            the group's channels that are still there.
+            the group's channels that are still there, made dearer by ``evenness``.
         params: parameters it saves, as a share of the network's.
         macs: MACs likewise.
     """
@@ -357,14 +363,15 @@ _MIXES = [number / 20 for number in range(21)]
 
 
 def _bundles(
-    graph: ChannelGraph, name: str, worth: Tensor, fewest: int, step: int
+    graph: ChannelGraph, name: str, worth: Tensor, fewest: int, step: int, evenness: float
 ) -> list[_Bundle]:
     """All channels of a group but the ``fewest`` most worth, in the order they go."""
     group = graph.groups[name]
     (params, macs), (less_params, less_macs) = graph.cost(), graph.cost({name: group.channels - 1})
     order = worth.argsort(stable=True)
     remaining = worth[order].flip(0).cumsum(0).flip(0).clamp_min(1e-30)
-    channels, losses = order.tolist(), (worth[order] / remaining).tolist()
+    dearer = (remaining[0] / remaining) ** evenness
+    channels, losses = order.tolist(), (worth[order] / remaining * dearer).tolist()
     found = []
     start, end = 0, group.channels % step or step
     while group.channels - end >= fewest:
