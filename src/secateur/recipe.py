@@ -337,8 +337,8 @@ class Select(_Section):
             raise ValueError("s_F_both must not be above s_F")
         if ways[0] and (self.criterion != "sparsity" or self.allocation is not None):
             raise ValueError("a criterion or an allocation needs a budget or max_drop, not levels")
-        if self.way_of_allocation != "cost" and self.round_to != 1:
-            raise ValueError("round_to needs allocation: cost")
+        if self.way_of_allocation != "cost" and (self.round_to != 1 or self.evenness):
+            raise ValueError("round_to and evenness need allocation: cost")
         return self
 
     @property

@@ -41,7 +41,7 @@ from secateur.pruning.widths import RoundTo
 from secateur.recipe import Phase, Recipe, Select, Sparsify, Training
 from secateur.run import Network, Run, load_step
 from secateur.run_folder import Step
-from secateur.selecting import choose_filters
+from secateur.selecting import TAYLOR_BATCHES, choose_filters
 from secateur.training import Schedule, learning_rate_share, train
 from secateur.training_log import DEAR_POINTS, POINTS, is_point, training_log
 from secateur.whole_file import write_json
@@ -242,7 +242,7 @@ def remove_from_network(
     if select.evenness:
         depends_on["evenness"] = select.evenness
     if select.criterion == "taylor":
-        depends_on["batches"] = [run.data_key, retrain.batch_size]
+        depends_on["batches"] = [run.data_key, retrain.batch_size, TAYLOR_BATCHES]
     step = run.step(name, depends_on, work)
     if "width_steps" in step.result:
         run.reporter.say(_width_steps_line(step.result["width_steps"]))

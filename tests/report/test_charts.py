@@ -577,3 +577,21 @@ def test_charts_stand_alone() -> None:
                     or module.split(".")[0] in (allowed | standard)
                 ), f"{path.name}: {module}"
                 assert "pyplot" not in module
+
+
+def test_names_are_no_colours_in_files(tmp_path: Path) -> None:
+    names = ["var(--chart-ink)", 'style="var(--chart-x)"']
+    figure = filters(names, [("dense", [2, 3]), ("phase 1", [1, 2])])
+    write_figure(figure, inline_svg(figure, "key", "title\x01"), tmp_path, "key")
+    svg = (tmp_path / "key.svg").read_text("utf-8")
+    assert "var(--chart-ink)" in svg
+    assert "var(--chart-x)" in svg
+    assert svg.count("var(") == 2
+    ElementTree.fromstring(svg)  # noqa: S314 # our own
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(999.7, "1 k"), (999_600, "1 M"), (1_437_022, "1.44 M"), (12.34, "12.3")]
+)
+def test_numbers_in_three_figures(number: float, text: str) -> None:
+    assert compact(number) == text

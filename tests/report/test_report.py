@@ -16,10 +16,9 @@ from safetensors.numpy import load_file
 from commands import Outcome, one_error
 from secateur.models.network import build_network, layers
 from secateur.models.network_file import load_network, read_header
-from secateur.report.artifacts import Latency
 from secateur.report.charts.theme import write_figure
 from secateur.report.figures import draw_charts
-from secateur.report.headline import headline, latencies
+from secateur.report.headline import Cost, headline, latencies
 from secateur.report.layer_counts import count_layers
 from secateur.report.markdown import escaped
 from secateur.report.run_record import read_run
@@ -269,13 +268,56 @@ def _speed(name: str, ms: float, runtime: str = "onnxruntime", batch: int = 1) -
     }
 
 
-def test_only_speeds_measured_alike_are_compared() -> None:
+def test_only_speeds_measured_alike_are_compared(
+    detector_run: Path, classifier_run: Path, copied: Copy
+) -> None:
+    run = copied(detector_run)
     measurements = [_speed("dense", 8.0), _speed("slim", 4.0, "openvino"), _speed("slim", 2.0)]
     measurements += [_speed("dense", 30.0, batch=8), _speed("slim", 1.0, batch=4)]
-    latency = Latency.model_validate({"measurements": measurements, "threads": 1})
-    assert [(c.dense, c.slim, c.how) for c in latencies(latency)] == [
+    measurements += [{**_speed("dense", 6.0), "compiled": True}]
+    content = {"measurements": measurements, "threads": 1}
+    (run / "latency.json").write_text(json.dumps(content))
+    assert [(c.dense, c.slim, c.how) for c in latencies(read_run(run))] == [
         (8.0, 2.0, "onnxruntime, fp32, batch 1, 1 thread, network alone")
     ]
+    # A classifier has no NMS, and one figure.
+    whole = [
+        {**each, "network": None, "whole": each["network"]}
+        for each in (_speed("dense", 8.0), _speed("slim", 2.0))
+    ]
+    classifier = Path(shutil.copytree(classifier_run, run.parent / "classifier"))
+    (classifier / "latency.json").write_text(json.dumps({**content, "measurements": whole}))
+    assert [cost.how for cost in latencies(read_run(classifier))] == [
+        "onnxruntime, fp32, batch 1, 1 thread"
+    ]
+
+
+def test_speeds_of_earlier_networks_are_left_out(detector_run: Path, copied: Copy) -> None:
+    run = copied(detector_run)
+    counts = count_layers(read_run(run))
+    assert counts is not None
+    dense, slim = (sum(getattr(row, n).macs for row in counts.rows) for n in ("before", "after"))
+    for macs, compared in ((slim, 1), (slim + 1, 0)):
+        measurements = [
+            {**_speed("dense", 8.0), "macs": dense},
+            {**_speed("slim", 2.0), "macs": macs},
+        ]
+        content = {"measurements": measurements, "threads": 1}
+        (run / "latency.json").write_text(json.dumps(content))
+        assert len(latencies(read_run(run))) == compared
+
+
+def test_a_summary_of_other_steps_is_none(detector_run: Path, copied: Copy) -> None:
+    """The same recipe begun again, with other pictures say, and stopped."""
+    run = copied(detector_run)
+    (run / "steps.json").write_text('{"steps": ["dense"]}')
+    assert read_run(run).summary is None
+
+
+def test_a_larger_network_is_called_so() -> None:
+    cost = Cost("parameters", 50.0, 100.0, "", "fewer")
+    assert f"{cost.factor} {cost.gain}" == "2.0× more parameters"
+    assert f"{Cost('latency', 1.0, 2.5, 'ms', 'faster').gain}" == "slower"
 
 
 def test_markdown(detector_run: Path, secateur: Run, tmp_path: Path) -> None:
@@ -300,6 +342,8 @@ def test_names_are_not_read_as_markdown() -> None:
     assert escaped("_a_ *b* `c` |d| <i> [e](f) #g\nh & i") == (
         r"\_a\_ \*b\* \`c\` \|d\| &lt;i\> \[e\](f) \#g h &amp; i"
     )
+    # Nobody is written to, and nothing is linked.
+    assert escaped("@someone http://x $y$") == "@\u200bsomeone http:\u200b//x \\$y\\$"
 
 
 def test_several_runs(detector_run: Path, secateur: Run, copied: Copy) -> None:
@@ -422,6 +466,9 @@ def _set_metric(run: Path, step: str, metric: float) -> None:
         ("summary.json", ("seconds",), {"../../etc": 1.0}),
         ("summary.json", ("slim", "AP50_area"), None),
         ("latency.json", (), []),
+        ("steps/phase1-remove/step.json", ("result", "params"), 10**400),
+        ("steps/evaluate-slim/by_class.json", ("curves", "=disc & 'round'", "recall"), [0.5]),
+        ("steps.json", ("steps",), ["<img src=x>"]),
     ],
 )
 def test_an_altered_artifact_is_named(
@@ -455,6 +502,9 @@ def test_a_missing_copy_of_a_picture_is_named(
     run = copied(detector_run)
     picture = next((run / "steps/examples").glob("*.jpg"))
     picture.unlink()
+    one_error(secateur("report", run), picture)
+    # Nor is what a link leads to put into a page that is made to be sent on.
+    picture.symlink_to(run / "summary.json")
     one_error(secateur("report", run), picture)
 
 

@@ -1,6 +1,7 @@
 """Reports in a real browser: what a page does when it is opened from disk."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,6 +166,29 @@ def test_the_table_sorts(opened: Chrome) -> None:
     heads[0].find_element(By.TAG_NAME, "button").click()
     assert column() == original
     assert heads[1].get_attribute("aria-sort") is None
+
+
+def test_what_is_missing_is_sorted_last(
+    browser: Chrome, request: pytest.FixtureRequest, pages: dict[str, Path], tmp_path: Path
+) -> None:
+    page = page_of("detector", request, pages).read_text("utf-8")
+    before, table, behind = re.split(
+        r'(?<=<section id="filters">)(.*?)(?=</section>)', page, maxsplit=1, flags=re.DOTALL
+    )
+    rows = "".join(
+        f'<tr><th scope="row">{value}</th><td data-value="{value}">{value}</td></tr>'
+        for value in ("5", "–", "1", "–", "10")
+    )
+    table = re.sub(r"<tbody>.*?</tbody>", f"<tbody>{rows}</tbody>", table, flags=re.DOTALL)
+    altered = tmp_path / "altered.html"
+    altered.write_text(before + table + behind, "utf-8")
+    browser.get(altered.as_uri())
+    columns = []
+    for _ in range(2):
+        browser.find_elements(By.CSS_SELECTOR, "#filters thead th button")[1].click()
+        cells = browser.find_elements(By.CSS_SELECTOR, "#filters tbody td")
+        columns.append([cell.text for cell in cells])
+    assert columns == [["1", "5", "10", "–", "–"], ["10", "5", "1", "–", "–"]]
 
 
 @pytest.mark.parametrize("opened", RUNS, indirect=True)

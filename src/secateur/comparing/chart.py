@@ -4,6 +4,7 @@ from pathlib import Path
 from statistics import fmean
 
 from secateur.comparing.compare import Comparison
+from secateur.comparing.variants import OURS
 from secateur.report.charts.comparison import Curve, comparison
 from secateur.report.charts.theme import inline_svg, write_figure
 
@@ -16,7 +17,8 @@ def draw_comparison(result: Comparison, folder: Path) -> None:
         folder: where to.
     """
     curves = []
-    for variant in dict.fromkeys(mean.variant for mean in result.means):
+    names = dict.fromkeys(mean.variant for mean in result.means)
+    for variant in sorted(names, key=lambda name: name != OURS):  # ours is drawn strongest
         means = sorted(
             (mean for mean in result.means if mean.variant == variant),
             key=lambda mean: mean.keep_macs,

@@ -83,10 +83,7 @@ def variant_recipe(recipe: Recipe, variant: str, keep_macs: float, seed: int) ->
     content["seed"] = seed
     compress = content["compress"]
     own = compress["select"]
-    compress["select"] = {
-        "keep_macs": keep_macs,
-        **{entry: own[entry] for entry in ("min_filters", "evenness")},
-    }
+    compress["select"] = {"keep_macs": keep_macs, "min_filters": own["min_filters"]}
     for phase in compress["phases"]:
         phase["select"] = {}
     for section, entries in VARIANTS[variant].changes.items():
@@ -95,6 +92,9 @@ def variant_recipe(recipe: Recipe, variant: str, keep_macs: float, seed: int) ->
             for entry in entries:  # a phase's own would have the last word
                 phase.get(section, {}).pop(entry, None)
     changed = Recipe.model_validate(content)
+    if changed.compress.select.way_of_allocation == "cost":
+        compress["select"]["evenness"] = own["evenness"]
+        changed = Recipe.model_validate(content)
     select = changed.compress.select
     if select.by_sparsity or select.criterion == "norm_scale":
         return changed

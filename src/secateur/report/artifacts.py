@@ -4,9 +4,9 @@ A run folder may come from anywhere, so every entry is checked before it is used
 """
 
 import json
-import math
+import re
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -16,11 +16,15 @@ from pydantic import (
     JsonValue,
     RootModel,
     ValidationError,
+    model_validator,
 )
 
 from secateur.errors import RunError
 
 Share = Annotated[float, Field(ge=0, le=1)]
+# More than any network has, and few enough digits to reckon with.
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(gt=0, lt=2**63)]
 
 
 class Artifact(BaseModel):
@@ -54,15 +58,21 @@ class Selected(Artifact):
     F: list[Share]
     G: list[Share]
 
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.F) != len(self.G):
+            raise ValueError("F and G have one level for each filter")
+        return self
+
 
 class Removed(Artifact):
     """A removal: what it took, and how far slim and masked outputs lie apart."""
 
     metric: float
     slim_minus_masked: float
-    removed: int
-    params: int
-    macs: int
+    removed: Count
+    params: Positive
+    macs: Positive
     selection: dict[str, Selected]
 
 
@@ -71,16 +81,20 @@ class Evaluated(Artifact):
 
     model_config = ConfigDict(extra="allow")
 
-    params: int = Field(gt=0)
-    macs: int = Field(gt=0)
-    bytes: int = Field(gt=0)
+    params: Positive
+    macs: Positive
+    bytes: Positive
 
     @property
     def metrics(self) -> dict[str, float]:
         """Accuracy by the name of the metric; what has no value is left out."""
         extra = self.model_extra or {}
-        numbers = {n: value for n, value in extra.items() if isinstance(value, float | int)}
-        return {name: value for name, value in numbers.items() if math.isfinite(value)}
+        # NaN is no number between two, and a whole number may have any length.
+        return {
+            name: float(value)
+            for name, value in extra.items()
+            if isinstance(value, float | int) and -1e6 < value < 1e6
+        }
 
 
 class Curve(Artifact):
@@ -89,19 +103,37 @@ class Curve(Artifact):
     recall: list[Share]
     precision: list[Share]
 
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.recall) != len(self.precision):
+            raise ValueError("a curve has a precision for each recall")
+        return self
+
 
 class ByClass(Artifact):
     """Accuracy by class: curves of a detector, or who was taken for whom by a classifier."""
 
     by_class: dict[str, dict[str, float | None]]
     curves: dict[str, Curve] | None = None
-    confusion: list[list[int]] | None = None
+    confusion: list[list[Count]] | None = None
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        sides = {len(self.by_class), *map(len, self.confusion or ())}
+        if self.confusion is not None and sides != {len(self.confusion)}:
+            raise ValueError("the confusion matrix has a row and a column for each class")
+        return self
 
 
 def _plain_name(name: str) -> str:
-    if Path(name).name != name or name in ("", ".", ".."):
-        raise ValueError("is not the name of a file beside it")
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name, re.ASCII):
+        raise ValueError("is not the plain name of a file beside it")
     return name
+
+
+def _encodable(content: JsonValue) -> JsonValue:
+    json.dumps(content, ensure_ascii=False).encode()
+    return content
 
 
 FileName = Annotated[str, AfterValidator(_plain_name)]
@@ -131,8 +163,8 @@ class DetectorPicture(Artifact):
     kind: Literal["worst", "lost", "best", "typical"]
     file: FileName
     name: str
-    width: int = Field(gt=0)
-    height: int = Field(gt=0)
+    width: Positive
+    height: Positive
     truth: list[Truth]
     dense: list[Found]
     slim: list[Found]
@@ -205,8 +237,15 @@ class Measurement(Artifact):
     runtime: str
     precision: str
     batch: int
+    compiled: bool = False
+    macs: int | None = None
     network: Middle | None
     whole: Middle | None
+
+    @property
+    def role(self) -> str:
+        """What its file is called without endings: ``dense`` or ``slim`` of a run."""
+        return Path(self.model).name.partition(".")[0]
 
 
 class Latency(Artifact):
@@ -241,8 +280,8 @@ def read_artifact(path: Path, kind: type[Content], cure: str = RUN_CURE) -> Cont
         RunError: it cannot be read, or is not what it should be.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        content = _encodable(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error}); {cure}") from None
     return checked(path, content, kind, cure)
 

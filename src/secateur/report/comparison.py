@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from secateur.errors import RunError
+from secateur.recipe import Recipe
 from secateur.report.charts.pareto import Point, front, pareto
 from secateur.report.figures import Chart
 from secateur.report.headline import Headline, headline
@@ -43,7 +44,7 @@ def _comparable(runs: Sequence[RunRecord]) -> list[Headline]:
     """Sum up each run; all were measured on the same pictures in the same way."""
     headlines = []
     first = runs[0].recipe
-    pictures = [getattr(first.data, entry) for entry in ("format", "root", "test")]
+    pictures = _pictures(first)
     for run in runs:
         found = headline(run)
         if found is None:
@@ -57,14 +58,22 @@ def _comparable(runs: Sequence[RunRecord]) -> list[Headline]:
                 f"{run.folder}: is measured by {metric}, and {runs[0].folder} by "
                 f"{first.evaluate.metric}; compare runs of one metric"
             )
-        if [data.format, data.root, data.test] != pictures:
+        if _pictures(run.recipe) != pictures:
             raise RunError(
                 f"{run.folder}: is measured on {data.test or 'validation'} of {data.root}, and "
-                f"{runs[0].folder} on {first.data.test or 'validation'} of {first.data.root}; "
-                "compare runs on the same pictures"
+                f"{runs[0].folder} on {first.data.test or 'validation'} of {first.data.root}, or "
+                "their classes or splits differ; compare runs on the same pictures"
             )
         headlines.append(found)
     return headlines
+
+
+def _pictures(recipe: Recipe) -> list[object]:
+    """What the pictures of the final evaluation, and their classes, depend on."""
+    data = recipe.data
+    entries: list[object] = [data.format, data.root, data.classes, data.test]
+    # Without test it is validation, which the seed cuts from the training pictures.
+    return entries if data.test else [*entries, data.train, data.validation, recipe.seed]
 
 
 def _points(found: dict[str, Headline], cost: str, how: str) -> list[Point]:

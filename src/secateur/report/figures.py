@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from secateur.report.artifacts import ByClass
 from secateur.report.charts.accuracy import accuracy_by_step
-from secateur.report.charts.class_accuracy import class_accuracy
+from secateur.report.charts.class_accuracy import MOST_CLASSES, class_accuracy
 from secateur.report.charts.confusion import confusion
 from secateur.report.charts.filters import filters
 from secateur.report.charts.headline import Cost as CostBar
@@ -26,9 +26,6 @@ from secateur.report.headline import headline
 from secateur.report.layer_counts import LayerCounts
 from secateur.report.run_record import RunRecord
 from secateur.report.weights import non_zeros, weight_histograms
-
-# Classes that have a curve of their own; a table has all.
-CURVES = 60
 
 
 @dataclass(frozen=True)
@@ -168,9 +165,12 @@ def _class_accuracy(run: RunRecord, dense: ByClass | None, slim: ByClass | None)
         [slim.by_class[name].get(metric) for name in names],
         metric,
     )
-    left = len(slim.by_class) - len(names)
-    note = f"{left} classes have nothing to find here." if left else ""
-    return Chart("class-accuracy", f"{metric} by class", figure, note)
+    notes = []
+    if len(names) < len(slim.by_class):
+        notes.append(f"Not shown, for there is nothing to find: {len(slim.by_class) - len(names)}.")
+    if len(names) > MOST_CLASSES:
+        notes.append(f"The {MOST_CLASSES} of {len(names)} classes that changed most.")
+    return Chart("class-accuracy", f"{metric} by class", figure, " ".join(notes))
 
 
 def class_metric(run: RunRecord) -> str:
@@ -196,7 +196,7 @@ def _precision_recall(run: RunRecord, dense: ByClass | None, slim: ByClass | Non
 
     both = [name for name in slim.by_class if name in dense.by_class]
     names = [name for name in both if curve(dense, name) or curve(slim, name)]
-    shown = set(sorted(names, key=difference, reverse=True)[:CURVES])
+    shown = set(sorted(names, key=difference, reverse=True)[:MOST_CLASSES])
     return [
         Chart(
             f"precision-recall-{number:03}",
@@ -212,7 +212,7 @@ def _confusion(run: RunRecord) -> list[Chart]:
     return [
         Chart(f"confusion-{role}", role, confusion(found.confusion, list(found.by_class)))
         for role, found in run.by_class.items()
-        if found.confusion and len(found.by_class) <= CURVES
+        if found.confusion
     ]
 
 
@@ -241,26 +241,31 @@ def _nonzeros(run: RunRecord) -> Chart | None:
 
 
 def _threshold(run: RunRecord) -> list[Chart]:
-    tolerance = run.recipe.compress.threshold.max_drop
+    settings = run.recipe.compress.threshold
+    deviations = settings.scope == "layer"
     charts = []
     for phase in run.phases:
         if phase.sparsify is None or phase.threshold is None:
             continue
         found, reference = phase.threshold.result, phase.sparsify.result.metric
         held = "" if found.status == "found" else " No threshold keeps within the tolerance."
+        figure = threshold_search(
+            found.trace,
+            found.threshold,
+            reference,
+            reference - settings.max_drop,
+            run.recipe.evaluate.metric,
+            "magnitude, in each layer's deviation" if deviations else "magnitude",
+        )
+        unit = " standard deviations of each layer" if deviations else ""
         charts.append(
             Chart(
                 f"threshold-phase{phase.number}",
                 f"phase {phase.number}",
-                threshold_search(
-                    found.trace,
-                    found.threshold,
-                    reference,
-                    reference - tolerance,
-                    run.recipe.evaluate.metric,
-                ),
-                f"t = {found.threshold:.3g} zeroes {found.zeros:.1%} of the weights; "
-                f"tolerance {tolerance:g} points below {reference:.1f}.{held}",
+                figure,
+                f"t = {found.threshold:.3g}{unit} zeroes {found.zeros:.1%} of the phase's weights; "
+                f"tolerance {settings.max_drop:g} points below {reference:.1f}, the accuracy of "
+                f"the sparsified network.{held}",
             )
         )
     return charts

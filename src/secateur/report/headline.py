@@ -1,11 +1,12 @@
 """What a run came to, in one line."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from secateur.report.artifacts import Latency, Measurement
+from secateur.report.artifacts import Measurement
 from secateur.report.charts.texts import compact
 from secateur.report.run_record import RunRecord
+
+_WORSE = {"fewer": "more", "smaller": "larger", "faster": "slower"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,19 @@ class Cost:
         return self.dense / self.slim
 
     @property
+    def factor(self) -> str:
+        """How many times it got less, or more where it did."""
+        return f"{max(self.times, 1 / self.times):.1f}×"
+
+    @property
+    def word(self) -> str:
+        """What it became: ``fewer``, or ``more``."""
+        return self.better if self.times >= 1 else _WORSE[self.better]
+
+    @property
     def gain(self) -> str:
-        """What got less, behind the number of times."""
-        return self.better if self.better == "faster" else f"{self.better} {self.name}"
+        """What it became, with its name, behind the factor."""
+        return self.word if self.better == "faster" else f"{self.word} {self.name}"
 
     @property
     def texts(self) -> tuple[str, str]:
@@ -62,7 +73,8 @@ class Headline:
     def accuracy(self) -> str:
         """Accuracy before and after, and by how many points it changed."""
         change = f"{self.slim - self.dense:+.1f}".replace("-", "−")
-        return f"{self.metric} {self.dense:.1f} → {self.slim:.1f} ({change}) on {self.split}"
+        around = "" if change in ("+0.0", "−0.0") else f" ({change})"
+        return f"{self.metric} {self.dense:.1f} → {self.slim:.1f}{around} on {self.split}"
 
 
 def headline(run: RunRecord) -> Headline | None:
@@ -78,7 +90,7 @@ def headline(run: RunRecord) -> Headline | None:
     ]
     metric = run.recipe.evaluate.metric
     return Headline(
-        costs + latencies(run.latency)[:1],
+        costs + latencies(run)[:1],
         metric,
         summary.split,
         dense.metrics[metric],
@@ -86,26 +98,29 @@ def headline(run: RunRecord) -> Headline | None:
     )
 
 
-def latencies(latency: Latency | None) -> list[Cost]:
+def latencies(run: RunRecord) -> list[Cost]:
     """Pair the speeds of the two networks that were measured alike.
 
     First what a user waits for, with NMS, then the network alone.
     """
+    latency = run.latency
     if latency is None:
         return []
     pairs: dict[tuple[str, int, str], dict[str, Measurement]] = {}
     for each in latency.measurements:
-        role = Path(each.model).name.partition(".")[0]
-        if role in ("dense", "slim"):
-            pairs.setdefault((each.runtime, each.batch, each.precision), {})[role] = each
+        runtime = f"{each.runtime} compiled" if each.compiled else each.runtime
+        if each.role in ("dense", "slim"):
+            pairs.setdefault((runtime, each.batch, each.precision), {})[each.role] = each
     threads = f"{latency.threads} thread{'s' if latency.threads > 1 else ''}"
     costs = []
     for (runtime, batch, precision), pair in pairs.items():
         if len(pair) < 2:
             continue
-        for part, what in (("whole", "with NMS"), ("network", "network alone")):
+        detects = run.recipe.evaluate.metric != "top1"
+        for part, what in (("whole", "with NMS" if detects else ""), ("network", "network alone")):
             dense, slim = getattr(pair["dense"], part), getattr(pair["slim"], part)
             if dense and slim:
-                how = f"{runtime}, {precision}, batch {batch}, {threads}, {what}"
+                entries = [runtime, precision, f"batch {batch}", threads, what]
+                how = ", ".join(entry for entry in entries if entry)
                 costs.append(Cost("latency", dense.median, slim.median, "ms", "faster", how))
     return costs

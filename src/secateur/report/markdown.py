@@ -21,19 +21,19 @@ def run_markdown(run: RunRecord, counts: LayerCounts | None) -> str:
     found = headline(run)
     parts = [f"# {escaped(run.recipe.name)}"]
     if found:
-        gains = [f"**{cost.times:.1f}×** {cost.gain}" for cost in found.costs]
+        gains = [f"**{cost.factor}** {cost.gain}" for cost in found.costs]
         parts.append(", ".join([*gains, escaped(found.accuracy)]) + ".")
         rows = [
             [
                 Cell(f"{cost.name} ({cost.how})" if cost.how else cost.name),
                 *map(Cell, cost.texts),
-                Cell(f"{cost.times:.2f}× {cost.better}"),
+                Cell(f"{cost.factor} {cost.word}"),
             ]
             for cost in found.costs
         ]
         parts.append(_table(Table(["", "dense", "slim", ""], rows)))
     else:
-        parts.append(unfinished(run))
+        parts.append(escaped(unfinished(run)))
     accuracy = metrics_table(run)
     if accuracy:
         parts += [f"## Accuracy on {escaped(run.split)}", split_note(run), _table(accuracy)]
@@ -53,7 +53,9 @@ def run_markdown(run: RunRecord, counts: LayerCounts | None) -> str:
 def escaped(text: str) -> str:
     """Keep a name from being read as Markdown or HTML; an underscore within a word is none."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"[\\`*{}\[\]>|#!~]|\b_|_\b", r"\\\g<0>", text)
+    # GitHub writes to people whose name stands behind an @, and links and typesets on its own.
+    text = re.sub(r"@(?=\w)|(?<=\w):(?=//)", "\\g<0>\u200b", text)
+    return re.sub(r"[\\`*{}\[\]>|#!~$]|\b_|_\b", r"\\\g<0>", text)
 
 
 def _table(table: Table) -> str:

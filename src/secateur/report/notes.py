@@ -5,6 +5,12 @@ import shlex
 from secateur.models.network_file import read_header
 from secateur.report.run_record import LATENCY_FILE, RunRecord
 
+_ORDER = {
+    "cost": "in the order of what they lose for what they save, until it was",
+    "share": "so that every layer keeps the same share",
+    "worth": "so that all layers are cut at one worth",
+}
+
 
 def subtitle(run: RunRecord) -> str:
     """The network, the pictures and the date."""
@@ -12,10 +18,11 @@ def subtitle(run: RunRecord) -> str:
     parts = [f"pictures in {data.root} ({data.format})"]
     if run.dense:
         network = read_header(run.dense.network).architecture
-        classes = f"{len(network.classes)} classes"
+        count = len(network.classes)
+        classes = f"{count} class{'es' if count > 1 else ''}"
         parts = [f"{network.network} at {network.size} pixels", classes, *parts]
     if run.summary:
-        parts.append(f"done {str(run.summary.provenance.get('date'))[:10]}")
+        parts.append(f"done {str(run.summary.provenance.get('date', 'once'))[:10]}")
     return " · ".join(parts)
 
 
@@ -52,11 +59,12 @@ def selection_note(run: RunRecord) -> str:
     selects = [run.recipe.phase(phase.number)[2] for phase in run.phases]
     notes = ["Every filter by the share of zeros in it (F) and in what reads it (G)."]
     if any(select.s_F is not None for select in selects):
-        notes.append("What lies in the shaded region goes.")
-    if any(select.s_F is None for select in selects):
+        notes.append("What lies in the shaded region goes, but for the fewest that a layer keeps.")
+    ways = {(s.criterion, s.way_of_allocation) for s in selects if s.s_F is None}
+    for criterion, allocation in sorted(ways):
+        by = "" if criterion == "sparsity" else f" by the criterion {criterion}"
         notes.append(
-            "A size that is to be reached has no fixed region: filters went in the order of what "
-            "they lose for what they save, until it was."
+            f"A size to be reached has no fixed region: filters went{by} {_ORDER[allocation]}."
         )
     steps = sorted({str(select.round_to) for select in selects if select.round_to != 1})
     if steps:

@@ -57,6 +57,7 @@ def run_page(run: RunRecord, counts: LayerCounts | None, charts: Charts) -> str:
         mistakes=mistakes(examples, folder) if isinstance(examples, ClassifierExamples) else [],
         speeds=speeds_table(run),
         speed_command=speed_command(run),
+        one_threshold=run.recipe.compress.threshold.scope == "global",
         selection_note=selection_note(run),
         failures=failures(run),
         attempts=attempts_table(run),

@@ -35,15 +35,21 @@ def write_report(folder: Path, out: Path | None = None, bar: Bar = no_bar) -> Pa
             cannot be written.
         ModelError: one of its networks cannot be read.
     """
+    if out is not None:
+        _check_page(out)
     run = read_run(folder)
     counts = count_layers(run)
     charts = draw_charts(run, counts)
     if out is not None:
-        write_text(_page(out), run_page(run, counts, charts))
+        write_text(out, run_page(run, counts, charts))
         return out
     path = folder / REPORT_FILE
     write_text(path, run_page(run, counts, charts))
     every = list(charts)
+    keys = {chart.key for chart in every}
+    for old in (folder / FIGURES).glob("*.*"):
+        if old.suffix in (".svg", ".png") and old.stem not in keys:
+            old.unlink()  # of an earlier recipe
     with bar("figures", len(every)) as advance:
         for chart in every:
             write_figure(chart.figure, chart.svg, folder / FIGURES, chart.key)
@@ -67,19 +73,18 @@ def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
     """
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise RunError("a run is named twice; name each once")
-    page = comparison_page([read_run(folder) for folder in folders])
     parents = {folder.resolve().parent for folder in folders}
     beside = folders[0].parent if len(parents) == 1 else Path()
-    path = _page(out or beside / REPORT_FILE)
-    write_text(path, page)
+    path = out or beside / REPORT_FILE
+    _check_page(path)
+    write_text(path, comparison_page([read_run(folder) for folder in folders]))
     return path
 
 
-def _page(path: Path) -> Path:
+def _check_page(path: Path) -> None:
     """Refuse to write over what is no page."""
     if path.suffix not in (".html", ".htm"):
         raise RunError(f"{path}: is no name of a page; give one that ends in .html")
-    return path
 
 
 def markdown_report(folder: Path) -> str:

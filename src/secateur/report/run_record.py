@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from secateur.errors import RunError
+from secateur.layers import layer_costs
 from secateur.models.network import build_network, layers
 from secateur.models.network_file import read_header
 from secateur.recipe import Recipe, load_recipe
@@ -183,7 +184,6 @@ def read_run(folder: Path) -> RunRecord:
 
     evaluations = {role: done(f"evaluate-{role}", Evaluated) for role in ("dense", "slim")}
     by_class = {role: step.folder / "by_class.json" for role, step in evaluations.items() if step}
-    latency = folder / LATENCY_FILE
     return RunRecord(
         folder,
         recipe,
@@ -193,7 +193,7 @@ def read_run(folder: Path) -> RunRecord:
         {role: read_artifact(path, ByClass) for role, path in by_class.items() if path.is_file()},
         done("examples", Examples),
         summary,
-        read_artifact(latency, Latency, LATENCY_CURE) if latency.is_file() else None,
+        _latency(folder) if summary else None,
         {name: step.seconds for name, step in raw.items()},
     )
 
@@ -229,7 +229,30 @@ def _summary(folder: Path, recipe: Recipe) -> Summary | None:
         own = Recipe.model_validate(summary.recipe)
     except ValidationError:
         return None
-    return summary if own == recipe else None
+    if own != recipe:
+        return None
+    # Steps that are not on the trail of the last execution are of an earlier one: of other
+    # pictures, say, or another version of torch.
+    trail = folder / "steps.json"
+    if trail.is_file() and not summary.seconds.keys() <= set(read_artifact(trail, Trail).steps):
+        return None
+    return summary
+
+
+def _latency(folder: Path) -> Latency | None:
+    """Give what was measured of the networks that are there, and not of earlier ones."""
+    path = folder / LATENCY_FILE
+    if not path.is_file():
+        return None
+    found = read_artifact(path, Latency, LATENCY_CURE)
+    macs = {}
+    for role in ("dense", "slim"):
+        architecture = read_header(folder / f"{role}.safetensors").architecture
+        with torch.device("meta"):  # shapes are enough to count by
+            costs = layer_costs(build_network(architecture), architecture)
+        macs[role] = sum(cost.macs for cost in costs.values())
+    own = [each for each in found.measurements if each.macs in (None, macs.get(each.role))]
+    return found.model_copy(update={"measurements": own})
 
 
 def _visited(folder: Path, summary: Summary | None) -> list[str]:

@@ -226,8 +226,10 @@ def _answer(answer: Answer) -> str:
 
 def _base64(path: Path) -> str:
     try:
+        if path.is_symlink():  # a report is made to be sent on
+            raise OSError
         return base64.b64encode(path.read_bytes()).decode()
-    except OSError:
+    except (OSError, ValueError):
         raise RunError(
             f"{path}: cannot be read; delete {path.parent} and give the run's command again"
         ) from None

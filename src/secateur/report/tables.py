@@ -1,5 +1,6 @@
 """The tables of a run's report."""
 
+from secateur.report.charts.texts import compact
 from secateur.report.figures import class_metric
 from secateur.report.headline import latencies
 from secateur.report.layer_counts import LayerCounts
@@ -60,7 +61,7 @@ def attempts_table(run: RunRecord) -> Table | None:
     return Table(
         ["size tried", "parameters", "MACs", f"{metric} on validation", "within the drop"],
         rows,
-        caption="The last of a phase that held was taken.",
+        caption="The last of a phase that held was taken. MACs are for a picture of nominal size.",
     )
 
 
@@ -130,13 +131,16 @@ def confusions_table(run: RunRecord) -> Table | None:
 
 def speeds_table(run: RunRecord) -> Table | None:
     """What was measured of both networks; None where nothing was."""
-    costs = latencies(run.latency)
+    costs = latencies(run)
     if not costs:
         return None
     return Table(
         ["measured with", "dense, ms", "slim, ms", "times faster"],
         [
-            [Cell(cost.how), percent(cost.dense), percent(cost.slim), percent(cost.times)]
+            [
+                Cell(cost.how),
+                *(Cell(compact(value), value) for value in (cost.dense, cost.slim, cost.times)),
+            ]
             for cost in costs
         ],
     )

@@ -63,8 +63,17 @@ def weight_histograms(run: RunRecord) -> list[Histogram]:
         names = phase_layers(entry, read_header(before).architecture)
         old, new = _weights(before, names), _weights(phase.sparsify.network, names)
         threshold = phase.threshold.result.threshold if phase.threshold else None
+        by_layer = run.recipe.compress.threshold.scope == "layer"
         histograms += [
-            _histogram(phase.number, name, old[name], new[name], threshold) for name in names
+            _histogram(
+                phase.number,
+                name,
+                old[name],
+                new[name],
+                # Counted in each layer's deviation, as the search had it.
+                threshold * float(new[name].std()) if threshold and by_layer else threshold,
+            )
+            for name in names
         ]
         if not phase.failed:
             before = phase.retrain.network if phase.retrain else None

@@ -19,6 +19,7 @@ def short(name: str) -> str:
 
 def compact(number: float) -> str:
     """Give a number in three digits: 1.44 M, 128, 0.015."""
+    number = float(f"{number:.3g}")  # before a unit is chosen: 999.7 is 1 k
     for size, unit in _UNITS:
         if abs(number) >= size:
             return f"{number / size:.3g} {unit}"

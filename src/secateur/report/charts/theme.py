@@ -48,6 +48,8 @@ LIGHT = {name: colour.light for name, colour in COLOURS.items()}
 SERIES = [LIGHT[f"series-{n}"] for n in range(1, 7)]
 NAMES = {light: name for name, light in LIGHT.items()}
 
+_VARIABLE = re.compile(r"var\(--chart-([\w-]+)\)")
+
 # Points; an SVG's point is 4/3 of a page's pixel.
 TICKS, LABELS, TITLES = 7.0, 7.5, 8.0
 
@@ -120,6 +122,7 @@ def inline_svg(figure: Figure, key: str, title: str) -> str:
     for element in root.iter():
         if style := element.get("style"):
             element.set("style", re.sub("#[0-9a-f]{6}", _variable, style))
+    title = "".join(char for char in title if char.isprintable())
     width = round(float(root.attrib["viewBox"].split()[2]) * 96 / 72)
     root.set("width", "100%")
     root.set("style", f"max-width:{width}px;font-family:inherit;{root.attrib['style']}")
@@ -153,7 +156,8 @@ def write_figure(figure: Figure, svg: str, folder: Path, key: str) -> None:
         RunError: the folder cannot be written to.
     """
     font = ", ".join(mpl.rcParamsDefault["font.sans-serif"])
-    light = re.sub(r"var\(--chart-([\w-]+)\)", lambda match: LIGHT[match[1]], svg)
+    # In styles alone: names may say anything.
+    light = re.sub(r'style="[^"]*"', lambda style: _VARIABLE.sub(_light, style[0]), svg)
     light = light.replace("font-family:inherit", f"font-family:{font}", 1)
     paper = f'<rect width="100%" height="100%" style="fill:{LIGHT["background"]}"/>'
     light = light.replace("</title>", f"</title>{paper}", 1)
@@ -190,6 +194,10 @@ def _svg(figure: Figure, key: str) -> ElementTree.Element:
         _settle(figure)
         figure.savefig(source, format="svg", facecolor="none", metadata={"Date": None})
     return clean(source.getvalue(), key)
+
+
+def _light(match: re.Match[str]) -> str:
+    return LIGHT.get(match[1], match[0])
 
 
 def _variable(match: re.Match[str]) -> str:

@@ -17,6 +17,7 @@ def threshold_search(
     reference: float,
     floor: float,
     metric: str,
+    unit: str = "magnitude",
 ) -> Figure:
     """Draw the accuracy at each threshold that was tried.
 
@@ -27,6 +28,7 @@ def threshold_search(
         reference: accuracy that the drop is counted from, in %.
         floor: lowest accuracy within the tolerance, in %.
         metric: name of the accuracy.
+        unit: what the threshold is counted in.
     """
     figure, (axes,) = new_figure(4.4, 2.8)
     trials = sorted(trace)
@@ -66,7 +68,7 @@ def threshold_search(
         [LIGHT["slim" if is_chosen else "muted"] for is_chosen in taken],
         distance=6,
     )
-    axes.set_xlabel("threshold on the magnitude; labels: share of zeros")
+    axes.set_xlabel(f"threshold on the {unit}; labels: share of zeros")
     axes.set_ylabel(f"{metric}, % (validation)")
     axes.grid(axis="y")
     figure.legend(loc="outside upper left", ncols=3)

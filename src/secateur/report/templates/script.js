@@ -17,8 +17,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
       head.setAttribute("aria-sort", descending ? "descending" : "ascending");
       const key = (row) => row.cells[column].dataset.value;
       const order = (a, b) =>
-        column === 0 ? original.indexOf(a) - original.indexOf(b) : key(a) - key(b);
-      body.append(...original.toSorted((a, b) => (descending ? order(b, a) : order(a, b))));
+        column === 0 ? original.indexOf(a) - original.indexOf(b)
+          : isNaN(key(a)) ? key(a).localeCompare(key(b)) : key(a) - key(b);
+      const missing = (row) => column > 0 && key(row) === "–";
+      const known = original.filter((row) => !missing(row));
+      known.sort((a, b) => (descending ? order(b, a) : order(a, b)));
+      body.append(...known, ...original.filter(missing));
     });
   });
 }
