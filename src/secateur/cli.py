@@ -543,9 +543,10 @@ def compare(
     """Compare ways to compress under equal conditions.
 
     All have the same dense network, pictures, schedule and budget; a way that does not sparsify
-    retrains for as many pictures more. The recipe's own goal is not used.
+    retrains for as many pictures more. The recipe's own goal and round_to are not used.
 
-    Every way, budget and seed is a run in DIR, which report shows like any other. A comparison
+    Every way, budget and seed is a run in DIR, which report shows like any other; but scratch is a
+    training and nothing more. A comparison
     that was stopped goes on when the same command is given again. DIR/comparison.json has all
     figures, and DIR/comparison.svg draws them.
     """
