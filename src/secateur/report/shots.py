@@ -15,13 +15,14 @@ from secateur.report.artifacts import (
     Found,
     Truth,
 )
+from secateur.tasks.detection_examples import SURE
 
 # Width in pixels of a picture that a quarter of the page is enough for.
 SMALL = 320
 # Of the page's pixels: width of a picture, of a small one, largest height, and letters.
 WIDE, NARROW, HIGH, LETTERS = 530, 260, 512, 11.5
-# The confidence that is shown first; what detect draws.
-SCORE = 0.4
+# The confidence that is shown first: the one that the pictures were chosen by.
+SCORE = SURE
 
 _KINDS = {
     "worst": "Worst",
