@@ -11,6 +11,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
 
 from secateur.cli import main
 
@@ -41,6 +42,14 @@ def page_of(name: str, request: pytest.FixtureRequest, pages: dict[str, Path]) -
     return pages[name]
 
 
+def open_page(browser: Chrome, page: Path) -> None:
+    """Open a page and wait until it is whole: now and then the driver says so too early."""
+    browser.get(page.as_uri())
+    WebDriverWait(browser, 30, 0.05).until(
+        lambda browser: browser.execute_script("return document.readyState") == "complete"
+    )
+
+
 @pytest.fixture
 def opened(
     browser: Chrome, request: pytest.FixtureRequest, pages: dict[str, Path]
@@ -49,7 +58,7 @@ def opened(
     page = page_of(request.param, request, pages)
     browser.get_log("browser")
     browser.get_log("performance")
-    browser.get(page.as_uri())
+    open_page(browser, page)
     yield browser
     messages = [entry["message"] for entry in browser.get_log("browser")]
     assert messages == []
@@ -182,7 +191,7 @@ def test_what_is_missing_is_sorted_last(
     table = re.sub(r"<tbody>.*?</tbody>", f"<tbody>{rows}</tbody>", table, flags=re.DOTALL)
     altered = tmp_path / "altered.html"
     altered.write_text(before + table + behind, "utf-8")
-    browser.get(altered.as_uri())
+    open_page(browser, altered)
     columns = []
     for _ in range(2):
         browser.find_elements(By.CSS_SELECTOR, "#filters thead th button")[1].click()
@@ -270,12 +279,12 @@ return [...parts].map(part => [
 def test_the_page_is_whole_without_scripts(
     browser: Chrome, request: pytest.FixtureRequest, pages: dict[str, Path], name: str
 ) -> None:
-    page = page_of(name, request, pages).as_uri()
+    page = page_of(name, request, pages)
     seen = []
     try:
         for off in (True, False):
             browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": off})
-            browser.get(page)
+            open_page(browser, page)
             seen.append(browser.execute_script(SEEN))
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -286,7 +295,7 @@ def test_the_page_is_whole_without_scripts(
 def test_names_that_hold_html_are_shown_as_text(
     browser: Chrome, request: pytest.FixtureRequest, pages: dict[str, Path]
 ) -> None:
-    browser.get(page_of("detector", request, pages).as_uri())
+    open_page(browser, page_of("detector", request, pages))
     names = [
         head.text for head in browser.find_elements(By.CSS_SELECTOR, "#test tbody th[scope=row]")
     ]
@@ -311,7 +320,7 @@ def test_several_runs_have_their_fronts(
         main(["report", str(detector_run), str(other), "--out", str(page)])
     assert end.value.code == 0
     browser.get_log("browser")
-    browser.get(page.as_uri())
+    open_page(browser, page)
     charts = browser.find_elements(By.CSS_SELECTOR, "figure.chart")
     assert [chart.get_attribute("data-name") for chart in charts] == [
         "AP50_area against parameters",
