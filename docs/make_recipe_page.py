@@ -15,6 +15,8 @@ from secateur.recipe import (
     Evaluate,
     Phase,
     Recipe,
+    Remove,
+    Retrain,
     Select,
     Sparsify,
     SSDModel,
@@ -23,7 +25,7 @@ from secateur.recipe import (
     VGGModel,
 )
 
-# Every section with its place in the recipe. compress.retrain is a training too.
+# Every section with its place in the recipe.
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", Recipe),
     ("data", DetectionData),
@@ -38,7 +40,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("compress.sparsify", Sparsify),
     ("compress.threshold", ThresholdSearch),
     ("compress.select", Select),
-    ("compress.retrain", Training),
+    ("compress.remove", Remove),
+    ("compress.retrain", Retrain),
     ("evaluate", Evaluate),
 )
 PLACES = [place for place, _ in SECTIONS]

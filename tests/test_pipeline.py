@@ -264,6 +264,31 @@ def test_changed_recipe_redoes_what_depends_on_it(
     assert trail == json.loads((unbroken / "run/steps.json").read_text())
 
 
+@pytest.mark.parametrize(
+    ("change", "kept", "redone"),
+    [
+        ("compress.remove.batches=2", "phase1-threshold", "phase1-remove"),
+        ("compress.remove={fold_means: false, refit_norms: false}", "dense", "phase1-remove"),
+        ("compress.phases.1.retrain={distill: 0.5}", "phase2-remove", "phase2-retrain"),
+    ],
+)
+def test_what_mends_and_what_teaches_belong_to_their_steps(
+    unbroken: Path, pictures: Path, tmp_path: Path, change: str, kept: str, redone: str
+) -> None:
+    (tmp_path / "run").mkdir()
+    subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
+    output = finish(start(tmp_path, pictures, change))
+    found = {line.split(":")[0] for line in output.splitlines() if line.endswith(": found")}
+    assert kept in found
+    assert redone not in found
+    before, after = (
+        load_file(folder / f"run/steps/{redone}/network.safetensors")
+        for folder in (unbroken, tmp_path)
+    )
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(value, after[name]) for name, value in before.items())
+
+
 def test_changed_way_of_reading_pictures_redoes_the_dense_network(
     unbroken: Path, pictures: Path, tmp_path: Path
 ) -> None:

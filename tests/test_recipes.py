@@ -97,6 +97,7 @@ def test_recipes_that_name_no_criterion_select_by_sparsity() -> None:
         ("random", "share", False),
         ("norm_scale", "worth", False),
         ("taylor", "worth", False),
+        ("group_norm", "worth", False),
     ],
 )
 def test_usual_allocation_of_a_criterion(
@@ -108,6 +109,13 @@ def test_usual_allocation_of_a_criterion(
     for other in ("cost", "share", "worth"):
         named = select.model_copy(update={"allocation": other})
         assert named.way_of_allocation == other
+
+
+def test_criteria_that_have_a_use_for_the_sparsifying_training() -> None:
+    for criterion in ("sparsity", "sparsity_F", "sparsity_G", "norm_scale", "group_norm"):
+        assert Select.model_validate({"keep_macs": 0.5, "criterion": criterion}).sparsifies
+    for criterion in ("l1", "l2", "geometric_median", "random", "taylor"):
+        assert not Select.model_validate({"keep_macs": 0.5, "criterion": criterion}).sparsifies
 
 
 LEVELS = "s_F: 0.9, s_F_both: 0.8, s_G: 0.8"
@@ -130,11 +138,11 @@ LEVELS = "s_F: 0.9, s_F_both: 0.8, s_G: 0.8"
         ("compress.select.allocation=equal", "compress.select.allocation: .*'share'"),
         (
             "compress.select={keep_macs: 0.5, criterion: l1, round_to: 8}",
-            "round_to and evenness need alloc.*cost",
+            "round_to needs alloc.*cost",
         ),
         (
             "compress.select={keep_macs: 0.5, allocation: worth, round_to: auto}",
-            "round_to and evenness need",
+            "round_to needs",
         ),
         ("compress.threshold.scope=net", "compress.threshold.scope: .*'layer'"),
         ("compress.sparsify.penalty=scale", "compress.sparsify.penalty: .*'norm_scale'"),

@@ -5,6 +5,7 @@ last one that is whole; a changed recipe redoes what depends on the change, and 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,26 @@ from secateur.steps import (
 )
 from secateur.whole_file import write_json
 
+# Told of each training with the penalty, removal and retraining; what it raises ends the phases.
+Watch = Callable[[Step], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """What the phases made of the dense network, before anything is evaluated.
+
+    Attributes:
+        dense: before them.
+        slim: behind the last.
+        phases: what the summary says of each.
+        steps: all that were done or found, in their order.
+    """
+
+    dense: Network
+    slim: Network
+    phases: list[dict[str, Any]]
+    steps: list[Step]
+
 
 def compress_recipe(
     recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None = None
@@ -46,12 +67,8 @@ def compress_recipe(
             was done before is lost.
     """
     run = open_run(recipe, folder, reporter, pool)
-    dense, trained = train_dense(run)
-    slim, phases, steps = dense, [], [trained]
-    for number in range(1, len(recipe.compress.phases) + 1):
-        slim, record, done = run_phase(run, number, dense, slim, trained.result["metric"])
-        phases.append(record)
-        steps += done
+    found = run_phases(run)
+    dense, slim, steps = found.dense, found.slim, list(found.steps)
     evaluations = {}
     for name, network in (("dense", dense), ("slim", slim)):
         done_step = evaluate_network(run, name, network)
@@ -64,7 +81,7 @@ def compress_recipe(
         "split": recipe.data.test or "validation",
         "dense": evaluations["dense"].result,
         "slim": evaluations["slim"].result,
-        "phases": phases,
+        "phases": found.phases,
         "architecture": slim.architecture.model_dump(mode="json"),
         "seed": recipe.seed,
         "recipe": recipe.model_dump(mode="json"),
@@ -88,8 +105,24 @@ def compress_recipe(
     return summary
 
 
+def run_phases(run: Run, watch: Watch = lambda _: None) -> Compressed:
+    """Train the dense network, and compress it phase by phase; every decision is validation's.
+
+    Args:
+        run: what to do, and where.
+        watch: told of steps while they are done.
+    """
+    dense, trained = train_dense(run)
+    slim, phases, steps = dense, [], [trained]
+    for number in range(1, len(run.recipe.compress.phases) + 1):
+        slim, record, done = run_phase(run, number, dense, slim, trained.result["metric"], watch)
+        phases.append(record)
+        steps += done
+    return Compressed(dense, slim, phases, steps)
+
+
 def run_phase(
-    run: Run, number: int, dense: Network, before: Network, dense_metric: float
+    run: Run, number: int, dense: Network, before: Network, dense_metric: float, watch: Watch
 ) -> tuple[Network, dict[str, Any], list[Step]]:
     """Sparsify, threshold, select, remove and retrain over one run of layers.
 
@@ -104,10 +137,11 @@ def run_phase(
     steps: list[Step] = []
     sparsified = threshold = None
     thresholded = sparse = before
-    if select.by_sparsity or select.criterion == "norm_scale":
+    if select.sparsifies:
         sparse, sparsified = sparsify_network(run, name, phase, before, sparsify)
         thresholded = sparse
         steps.append(sparsified)
+        watch(sparsified)
     if sparsified and select.by_sparsity:
         threshold = threshold_network(run, name, phase, sparse, sparsified.result["metric"])
         thresholded = load_step(threshold)
@@ -118,7 +152,9 @@ def run_phase(
             run, f"{name}-{tag}remove", phase, sparse, thresholded, select, budget, retrain
         )
         slim = load_step(removed)
-        step = retrain_network(run, f"{name}-{tag}retrain", slim, retrain)
+        watch(removed)
+        step = retrain_network(run, f"{name}-{tag}retrain", slim, retrain, dense)
+        watch(step)
         return load_step(step), [removed, step]
 
     if select.max_drop is not None:

@@ -234,10 +234,11 @@ class Training(_Section):
 class Sparsify(Training):
     """Step 1: training with a penalty that makes weights zero."""
 
-    penalty: Literal["subgradient", "proximal", "norm_scale"] = Field(
+    penalty: Literal["subgradient", "proximal", "norm_scale", "group_norm"] = Field(
         "proximal",
         description="L1 by its subgradient, as published, or by its proximal step (exact zeros); "
-        "norm_scale: on the scales of batch norms, for the criterion of that name",
+        "norm_scale: on the scales of batch norms; group_norm: Torch-Pruning's, on whole channels; "
+        "each for the criterion of that name",
     )
     strength: Annotated[float, Field(ge=0)] = Field(
         1e-3, description="λ of the L1 penalty on the weights, in units of the loss"
@@ -289,11 +290,12 @@ class Select(_Section):
         "geometric_median",
         "norm_scale",
         "taylor",
+        "group_norm",
         "random",
     ] = Field(
         "sparsity",
         description="what a filter is worth, for a budget; all but sparsity are for comparison, "
-        "and but for sparsity_F, sparsity_G and norm_scale they sparsify nothing",
+        "and but for sparsity_F, sparsity_G, norm_scale and group_norm they sparsify nothing",
     )
     allocation: Literal["cost", "share", "worth"] | None = Field(
         None,
@@ -301,9 +303,9 @@ class Select(_Section):
         "every layer; all layers at one worth; null: as is usual for the criterion",
     )
     evenness: Annotated[float, Field(ge=0)] = Field(
-        0.0,
+        2.0,
         description="how much dearer filters become as their layer empties, for allocation cost; "
-        "0: not at all, which empties costly layers; 2: layers keep more even shares",
+        "0: not at all, which empties costly layers; the higher, the more even the shares kept",
     )
     min_filters: Count = Field(4, description="filters kept in every layer")
     round_to: Count | Literal["auto"] = Field(
@@ -337,8 +339,8 @@ class Select(_Section):
             raise ValueError("s_F_both must not be above s_F")
         if ways[0] and (self.criterion != "sparsity" or self.allocation is not None):
             raise ValueError("a criterion or an allocation needs a budget or max_drop, not levels")
-        if self.way_of_allocation != "cost" and (self.round_to != 1 or self.evenness):
-            raise ValueError("round_to and evenness need allocation: cost")
+        if self.way_of_allocation != "cost" and self.round_to != 1:
+            raise ValueError("round_to needs allocation: cost")
         return self
 
     @property
@@ -348,7 +350,7 @@ class Select(_Section):
             return self.allocation
         if self.by_sparsity:
             return "cost"
-        return "worth" if self.criterion in ("norm_scale", "taylor") else "share"
+        return "worth" if self.criterion in ("norm_scale", "taylor", "group_norm") else "share"
 
     @property
     def by_sparsity(self) -> bool:
@@ -356,9 +358,34 @@ class Select(_Section):
         return self.criterion in ("sparsity", "sparsity_F", "sparsity_G")
 
     @property
+    def sparsifies(self) -> bool:
+        """Whether the criterion has a use for the training with a penalty."""
+        return self.by_sparsity or self.criterion in ("norm_scale", "group_norm")
+
+    @property
     def least_round_to(self) -> int:
         """The width step that holds in any case: what auto will find is not known beforehand."""
         return 1 if self.round_to == "auto" else self.round_to
+
+
+class Remove(_Section):
+    """Step 3: what is done about what a removal upsets."""
+
+    fold_means: bool = Field(
+        True, description="put what the removed filters gave on average into the next biases"
+    )
+    refit_norms: bool = Field(
+        True, description="measure the batch norms' means and variances anew behind a removal"
+    )
+    batches: Count = Field(50, description="training batches that both look at")
+
+
+class Retrain(Training):
+    """Step 4: training without the penalty."""
+
+    distill: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="weight of the dense network's answers beside the labels; 0: labels alone"
+    )
 
 
 class Phase(_Section):
@@ -380,7 +407,8 @@ class Compress(_Section):
     sparsify: Sparsify
     threshold: ThresholdSearch = ThresholdSearch()
     select: Select
-    retrain: Training
+    remove: Remove = Remove()
+    retrain: Retrain
 
 
 class Evaluate(_Section):
@@ -409,7 +437,7 @@ class Recipe(_Section):
     compress: Compress
     evaluate: Evaluate = Evaluate()
 
-    def phase(self, number: int) -> tuple[Phase, Sparsify, Select, Training]:
+    def phase(self, number: int) -> tuple[Phase, Sparsify, Select, Retrain]:
         """Give a phase, from 1, and its steps' entries with the phase's own put in."""
         phase = self.compress.phases[number - 1]
         common = self.compress
@@ -417,7 +445,7 @@ class Recipe(_Section):
             phase,
             Sparsify(**{**common.sparsify.model_dump(), **phase.sparsify}),
             Select(**phase.select) if phase.select else common.select,
-            Training(**{**common.retrain.model_dump(), **phase.retrain}),
+            Retrain(**{**common.retrain.model_dump(), **phase.retrain}),
         )
 
     @model_validator(mode="before")

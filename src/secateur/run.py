@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,14 +13,15 @@ from typing import Any, Protocol
 
 import torch
 from lightning.fabric import Fabric
-from torch import nn
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor, nn
 
 from secateur.data.source import PictureSet, Splits, describe, read_splits
 from secateur.errors import ModelError, RunError
 from secateur.models.network import Architecture, recipe_architecture
 from secateur.models.network_file import load_network
 from secateur.phases import check_phases
-from secateur.recipe import Recipe
+from secateur.recipe import Recipe, Training
 from secateur.run_folder import Step, Trail, run_step
 from secateur.tasks.task import Task, task_of
 from secateur.whole_file import write_json
@@ -131,6 +132,33 @@ def load_step(step: Step) -> Network:
             f"{path}: is missing or broken; delete {step.folder} and give the command again"
         ) from None
     return Network(file.model, file.architecture, path, step.key)
+
+
+def batch_losses(
+    run: Run,
+    model: nn.Module,
+    architecture: Architecture,
+    training: Training,
+    batches: int,
+    seed: int,
+) -> Iterator[Tensor]:
+    """Give the loss of some training batches, each a forward pass made when it is asked for.
+
+    Args:
+        run: the run.
+        model: a network; its mode is left as it is, and in the end it is on the CPU.
+        architecture: its own.
+        training: whose batches are taken.
+        batches: how many.
+        seed: of their choice and augmentation.
+    """
+    device = run.fabric.device
+    settings = training.model_copy(update={"steps": batches})
+    loss = run.task.loss(architecture)
+    model.to(device)
+    for batch in run.task.batches(run.splits.train, architecture, settings, seed, device):
+        yield loss(model, *move_data_to_device(batch, device))
+    model.cpu()
 
 
 def provenance() -> dict[str, Any]:

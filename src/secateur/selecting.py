@@ -1,12 +1,12 @@
 """Which filters a phase's removal keeps, by the criterion and the goal that the recipe names."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
 
-from lightning.fabric.utilities import move_data_to_device
-from torch import Tensor, nn
+from torch import Tensor
 
+from secateur.models.network import example_input, raw_network
 from secateur.models.network_file import load_network
 from secateur.pruning.allocation import keep_above_one_worth, keep_same_share
 from secateur.pruning.budget import Budget
@@ -26,9 +26,10 @@ from secateur.pruning.selection import (
     select_by_sparsity,
     sparsity_levels,
 )
+from secateur.pruning.torch_pruning_rival import group_norm
 from secateur.pruning.widths import RoundTo
 from secateur.recipe import Select, Training
-from secateur.run import Network, Run
+from secateur.run import Network, Run, batch_losses
 
 # Batches whose loss the Taylor criterion asks for.
 TAYLOR_BATCHES = 50
@@ -120,10 +121,14 @@ def _worth(
         }
     seed = run.seed(f"select {select.criterion}")
     if select.criterion == "taylor":
-        model = load_network(network.path).model
-        return taylor(model, graph, names, _losses(run, model, network, training, seed))
+        model = load_network(network.path).model.eval()
+        losses = batch_losses(run, model, network.architecture, training, TAYLOR_BATCHES, seed)
+        return taylor(model, graph, names, losses)
     if select.criterion == "random":
         return chance(graph, names, seed)
+    if select.criterion == "group_norm":
+        example = example_input(network.architecture)
+        return group_norm(raw_network(network.model), graph, names, example, select.min_filters)
     measures: dict[str, Callable[[ChannelGraph, list[str], Mapping[str, Tensor]], Worth]] = {
         "l1": partial(filter_norm, order=1),
         "l2": partial(filter_norm, order=2),
@@ -131,17 +136,3 @@ def _worth(
         "norm_scale": norm_scale,
     }
     return measures[select.criterion](graph, names, tensors)
-
-
-def _losses(
-    run: Run, model: nn.Module, network: Network, training: Training, seed: int
-) -> Iterator[Tensor]:
-    """The loss of some training batches, in evaluation's mode, which leaves the norms alone."""
-    device = run.fabric.device
-    settings = training.model_copy(update={"steps": TAYLOR_BATCHES})
-    batches = run.task.batches(run.splits.train, network.architecture, settings, seed, device)
-    loss = run.task.loss(network.architecture)
-    model.to(device).eval()
-    for batch in batches:
-        yield loss(model, *move_data_to_device(batch, device))
-    model.cpu()

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.answer_file import ANSWER_FILE, save_answers
 from secateur.data.source import PictureSet, describe
@@ -27,6 +28,7 @@ from secateur.models.network_file import load_network, load_weights, save_networ
 from secateur.phases import network_groups, phase_groups
 from secateur.pruning.budget import Budget
 from secateur.pruning.removal import prove_removal, remove_filters
+from secateur.pruning.repair import fold_means, refit_norms
 from secateur.pruning.selection import Choice
 from secateur.pruning.sparsity import (
     Penalties,
@@ -37,11 +39,13 @@ from secateur.pruning.sparsity import (
     zero_share,
 )
 from secateur.pruning.threshold import layer_deviations, search_threshold
+from secateur.pruning.torch_pruning_rival import penalize_group_norms
 from secateur.pruning.widths import RoundTo
-from secateur.recipe import Phase, Recipe, Select, Sparsify, Training
-from secateur.run import Network, Run, load_step
+from secateur.recipe import Phase, Recipe, Retrain, Select, Sparsify, Training
+from secateur.run import Network, Run, batch_losses, load_step
 from secateur.run_folder import Step
 from secateur.selecting import TAYLOR_BATCHES, choose_filters
+from secateur.tasks.teacher import Teacher
 from secateur.training import Schedule, learning_rate_share, train
 from secateur.training_log import DEAR_POINTS, POINTS, is_point, training_log
 from secateur.whole_file import write_json
@@ -100,6 +104,9 @@ def sparsify_network(
         groups = phase_groups(phase, model, architecture, graph)
         if settings.penalty == "norm_scale":
             penalty = penalize_scales(raw, graph, groups, settings.strength)
+        elif settings.penalty == "group_norm":
+            example = example_input(architecture)
+            penalty = penalize_group_norms(raw, graph, groups, settings.strength, example)
         else:
             penalty = make_penalty(
                 raw,
@@ -181,9 +188,15 @@ def remove_from_network(
 
     Without a budget, by the published levels.
     """
+    settings = run.recipe.compress.remove
+    seed = run.seed(f"{name} repair")
+
+    def passes(model: nn.Module, architecture: Architecture) -> Iterator[Tensor]:
+        return batch_losses(run, model, architecture, retrain, settings.batches, seed)
 
     def work(folder: Path) -> dict[str, Any]:
-        raw = raw_network(sparse.model)
+        whole_model = load_network(sparse.path).model
+        raw = raw_network(whole_model)
         example = example_input(sparse.architecture)
         graph = network_groups(sparse.model, sparse.architecture)
         names = phase_groups(phase, sparse.model, sparse.architecture, graph)
@@ -201,12 +214,16 @@ def remove_from_network(
             measured["width_steps"] = _width_steps_record(select.runtime, found, used)
         else:
             choice = choose(select.round_to)
+        if settings.fold_means:
+            fold_means(raw, graph, choice.kept, passes(whole_model, sparse.architecture))
         slim_raw = remove_filters(raw, graph, choice.kept)
         batch = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0))
         difference = prove_removal(raw, slim_raw, graph, choice.kept, batch)
         architecture = with_widths(sparse.architecture, widths(slim_raw))
         model = build_network(architecture)
         model.load_state_dict(slim_raw.state_dict())
+        if settings.refit_norms:
+            refit_norms(model, passes(model, architecture))
         removed = sum(graph.groups[g].channels - len(kept) for g, kept in choice.kept.items())
         if removed == 0:
             run.reporter.say("  nothing was removed: lower the levels, or raise the strength")
@@ -239,10 +256,12 @@ def remove_from_network(
         depends_on["runtime"] = select.runtime
     if select.criterion != "sparsity" or select.allocation is not None:
         depends_on["criterion"] = [select.criterion, select.way_of_allocation]
-    if select.evenness:
+    if budget is not None and select.way_of_allocation == "cost" and select.evenness:
         depends_on["evenness"] = select.evenness
     if select.criterion == "taylor":
         depends_on["batches"] = [run.data_key, retrain.batch_size, TAYLOR_BATCHES]
+    if settings.fold_means or settings.refit_norms:
+        depends_on["remove"] = [settings.model_dump(), run.data_key, retrain.batch_size]
     step = run.step(name, depends_on, work)
     if "width_steps" in step.result:
         run.reporter.say(_width_steps_line(step.result["width_steps"]))
@@ -254,16 +273,25 @@ def remove_from_network(
     return step
 
 
-def retrain_network(run: Run, name: str, slim: Network, settings: Training) -> Step:
-    """Step 4: train with the original loss, without the penalty."""
+def retrain_network(run: Run, name: str, slim: Network, settings: Retrain, dense: Network) -> Step:
+    """Step 4: train with the original loss, without the penalty; from the dense network if said."""
 
     def work(folder: Path) -> dict[str, Any]:
         model, architecture = load_network(slim.path).model, slim.architecture
-        metric, trace = train_network(run, name, model, architecture, settings)
+        teacher = None
+        if settings.distill:
+            taught = load_network(dense.path).model.requires_grad_(False).eval()
+            teacher = Teacher(taught.to(run.fabric.device), settings.distill)
+        metric, trace = train_network(run, name, model, architecture, settings, teacher=teacher)
         save_network(folder / "network.safetensors", model, architecture, {"step": name})
         return {"metric": metric, "loss": trace}
 
-    step = run.step(name, {"model": slim.key, "retrain": settings.model_dump()}, work)
+    # Distillation only where it is set, so that runs from before there was any are found.
+    entries = settings.model_dump(exclude=set() if settings.distill else {"distill"})
+    depends_on = {"model": slim.key, "retrain": entries}
+    if settings.distill:
+        depends_on["teacher"] = dense.key
+    step = run.step(name, depends_on, work)
     run.reporter.say(
         f"  retrained: {run.recipe.evaluate.metric} {step.result['metric']:.1f} on validation"
     )
@@ -308,6 +336,7 @@ def train_network(
     architecture: Architecture,
     settings: Training,
     penalty: Penalties | None = None,
+    teacher: Teacher | None = None,
 ) -> tuple[float, list[float]]:
     """Train in place, and validate; TensorBoard shows both.
 
@@ -341,7 +370,7 @@ def train_network(
             trace = train(
                 run.fabric,
                 model,
-                run.task.loss(architecture),
+                run.task.loss(architecture, teacher),
                 batches,
                 schedule,
                 penalty=penalty,

@@ -212,7 +212,7 @@ def test_narrow_layers_are_spared() -> None:
     for tensor in tensors.values():
         tensor.fill_(1.0)  # every channel is worth the same, and a narrow layer's cost more
     params, _ = graph.cost()
-    choice = select_by_budget(graph, ["0", "1"], tensors, params=0.6 * params)
+    choice = select_by_budget(graph, ["0", "1"], tensors, params=0.6 * params, evenness=0.0)
     assert len(choice.kept["0"]) == 2
     assert len(choice.kept["1"]) < 25
 
@@ -325,6 +325,7 @@ def slow_bundles(
     share: float,
     min_filters: int,
     steps: dict[str, int],
+    evenness: float,
 ) -> tuple[float, dict[str, list[int]]]:
     """Take the cheapest bundle that there is, and then the next, until all limits hold.
 
@@ -355,7 +356,8 @@ def slow_bundles(
             there, loss = list(stay[name]), 0.0
             for _ in range(count):
                 least_worth = min(there, key=worth.__getitem__)
-                loss += worth[least_worth] / sum(worth[i] for i in there)
+                remaining = sum(worth[i] for i in there)
+                loss += worth[least_worth] / remaining * (sum(worth) / remaining) ** evenness
                 there.remove(least_worth)
             params, macs = graph.cost({name: sizes[name] - 1})
             saved = share * (1 - params / whole["params"]) + (1 - share) * (
@@ -372,12 +374,14 @@ def slow_bundles(
     chosen=st.tuples(*[st.sampled_from([1, 2, 3, 4, 8, 16])] * 3),
     shares=st.tuples(*[st.none() | st.floats(0.02, 1)] * 2).filter(any),
     min_filters=st.integers(1, 5),
+    evenness=st.sampled_from([0.0, 2.0]),
 )
 def test_bundles_against_a_slow_loop(
     seed: int,
     chosen: tuple[int, ...],
     shares: tuple[float | None, float | None],
     min_filters: int,
+    evenness: float,
 ) -> None:
     net, graph = traced()
     torch.manual_seed(seed)
@@ -404,10 +408,18 @@ def test_bundles_against_a_slow_loop(
             )
         return
     choice = select_by_budget(
-        graph, groups, tensors, **limits, min_filters=min_filters, round_to=steps
+        graph,
+        groups,
+        tensors,
+        **limits,
+        min_filters=min_filters,
+        round_to=steps,
+        evenness=evenness,
     )
     mixes = [n / 20 for n in range(21)] if len(limits) == 2 else [float("params" in limits)]
-    slow = [slow_bundles(graph, tensors, limits, mix, min_filters, steps) for mix in mixes]
+    slow = [
+        slow_bundles(graph, tensors, limits, mix, min_filters, steps, evenness) for mix in mixes
+    ]
     best = min(loss for loss, _ in slow)
     kept = {name: some.tolist() for name, some in choice.kept.items()}
     assert kept in [some for loss, some in slow if loss <= best + 1e-9]

@@ -8,8 +8,12 @@ from torch import Tensor, nn
 
 from secateur.pruning.graph import evaluating
 from secateur.tasks.device import best_device
+from secateur.tasks.teacher import Teacher, divergence
 
 METRICS = ("top1",)
+
+# Of a teacher's classes, as in Hinton et al. 2015.
+TEMPERATURE = 4.0
 
 
 def classification_loss(
@@ -20,6 +24,7 @@ def classification_loss(
     mean: Sequence[float],
     std: Sequence[float],
     label_smoothing: float = 0.0,
+    teacher: Teacher | None = None,
 ) -> Tensor:
     """The mean cross entropy of one batch.
 
@@ -30,9 +35,16 @@ def classification_loss(
         mean: of the channels, 0–1.
         std: of the channels, 0–1.
         label_smoothing: share of a target that is spread over all classes, 0–1.
+        teacher: a network with the same classes, learnt from too; None: none.
     """
-    logits: Tensor = model(_normalised(pixels, mean, std))
-    return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    pictures = _normalised(pixels, mean, std)
+    logits = model(pictures).float()
+    loss = nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    if teacher is None:
+        return loss
+    with torch.no_grad():
+        taught = teacher.model(pictures).float()
+    return loss + teacher.weight * divergence(logits, taught, TEMPERATURE).mean()
 
 
 @torch.no_grad()

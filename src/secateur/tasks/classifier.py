@@ -23,6 +23,7 @@ from secateur.tasks.classification import (
     top1,
 )
 from secateur.tasks.classification_examples import classification_examples
+from secateur.tasks.teacher import Teacher
 from secateur.training import Batches
 
 
@@ -61,9 +62,13 @@ class Classifier:
             device=device,
         )
 
-    def loss(self, architecture: VGGArchitecture) -> Callable[..., Tensor]:
+    def loss(
+        self, architecture: VGGArchitecture, teacher: Teacher | None = None
+    ) -> Callable[..., Tensor]:
         """Cross entropy on normalised pictures."""
-        return partial(classification_loss, mean=architecture.mean, std=architecture.std)
+        return partial(
+            classification_loss, mean=architecture.mean, std=architecture.std, teacher=teacher
+        )
 
     def answers(
         self,

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
@@ -25,20 +25,31 @@ from secateur.tasks.average_precision import (
 )
 from secateur.tasks.device import best_device
 from secateur.tasks.postprocessing import postprocess
+from secateur.tasks.teacher import Teacher, divergence
 
 METRICS = ("AP50_area", "AP50_voc07", "AP_coco", "AP50_coco", "AP75_coco")
+
+# Of a teacher's classes: 1, for most default boxes are surely background and softened say nothing.
+TEMPERATURE = 1.0
 
 # As many as COCO interpolates at: enough for a drawing.
 CURVE_POINTS = 101
 
 
-def ssd_loss(ssd: SSD, pictures: Tensor, targets: Sequence[dict[str, Tensor]]) -> Tensor:
+def ssd_loss(
+    ssd: SSD,
+    pictures: Tensor,
+    targets: Sequence[dict[str, Tensor]],
+    *,
+    teacher: Teacher | None = None,
+) -> Tensor:
     """The multibox loss of one batch (torchvision's, with hard negatives 3 to 1).
 
     Args:
         ssd: in training mode.
         pictures: (N, 3, H, W) uint8.
         targets: for each picture ``boxes`` (M, 4) float32 in pixels and ``labels`` (M,) int64.
+        teacher: an SSD with the same default boxes, learnt from too; None: none.
     """
     outputs, boxes = _forward(ssd, pictures)
     matches = [
@@ -48,7 +59,33 @@ def ssd_loss(ssd: SSD, pictures: Tensor, targets: Sequence[dict[str, Tensor]]) -
         for target in targets
     ]
     losses = ssd.compute_loss(list(targets), outputs, [boxes] * len(targets), matches)
-    return cast(Tensor, losses["bbox_regression"] + losses["classification"])
+    loss = cast(Tensor, losses["bbox_regression"] + losses["classification"])
+    if teacher is None:
+        return loss
+    with torch.no_grad():
+        taught, _ = _forward(cast(SSD, teacher.model), pictures)
+    return loss + teacher.weight * teacher_loss(outputs, taught)
+
+
+def teacher_loss(outputs: Mapping[str, Tensor], taught: Mapping[str, Tensor]) -> Tensor:
+    """Tell how far an SSD's raw outputs are from a teacher's.
+
+    The classes' divergence over all default boxes and the boxes' distance (smooth L1) where the
+    teacher sees an object, both for each object that it sees: default boxes count as far as the
+    teacher takes them for an object, so that the many of nothing do not drown them
+    (Chen et al., NeurIPS 2017).
+
+    Args:
+        outputs: ``cls_logits`` (N, B, classes), background first, and ``bbox_regression``
+            (N, B, 4).
+        taught: likewise.
+    """
+    sure = 1 - taught["cls_logits"].softmax(-1)[..., 0]
+    classes = divergence(outputs["cls_logits"], taught["cls_logits"], TEMPERATURE).sum()
+    distance = nn.functional.smooth_l1_loss(
+        outputs["bbox_regression"], taught["bbox_regression"], reduction="none"
+    ).sum(-1)
+    return (classes + (sure * distance).sum()) / sure.sum().clamp_min(1)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from secateur.tasks.detection import (
     ssd_loss,
 )
 from secateur.tasks.detection_examples import detection_examples
+from secateur.tasks.teacher import Teacher
 from secateur.training import Batches
 
 
@@ -59,9 +61,13 @@ class Detector:
             workers=self.data.workers,
         )
 
-    def loss(self, architecture: SSDArchitecture) -> Callable[..., Tensor]:  # noqa: ARG002
+    def loss(
+        self,
+        architecture: SSDArchitecture,  # noqa: ARG002 # the network holds what is needed of it
+        teacher: Teacher | None = None,
+    ) -> Callable[..., Tensor]:
         """The multibox loss."""
-        return ssd_loss
+        return partial(ssd_loss, teacher=teacher)
 
     def answers(
         self,

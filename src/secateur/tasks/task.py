@@ -10,6 +10,7 @@ from torch import Tensor
 from secateur.recipe import Data, DetectionData, Evaluate, Training
 from secateur.tasks.classifier import Classifier
 from secateur.tasks.detector import Detector
+from secateur.tasks.teacher import Teacher
 from secateur.training import Batches
 
 
@@ -28,8 +29,8 @@ class Task(Protocol):
     ) -> Batches:
         """As many augmented batches as ``settings`` has steps; the same for the same seed."""
 
-    def loss(self, architecture: Any) -> Callable[..., Tensor]:
-        """The loss of a network and what a batch holds."""
+    def loss(self, architecture: Any, teacher: Teacher | None = None) -> Callable[..., Tensor]:
+        """The loss of a network and what a batch holds; a teacher's answers count beside labels."""
 
     def answers(
         self,
