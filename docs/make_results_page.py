@@ -22,9 +22,18 @@ MEASURED = {
     "export_gtsdb": "Exports of the GTSDB network (`benchmarks/export_gtsdb.py`)",
     "postprocessing": "Decoding and NMS (`benchmarks/postprocessing.py`)",
     "latency_quickstart": "Speed of the quick start's networks (`secateur benchmark`)",
+    "compare_quickstart": "Rivals on the quick start (`benchmarks/compare.py quickstart`)",
+    "ablation_quickstart": "What each part is worth (`benchmarks/compare.py --ablation`)",
+    "compare_gtsrb": "Rivals on GTSRB (`benchmarks/compare.py gtsrb`)",
     "report_quickstart": "The quick start's report (`benchmarks/report.py quickstart`)",
     "report_gtsdb_laptop": "The GTSDB run's report (`benchmarks/report.py gtsdb_laptop`)",
 }
+
+COMPARED = (
+    "Every way starts from the same dense network of a seed and sees as many pictures. Mean of "
+    "three seeds on test ± its standard error; the best in bold, and in italics what is within one "
+    "standard error of it. The last column says what a way does.\n"
+)
 
 # What a reader must know to take the figures rightly.
 NOTES = {
@@ -63,6 +72,13 @@ NOTES = {
     "latency_quickstart": (
         "One picture of the drawn test set at a time. So small a network is mostly the cost of "
         "calling it, and gains less time than MACs.\n"
+    ),
+    "compare_quickstart": COMPARED + "\n![Accuracy by MACs kept](images/compare_quickstart.svg)\n",
+    "ablation_quickstart": COMPARED
+    + "\n![Accuracy by MACs kept](images/ablation_quickstart.svg)\n",
+    "compare_gtsrb": (
+        COMPARED + "The classifier of the laptop's run, on a shorter schedule: the file names it.\n"
+        "\n![By MACs kept](images/compare_gtsrb.svg)\n"
     ),
     "report_quickstart": "One phase, 19 layers, 12 classes.\n",
     "report_gtsdb_laptop": "One phase, 17 layers, 4 classes, photographs of 1280 × 736.\n",
@@ -197,11 +213,39 @@ def export_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def comparison_table(result: dict[str, Any]) -> str:
+    """Accuracy of every way at every budget, and what the ways are."""
+    budgets = list(dict.fromkeys(mean["keep_macs"] for mean in result["means"]))
+    means = {(mean["variant"], mean["keep_macs"]): mean for mean in result["means"]}
+    dense = {row["seed"]: row["dense"] for row in result["rows"]}
+    best = {
+        keep: max((m for m in result["means"] if m["keep_macs"] == keep), key=lambda m: m["test"])
+        for keep in budgets
+    }
+    lines = [
+        f"| {result['metric']} at | {' | '.join(f'{keep:.0%} of MACs' for keep in budgets)} | |",
+        f"|---|{'---|' * len(budgets)}---|",
+        f"| dense | {' | '.join([f'{sum(dense.values()) / len(dense):.1f}'] * len(budgets))} | |",
+    ]
+    for variant, about in result["about"].items():
+        cells = []
+        for keep in budgets:
+            mean, first = means[variant, keep], best[keep]
+            text = f"{mean['test']:.1f} ± {mean['test_error']:.1f}"
+            near = first["test"] - mean["test"] <= first["test_error"]
+            cells.append(f"**{text}**" if mean is first else f"*{text}*" if near else text)
+        lines.append(f"| `{variant}` | {' | '.join(cells)} | {about} |")
+    return "\n".join(lines) + "\n"
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "latency_cpu": latency_table,
     "export_gtsdb": export_table,
     "postprocessing": lambda _result: "",
     "latency_quickstart": latency_table,
+    "compare_quickstart": comparison_table,
+    "ablation_quickstart": comparison_table,
+    "compare_gtsrb": comparison_table,
     "report_quickstart": lambda result: f"{result['figures']} charts.\n",
     "report_gtsdb_laptop": lambda result: f"{result['figures']} charts.\n",
 }

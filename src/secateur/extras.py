@@ -16,6 +16,9 @@ EXTRAS = {
     "openvino": "export",
     "nncf": "export",
     "av": "video",
+    "optuna": "sweep",
+    "psycopg": "sweep",
+    "torch_pruning": "dev",
 }
 
 

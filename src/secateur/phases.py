@@ -13,6 +13,7 @@ from secateur.models.network import (
 from secateur.pruning.budget import Budget, check_reach, share_out
 from secateur.pruning.criteria import norm_scales
 from secateur.pruning.graph import ChannelGraph, channel_groups
+from secateur.pruning.torch_pruning_rival import load_torch_pruning
 from secateur.pruning.widths import rounded_up
 from secateur.recipe import Phase, Recipe
 
@@ -64,18 +65,22 @@ def check_phases(recipe: Recipe, architecture: Architecture) -> None:
     Raises:
         RecipeError: a layer is unknown, or a criterion has nothing to read.
         BudgetError: a budget cannot be met.
+        MissingExtraError: a criterion needs a package that is not installed.
     """
     model = build_network(architecture)
     graph = network_groups(model, architecture)
     phase_budgets(recipe, model, architecture, graph)
     for number in range(1, len(recipe.compress.phases) + 1):
         phase, sparsify, select, _ = recipe.phase(number)
+        for pair in ("norm_scale", "group_norm"):
+            if (select.criterion == pair) != (sparsify.penalty == pair):
+                raise RecipeError(
+                    f"phase {phase.layers}: the penalty {pair} and the criterion of that name go "
+                    "together"
+                )
+        if select.criterion == "group_norm":
+            load_torch_pruning()
         by_norms = select.criterion == "norm_scale"
-        if by_norms != (sparsify.penalty == "norm_scale"):
-            raise RecipeError(
-                f"phase {phase.layers}: the penalty norm_scale and the criterion of that name go "
-                "together"
-            )
         groups = phase_groups(phase, model, architecture, graph)
         if by_norms and not any(norm_scales(graph, graph.groups[name]) for name in groups):
             raise RecipeError(

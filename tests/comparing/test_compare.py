@@ -13,7 +13,13 @@ import yaml
 
 from commands import Outcome, one_error
 from secateur.cli import main
+from secateur.console import ConsoleReporter, open_console
+from secateur.models.network import example_input, raw_network
 from secateur.models.network_file import load_network
+from secateur.phases import network_groups
+from secateur.pipeline import compress_recipe
+from secateur.pruning.torch_pruning_rival import group_norm
+from secateur.recipe import load_recipe
 from secateur.run_folder import fingerprint
 from shapes import draw_voc_folder
 
@@ -188,27 +194,14 @@ def test_rivals_go_no_way_round(compared: Path) -> None:
     assert summary["recipe"]["compress"]["phases"][0]["retrain"] == {"steps": 4 + 6}
 
 
-def test_runs_from_before_there_were_criteria_are_found(compared: Path) -> None:
+def test_thresholds_from_before_there_were_scopes_are_found(compared: Path) -> None:
     run = compared / "seed0/ours/keep0.4"
-    sparse, threshold, removed = (
-        step(run, f"phase1-{name}") for name in ("sparsify", "threshold", "remove")
-    )
-    layers = "conv1_1-conv4_3"
+    sparse, threshold = (step(run, f"phase1-{name}") for name in ("sparsify", "threshold"))
     assert threshold["key"] == fingerprint(
         {
             "model": sparse["key"],
-            "layers": layers,
+            "layers": "conv1_1-conv4_3",
             "threshold": {"max_drop": 5.0, "resolution": 0.3},
-        }
-    )
-    macs = step(run, "evaluate-dense")["result"]["macs"]
-    assert removed["key"] == fingerprint(
-        {
-            "sparse": sparse["key"],
-            "thresholded": threshold["key"],
-            "layers": layers,
-            "way": {"macs": int(0.4 * macs)},
-            "min_filters": 1,
         }
     )
 
@@ -294,6 +287,74 @@ def test_stopped_comparison_goes_on(
         assert mean["validation_error"] is mean["test_error"] is None
     assert "±" not in outcome.out
     assert (folder / "comparison.svg").read_text("utf-8").count('class="mark"') == len(WAYS)
+
+
+# ---- Torch-Pruning, a rival that sparsifies ------------------------------------------------------
+
+
+def test_torch_prunings_pruner(
+    recipe: Path, secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    options = ("--criteria", "group_norm", "--keep-macs", "0.5", "--seeds", "1")
+    outcome = secateur("compare", recipe, *options, "--run", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == ""
+    (row,) = json_of(tmp_path / "run/comparison.json")["rows"]
+    run = tmp_path / "run/seed0/group_norm/keep0.5"
+    dense = step(run, "evaluate-dense")["result"]
+    assert row["macs"] <= 0.5 * dense["macs"]
+    versions = json_of(tmp_path / "run/comparison.json")["provenance"]["versions"]
+    assert versions["torch-pruning"]
+    # It trains with its penalty and has no threshold; nothing is put to the retraining.
+    assert json_of(run / "steps.json")["steps"] == [
+        "dense",
+        "phase1-sparsify",
+        "phase1-remove",
+        "phase1-retrain",
+        "evaluate-dense",
+        "evaluate-slim",
+        "examples",
+    ]
+    (phase,) = json_of(run / "summary.json")["phases"]
+    assert (phase["penalty"], phase["strength"]) == ("group_norm", 5e-4)
+    assert phase["slim_minus_masked"] < 1e-5
+    # What went is what its order says, taken anew from the sparsified network.
+    file = load_network(run / "steps/phase1-sparsify/network.safetensors")
+    raw = raw_network(file.model)
+    graph = network_groups(file.model, file.architecture)
+    selection = step(run, "phase1-remove")["result"]["selection"]
+    worth = group_norm(raw, graph, list(selection), example_input(file.architecture), 1)
+    kept = {worth[name][i].item() for name, group in selection.items() for i in group["kept"]}
+    gone = {place for each in worth.values() for place in each.tolist()} - kept
+    assert max(gone) < min(kept)
+
+
+def test_torch_prunings_penalty_is_at_work(recipe: Path, tmp_path: Path) -> None:
+    squares = []
+    for strength in ("5e-4", "5.0"):
+        entries = "{penalty: group_norm, weight_decay: 0, steps: 4, batch_size: 4, strength: "
+        select = "{keep_macs: 0.9, min_filters: 1, criterion: group_norm}"
+        changes = [f"compress.sparsify={entries}{strength}}}", f"compress.select={select}"]
+        folder, reporter = tmp_path / strength, ConsoleReporter(open_console())
+        compress_recipe(load_recipe(recipe, changes), folder, reporter, tmp_path / "pool")
+        network = load_network(folder / "steps/phase1-sparsify/network.safetensors").model
+        squares.append(sum(p.square().sum().item() for p in network.parameters()))
+    assert squares[1] < squares[0]
+
+
+def test_without_torch_pruning(
+    recipe: Path,
+    secateur: Callable[..., Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr("secateur.extras.importlib.import_module", missing)
+    options = ("--criteria", "ours,group_norm", "--run", tmp_path / "run")
+    one_error(secateur("compare", recipe, *options), "torch_pruning", "'secateur[dev]'")
+    assert not (tmp_path / "run").exists(), "nothing was trained"
 
 
 # ---- errors ------------------------------------------------------------------------------------

@@ -13,8 +13,11 @@ from secateur.recipe import Recipe, load_recipe
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
-RIVALS = ["random", "l1", "l2", "geometric_median", "norm_scale", "taylor"]
-PARTS = ["uniform", "layer_threshold", "F_only", "G_only", "no_penalty", "subgradient"]
+RIVALS = ["random", "l1", "l2", "geometric_median", "norm_scale", "taylor", "group_norm"]
+PARTS = ["uniform", "layer_threshold", "F_only", "G_only", "no_penalty", "subgradient", "uneven"]
+PHASINGS = ["unmended", "one_phase", "four_phases"]
+SPARSIFYING = ("sparsity", "sparsity_F", "sparsity_G", "norm_scale", "group_norm")
+MORE = ["gradual", "distill", "fine_tune"]
 
 
 def quickstart(*changes: str) -> Recipe:
@@ -28,7 +31,7 @@ def pictures(recipe: Recipe) -> int:
         seen += recipe.train.batch_size
     for number in range(1, len(recipe.compress.phases) + 1):
         _, sparsify, select, retrain = recipe.phase(number)
-        if select.criterion in ("sparsity", "sparsity_F", "sparsity_G", "norm_scale"):
+        if select.criterion in SPARSIFYING:
             for _ in range(sparsify.steps):
                 seen += sparsify.batch_size
         for _ in range(retrain.steps):
@@ -41,7 +44,7 @@ def dumped(recipe: Recipe) -> dict[str, Any]:
 
 
 def test_names() -> None:
-    assert list(VARIANTS) == [OURS, *RIVALS, SCRATCH, *PARTS]
+    assert list(VARIANTS) == [OURS, *RIVALS, SCRATCH, *PARTS, *PHASINGS, *MORE]
     assert all(variant.about for variant in VARIANTS.values())
     assert len({variant.about for variant in VARIANTS.values()}) == len(VARIANTS)
 
@@ -54,8 +57,11 @@ def test_every_way_fits_every_recipe(name: str, variant: str) -> None:
     assert changed.seed == 7
     for entry in ("name", "precision", "data", "model", "train", "evaluate"):
         assert getattr(changed, entry) == getattr(recipe, entry)
-    assert [p.layers for p in changed.compress.phases] == [p.layers for p in recipe.compress.phases]
-    for number in range(1, len(recipe.compress.phases) + 1):
+    if VARIANTS[variant].runs is None:
+        assert [p.layers for p in changed.compress.phases] == [
+            p.layers for p in recipe.compress.phases
+        ]
+    for number in range(1, len(changed.compress.phases) + 1):
         select = changed.phase(number)[2]
         assert (select.keep_macs, select.keep_params, select.max_drop) == (0.3, None, None)
         assert select.min_filters == recipe.compress.select.min_filters
@@ -130,12 +136,36 @@ LONGER = {
                 "sparsify.strength": 1e-3,
             },
         ),
+        (
+            "group_norm",
+            {
+                "select.criterion": "group_norm",
+                "sparsify.penalty": "group_norm",
+                "sparsify.strength": 5e-4,
+                "sparsify.weight_decay": 0.0,
+            },
+        ),
         ("uniform", {"select.allocation": "share"}),
         ("layer_threshold", {"threshold.scope": "layer"}),
         ("F_only", {"select.criterion": "sparsity_F"}),
         ("G_only", {"select.criterion": "sparsity_G"}),
         ("no_penalty", {"sparsify.strength": 0.0}),
         ("subgradient", {"sparsify.penalty": "subgradient"}),
+        ("uneven", {"select.evenness": 0.0}),
+        (
+            "one_phase",  # as it is, with its steps in the phase itself
+            {
+                "phases": {
+                    "layers": "conv1_1-conv9_2",
+                    "sparsify": {"steps": 250},
+                    "retrain": {"steps": 1000},
+                    "select": {},
+                }
+            },
+        ),
+        ("unmended", {"remove.fold_means": False, "remove.refit_norms": False}),
+        ("distill", {"retrain.distill": 1.0}),
+        ("fine_tune", {"retrain.lr": 2e-4}),
     ],
 )
 def test_what_a_way_changes(variant: str, expected: dict[str, Any]) -> None:
@@ -209,9 +239,10 @@ def test_the_scales_of_norms_need_norms_and_their_own_penalty() -> None:
     bare = variant_recipe(quickstart("model.batch_norm=false"), "norm_scale", 0.3, 0)
     with pytest.raises(RecipeError, match=r"no layer has a batch norm, .* set model\.batch_norm"):
         check_phases(bare, architecture("model.batch_norm=false"))
-    mixed = quickstart("compress.sparsify.penalty=norm_scale")
-    with pytest.raises(RecipeError, match="go together"):
-        check_phases(mixed, architecture())
+    for pair in ("norm_scale", "group_norm"):
+        mixed = quickstart(f"compress.sparsify.penalty={pair}")
+        with pytest.raises(RecipeError, match=f"the penalty {pair} and .* go together"):
+            check_phases(mixed, architecture())
 
 
 def architecture(*changes: str) -> Architecture:

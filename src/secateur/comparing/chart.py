@@ -1,11 +1,13 @@
-"""The chart of a comparison, as files."""
+"""The charts of comparisons, as files."""
 
 from pathlib import Path
 from statistics import fmean
 
 from secateur.comparing.compare import Comparison
+from secateur.comparing.scales import Scales
 from secateur.comparing.variants import OURS
 from secateur.report.charts.comparison import Curve, comparison
+from secateur.report.charts.scales import Scale, detection_scales
 from secateur.report.charts.theme import inline_svg, write_figure
 
 
@@ -37,3 +39,25 @@ def draw_comparison(result: Comparison, folder: Path) -> None:
     figure = comparison(curves, dense, metric)
     svg = inline_svg(figure, "comparison", f"{metric} against the MACs kept")
     write_figure(figure, svg, folder, "comparison")
+
+
+def draw_scales(result: Scales, folder: Path) -> None:
+    """Write ``scales.svg`` and ``scales.png``.
+
+    Args:
+        result: what was compared.
+        folder: where to.
+    """
+    scales = [
+        Scale(
+            mean.layers,
+            mean.params,
+            (mean.dense, mean.dense_error),
+            (mean.slim, mean.slim_error),
+        )
+        for mean in result.means
+    ]
+    metric = f"{result.metric} on {result.split}"
+    figure = detection_scales(scales, metric)
+    svg = inline_svg(figure, "scales", f"{metric} against the number of detection layers")
+    write_figure(figure, svg, folder, "scales")

@@ -7,9 +7,9 @@ of its runs has its report. The dense network of a seed is trained once for all.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any
+from statistics import fmean
 
+from secateur.comparing.results import standard_error, write_result
 from secateur.comparing.variants import OURS, SCRATCH, VARIANTS, scratch_recipe, variant_recipe
 from secateur.data.source import read_splits
 from secateur.errors import RecipeError, RunError
@@ -17,10 +17,9 @@ from secateur.models.network import recipe_architecture
 from secateur.phases import check_phases
 from secateur.pipeline import compress_recipe
 from secateur.recipe import Recipe
-from secateur.run import Reporter, open_run, provenance
+from secateur.run import Reporter, open_run
 from secateur.run_folder import read_record
 from secateur.steps import evaluate_network, train_dense
-from secateur.whole_file import write_json
 
 RESULT_FILE = "comparison.json"
 # Steps that several runs have in common.
@@ -212,24 +211,15 @@ def _means(rows: Sequence[Row]) -> list[Mean]:
                 len(some),
                 fmean(removed) if removed else None,
                 fmean(validation),
-                _error(validation),
+                standard_error(validation),
                 fmean(test),
-                _error(test),
+                standard_error(test),
             )
         )
     return means
 
 
-def _error(values: Sequence[float]) -> float | None:
-    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-
-
 def _write(folder: Path, recipe: Recipe, result: Comparison) -> None:
-    content: dict[str, Any] = {
-        "name": recipe.name,
-        **asdict(result),
-        "about": {row.variant: VARIANTS[row.variant].about for row in result.rows},
-        "recipe": recipe.model_dump(mode="json"),
-        "provenance": provenance(),
-    }
-    write_json(folder / RESULT_FILE, content)
+    about = {row.variant: VARIANTS[row.variant].about for row in result.rows}
+    packages = ["torch-pruning"] if "group_norm" in about else []
+    write_result(folder / RESULT_FILE, recipe, {**asdict(result), "about": about}, packages)

@@ -1,11 +1,12 @@
 """The ways that can be compared: ours, its rivals, and ours with parts taken away."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from secateur.comparing.phasing import each_twice, four_runs, in_phases, one_run
 from secateur.errors import RecipeError
-from secateur.recipe import Recipe
+from secateur.recipe import Recipe, Select
 
 OURS = "ours"
 SCRATCH = "scratch"
@@ -18,10 +19,12 @@ class Variant:
     Attributes:
         about: what it does, and who published it.
         changes: entries of ``compress`` that differ from the recipe's, by section.
+        runs: of layers, of the phases that take the place of the recipe's; None: those.
     """
 
     about: str
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    runs: Callable[[Recipe], list[str]] | None = None
 
 
 def _criterion(name: str, **more: Any) -> dict[str, dict[str, Any]]:
@@ -46,6 +49,13 @@ VARIANTS: dict[str, Variant] = {
         "first-order Taylor, one cut for all layers (Molchanov et al. 2019)",
         _criterion("taylor"),
     ),
+    "group_norm": Variant(
+        "Torch-Pruning's group norm, drawn to zero, one cut for all layers (Fang et al. 2023)",
+        {
+            **_criterion("group_norm"),
+            "sparsify": {"penalty": "group_norm", "strength": 5e-4, "weight_decay": 0.0},
+        },
+    ),
     SCRATCH: Variant("ours' widths, trained from nothing as long as all of ours (Liu et al. 2019)"),
     # Ours with parts taken away.
     "uniform": Variant(
@@ -64,6 +74,27 @@ VARIANTS: dict[str, Variant] = {
     ),
     "subgradient": Variant(
         "L1 by its subgradient, as published", {"sparsify": {"penalty": "subgradient"}}
+    ),
+    "uneven": Variant(
+        "layers may be emptied as far as they are costly", {"select": {"evenness": 0.0}}
+    ),
+    "unmended": Variant(
+        "nothing done about what a removal upsets",
+        {"remove": {"fold_means": False, "refit_norms": False}},
+    ),
+    "one_phase": Variant("all layers at once, trained as long", runs=one_run),
+    "four_phases": Variant(
+        "four runs of layers one after the other, trained as long", runs=four_runs
+    ),
+    # Ours with something put to it.
+    "gradual": Variant("every phase twice, half of the way and half as long", runs=each_twice),
+    "distill": Variant(
+        "retrained from the dense network's answers too (Hinton et al. 2015)",
+        {"retrain": {"distill": 1.0}},
+    ),
+    "fine_tune": Variant(
+        "retrained at a low learning rate instead of rewinding it (Renda et al. 2020)",
+        {"retrain": {"lr": 2e-4}},
     ),
 }
 
@@ -91,12 +122,13 @@ def variant_recipe(recipe: Recipe, variant: str, keep_macs: float, seed: int) ->
         for phase in compress["phases"]:
             for entry in entries:  # a phase's own would have the last word
                 phase.get(section, {}).pop(entry, None)
+    select = Select(**compress["select"])
+    if select.way_of_allocation == "cost":
+        compress["select"].setdefault("evenness", own["evenness"])
     changed = Recipe.model_validate(content)
-    if changed.compress.select.way_of_allocation == "cost":
-        compress["select"]["evenness"] = own["evenness"]
-        changed = Recipe.model_validate(content)
-    select = changed.compress.select
-    if select.by_sparsity or select.criterion == "norm_scale":
+    if runs := VARIANTS[variant].runs:
+        return in_phases(changed, runs(changed))
+    if select.sparsifies:
         return changed
     for number, phase in enumerate(compress["phases"], start=1):
         _, sparsify, _, retrain = recipe.phase(number)
