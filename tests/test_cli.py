@@ -27,6 +27,7 @@ COMMANDS = (
     "benchmark",
     "detect",
     "compare",
+    "scales",
     "init",
 )
 SQUARE = "<bndbox><xmin>9</xmin><ymin>9</ymin><xmax>40</xmax><ymax>40</ymax></bndbox>"

@@ -6,11 +6,13 @@ import pytest
 from rich.console import Console
 
 from secateur.comparing.compare import Comparison, Mean
+from secateur.comparing.scales import ScaleMean, Scales
 from secateur.console import (
     ConsoleReporter,
     comparison_table,
     evaluation_tables,
     open_console,
+    show_scales,
     summary_table,
 )
 from secateur.evaluation import Evaluation
@@ -92,3 +94,34 @@ def test_comparison_has_a_row_for_each_way(capsys: pytest.CaptureFixture[str]) -
     assert ["top1 on test", "50% of MACs", "15% of MACs"] in lines
     assert ["ours", "80.12 ± 0.25", "70.00"] in lines
     assert ["scratch", "60.00 ± 1.50", "50.00 ± 12.00"] in lines
+
+
+SSD300 = Scales(
+    "AP50_voc07",
+    "test",
+    [],
+    [
+        ScaleMean(1, 1, 38, 30.7, 5_500_000, 2 * 10**10, 2_695_539.0, 1.2e10, 25.6, None, 24, None),
+        ScaleMean(6, 3, 1, 286.7, 26_285_486, 31 * 10**9, 3926774.5, 14e9, 77.16, 0.1, 75.07, 12.5),
+    ],
+)
+
+
+def test_scales_have_a_row_for_each_number_of_layers() -> None:
+    out = io.StringIO()
+    show_scales(Console(file=out, width=100), SSD300)
+    lines = [re.split(r"\s{2,}", line.strip()) for line in out.getvalue().splitlines()]
+    assert lines[0] == ["by number of detection layers, on test:"]
+    assert ["last", "largest", "dense", "slim", "slim", "dense", "slim"] in lines
+    assert ["1", "38", "31", "5.500", "2.696", "12.000", "25.60", "24.00"] in lines
+    last = ["6", "1", "287", "26.285", "3.927", "14.000", "77.16 ± 0.10", "75.07 ± 12.50"]
+    assert last in lines
+
+
+def test_scales_fit_a_terminal() -> None:
+    out = io.StringIO()
+    show_scales(Console(file=out, width=80), SSD300)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    (row,) = (line for line in lines if line.startswith(" 6"))
+    assert re.split(r"\s{2,}", row.strip())[-2:] == ["77.16 ± 0.10", "75.07 ± 12.50"]

@@ -25,12 +25,15 @@ from secateur.console import (
     detections_table,
     evaluation_tables,
     export_table,
+    front_table,
     layer_table,
     open_console,
     say,
     show_benchmark,
     show_plan,
+    show_scales,
     summary_table,
+    sweep_totals,
 )
 from secateur.errors import RunError, SecateurError
 
@@ -40,6 +43,8 @@ if TYPE_CHECKING:  # it imports torch
 WRONG_INPUT = 2
 INTERRUPTED = 130  # by Ctrl-C
 TERMINATED = 143  # by a signal that asks a process to end
+# Commands that go on where they were stopped.
+RESUMED = {"compress", "train", "compare", "scales", "sweep"}
 
 app = typer.Typer(
     name="secateur",
@@ -524,7 +529,8 @@ def compare(
         typer.Option(
             metavar="NAME,NAME",
             help="Ways to compress: ours; rivals random, l1, l2, geometric_median, norm_scale, "
-            "taylor, scratch; ours with parts taken away: uniform, layer_threshold, F_only, "
+            "taylor, scratch, and group_norm, which is Torch-Pruning and needs the extra dev; "
+            "ours with parts taken away: uniform, layer_threshold, F_only, "
             "G_only, no_penalty, subgradient.",
         ),
     ] = "ours,random,l1,l2,geometric_median,norm_scale,taylor,scratch",
@@ -563,6 +569,130 @@ def compare(
     draw_comparison(result, folder)
     console.print(comparison_table(result))
     say(console, f"written: {folder / 'comparison.json'}")
+
+
+@app.command(epilog="Example: secateur scales recipes/quickstart.yaml --layers 2,3,4 --seeds 1")
+def scales(
+    recipe: Recipe,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K,K",
+            help="How many detection layers; 1, 2, … up to the recipe's if not given.",
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each, with seeds 0, 1, …")] = 3,
+    changes: Changes = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run", metavar="DIR", help="Folder; runs/NAME-scales of the recipe if not given."
+        ),
+    ] = None,
+) -> None:
+    """Tell how many detection layers a detector needs.
+
+    For each number k it keeps the first k detection layers and no layer behind them, trains that
+    detector, compresses it by the recipe, and measures both on test. A phase that reaches beyond
+    the last layer ends there; one that is about nothing else is left out, and the last phase then
+    retrains for as many pictures more. Shares that the recipe keeps are of each detector's own
+    parameters and MACs.
+
+    Large objects need late detection layers: the table shows the side of the largest default box
+    beside what is gained and what it costs.
+
+    Every k and seed is a run in DIR, which report shows like any other. A comparison that was
+    stopped goes on when the same command is given again. DIR/scales.json has all figures, and
+    DIR/scales.svg draws them.
+    """
+    from secateur.comparing.chart import draw_scales
+    from secateur.comparing.scales import compare_scales
+    from secateur.recipe import load_recipe
+
+    loaded = load_recipe(recipe, changes or ())
+    folder = run or Path("runs", f"{loaded.name}-scales")
+    console = open_console()
+    result = compare_scales(loaded, folder, layers, seeds, ConsoleReporter(console))
+    draw_scales(result, folder)
+    show_scales(console, result)
+    say(console, f"written: {folder / 'scales.json'}")
+
+
+@app.command(epilog="Example: secateur sweep recipes/quickstart.yaml --trials 30")
+def sweep(
+    recipe: Recipe,
+    trials: Annotated[
+        int, typer.Option(min=1, help="How many, over all processes that share a storage.")
+    ],
+    goal: Annotated[
+        Literal["budget", "levels"],
+        typer.Option(
+            help="How far each trial goes: by shares of parameters and MACs that are kept, or of "
+            "these the one that the recipe names; or by the published levels s_F, s_F_both, s_G."
+        ),
+    ] = "budget",
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="A database for several processes or machines to share, such as "
+            "postgresql://user:password@host/name; DIR/sweep.db if not given.",
+        ),
+    ] = None,
+    latency: Annotated[
+        bool,
+        typer.Option(
+            "--latency",
+            help="Prefer quick networks too: each is timed on torch, one picture at a time. Let "
+            "nothing else run meanwhile.",
+        ),
+    ] = False,
+    changes: Changes = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run", metavar="DIR", help="Folder; runs/NAME-sweep of the recipe if not given."
+        ),
+    ] = None,
+) -> None:
+    """Search for the settings that leave the smallest and most accurate networks.
+
+    A trial is the recipe with other strengths, learning rates, phases and goals, around its own;
+    the first is the recipe as it stands. Trials go by accuracy on validation, parameters and
+    MACs, and hopeless ones are given up before they are retrained. Test is read once, at the end,
+    for the networks that no other surpasses.
+
+    DIR/sweep.json has all trials, DIR/sweep.svg draws them, and DIR/front has a recipe for compress
+    and a network for each that is not surpassed. Their runs are in DIR/trials, which report shows.
+
+    To share the work, give the same command several times: in one folder, on one machine; or on
+    several machines, with --storage, where each trains a dense network of its own. A sweep that was
+    stopped goes on when the command is given again. If a process dies, another does its trial
+    again, or the next that is started.
+    """
+    from secateur.extras import require
+    from secateur.recipe import load_recipe
+
+    require("optuna")
+    from secateur.sweeping.chart import draw_sweep
+    from secateur.sweeping.sweep import sweep as sweep_recipe
+
+    loaded = load_recipe(recipe, changes or ())
+    folder = run or Path("runs", f"{loaded.name}-sweep")
+    console = open_console()
+    result = sweep_recipe(
+        loaded,
+        folder,
+        trials,
+        ConsoleReporter(console),
+        storage=storage,
+        goal=goal,
+        latency=latency,
+    )
+    draw_sweep(result, folder)
+    console.print(front_table(result))
+    say(console, sweep_totals(result))
+    say(console, f"written: {folder / 'sweep.json'}")
 
 
 @app.command(epilog="Example: secateur init my/pictures --out my.yaml")
@@ -611,7 +741,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(WRONG_INPUT)
     except SystemExit as end:
         if end.code in (INTERRUPTED, TERMINATED):
-            resumes = {"compress", "train"} & set(sys.argv if arguments is None else arguments)
+            resumes = RESUMED & set(sys.argv if arguments is None else arguments)
             again = "; give the same command again: it goes on behind the last step done"
             say(open_console(stderr=True), f"stopped{again if resumes else ''}")
         raise

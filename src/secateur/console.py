@@ -28,10 +28,12 @@ if TYPE_CHECKING:  # they import torch, and `secateur --help` is to be quick
     from secateur.benchmarking.memory import Memory
     from secateur.benchmarking.times import Times
     from secateur.comparing.compare import Comparison
+    from secateur.comparing.scales import Scales
     from secateur.evaluation import Evaluation
     from secateur.exporting.export import Export
     from secateur.layers import LayerCost
     from secateur.planning import Plan
+    from secateur.sweeping.result import Dense, Point, Sweep
 
 _COUNTS = {"params": "parameters", "macs": "MACs", "bytes": "bytes of the file"}
 # Characters; in a file or a pipe nothing is folded.
@@ -182,13 +184,66 @@ def comparison_table(comparison: "Comparison") -> Table:
     table = _table(name, *(f"{budget:.0%} of MACs" for budget in budgets))
     for variant in dict.fromkeys(mean.variant for mean in comparison.means):
         found = {m.keep_macs: m for m in comparison.means if m.variant == variant}
-        cells = []
-        for budget in budgets:
-            error = found[budget].test_error
-            around = "" if error is None else f" ± {error:.2f}"
-            cells.append(f"{found[budget].test:.2f}{around}")
-        _add(table, variant, *cells)
+        _add(table, variant, *(_around(found[b].test, found[b].test_error) for b in budgets))
     return table
+
+
+def show_scales(console: Console, scales: "Scales") -> None:
+    """Print what detectors with more and more detection layers cost, and the metric of each."""
+    table = _table(
+        "layers",
+        "last\nmap",
+        "largest\nbox, px",
+        "dense\nM params",
+        "slim\nM params",
+        "slim\nG MACs",
+        f"dense\n{scales.metric}",
+        f"slim\n{scales.metric}",
+    )
+    for mean in scales.means:
+        _add(
+            table,
+            str(mean.layers),
+            str(mean.cells),
+            f"{mean.box:.0f}",
+            f"{mean.dense_params / 1e6:.3f}",
+            f"{mean.params / 1e6:.3f}",
+            f"{mean.macs / 1e9:.3f}",
+            _around(mean.dense, mean.dense_error),
+            _around(mean.slim, mean.slim_error),
+        )
+    if _width(console, table) > console.width:
+        table.padding = (0, 1, 0, 0)
+    say(console, f"by number of detection layers, on {scales.split}:")
+    console.print(table)
+
+
+def front_table(sweep: "Sweep") -> Table:
+    """A row for the dense network and each that no other surpasses, the largest first."""
+    dense, metric = sweep.dense, sweep.metric
+    timed = "latency" in sweep.objectives
+    columns = [f"{metric} on validation", f"on {sweep.split}", "parameters", "", "MACs", ""]
+    table = _table("trial", *columns, *(["ms a picture"] if timed else []))
+
+    def add(name: str, network: "Dense | Point", *latency: str) -> None:
+        test = None if network.test is None else network.test[metric]
+        counts = []
+        for before, after in ((dense.params, network.params), (dense.macs, network.macs)):
+            fewer = f"{before / after:.2f} times fewer" if network is not dense else ""
+            counts += [f"{after:,}", fewer]
+        _add(table, name, f"{network.validation:.2f}", _percent(test), *counts, *latency)
+
+    add("dense", dense, *(["-"] if timed else []))
+    for point in sweep.front:
+        add(str(point.trial), point, *([] if point.latency is None else [f"{point.latency:.2f}"]))
+    return table
+
+
+def sweep_totals(sweep: "Sweep") -> str:
+    """How many trials there were, and what giving hopeless ones up was good for."""
+    states = [row.state for row in sweep.trials]
+    steps = f"{sweep.steps:,} of {sweep.steps + sweep.spared:,} training steps were taken"
+    return f"{states.count('complete')} trials, {states.count('given up')} given up: {steps}"
 
 
 def export_table(export: "Export") -> Table:
@@ -218,8 +273,7 @@ def export_table(export: "Export") -> Table:
 def show_benchmark(console: Console, benchmark: "Benchmark") -> None:
     """Print how fast networks are; what all have in common stands above the table."""
     table, common = _benchmark_table(benchmark, quartiles=True)
-    room = console.options.update(width=_PLAIN_WIDTH)
-    if console.measure(table, options=room).maximum > console.width:
+    if _width(console, table) > console.width:
         table, common = _benchmark_table(benchmark, quartiles=False)
         table.padding = (0, 1, 0, 0)
         common.append("medians; their quartiles are in the JSON")
@@ -351,6 +405,12 @@ def _table(*columns: str, left: int = 1) -> Table:
     return table
 
 
+def _width(console: Console, table: Table) -> int:
+    """Give the columns of the terminal that a table would fill."""
+    room = console.options.update(width=_PLAIN_WIDTH)
+    return console.measure(table, options=room).maximum
+
+
 def _add(table: Table, *cells: str) -> None:
     table.add_row(*map(Text, cells))
 
@@ -370,6 +430,11 @@ def _kept(before: int, after: int) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _around(value: float, error: float | None) -> str:
+    """A mean with its standard error, if it has one."""
+    return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"
 
 
 def _figures(value: float) -> str:

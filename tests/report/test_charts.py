@@ -25,6 +25,7 @@ from secateur.report.charts.headline import Cost, headline
 from secateur.report.charts.nonzeros import nonzeros
 from secateur.report.charts.pareto import Point, front, pareto
 from secateur.report.charts.precision_recall import precision_recall
+from secateur.report.charts.scales import Scale, detection_scales
 from secateur.report.charts.selection import region, selection
 from secateur.report.charts.texts import compact, log_ticks, short
 from secateur.report.charts.theme import COLOURS, css, inline_svg, write_figure
@@ -87,6 +88,16 @@ CHARTS: dict[str, tuple[Callable[[], Figure], int]] = {
             ],
             93.0,
             "top1 on test",
+        ),
+        2,
+    ),
+    "scales": (
+        lambda: detection_scales(
+            [
+                Scale(1, 2695539, (27.0, 1.5), (25.6, 0.5)),
+                Scale(6, 3926774.5, (77.2, None), (75.1, None)),
+            ],
+            "AP50_voc07 on test",
         ),
         2,
     ),
@@ -460,6 +471,19 @@ def test_many_curves_of_a_comparison_can_be_told_apart() -> None:
     ]
     assert len(set(looks)) == len(looks) == 14
     assert {curve.name for curve in curves} <= set(texts(figure))
+
+
+def test_scales_draw_dense_and_slim_over_the_number_of_layers() -> None:
+    figure = CHARTS["scales"][0]()
+    assert markers(figure) == [2, 2]
+    words = {"dense", "slim", "1", "6", "2.7 M", "3.93 M", "AP50_voc07 on test, %"}
+    assert words <= set(texts(figure))
+    (axes,) = figure.axes
+    curves = [line for line in axes.lines if line.get_gid() == "mark"]
+    assert [list(line.get_xdata()) for line in curves] == [[1, 6], [1, 6]]
+    assert [list(line.get_ydata()) for line in curves] == [[27.0, 77.2], [25.6, 75.1]]
+    bars = [bar.get_segments()[0][:, 1].tolist() for bar in axes.collections]
+    assert bars == [[25.5, 28.5], pytest.approx([25.1, 26.1])]
 
 
 def test_confusion_shades_rows() -> None:

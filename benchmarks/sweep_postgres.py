@@ -1,0 +1,203 @@
+"""Two processes at one sweep in a PostgreSQL, of which one is killed half-way.
+
+``python benchmarks/sweep_postgres.py`` writes ``benchmarks/results/sweep_postgres.json``. It wants
+PostgreSQL's programs (``apt install postgresql``), and starts a cluster of its own with them. Each
+process has a folder of its own, as if it were a machine of its own. The killed one is not started
+again until the other has done all trials; then it only evaluates the networks that lie with it.
+"""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+
+from checks import tell
+from postgres import find_programs, own_postgres
+from secateur.run import provenance
+from secateur.sweeping.queue import BEAT, GRACE
+from secateur.whole_file import write_json
+
+HERE = Path(__file__).parent
+TRIALS = 10
+TRAINING = {"batch_size": 4, "optimizer": "adamw", "lr": 0.003}
+RECIPE: dict[str, Any] = {
+    "name": "tiny",
+    "seed": 0,
+    "data": {"format": "voc", "classes": ["square", "disc"], "validation": 0.25, "workers": 0},
+    "model": {
+        "size": 64,
+        "widths": 0.06,
+        "batch_norm": True,
+        "detection_layers": 1,
+        "scales": [0.4, 0.8],
+    },
+    "train": {"steps": 200, **TRAINING},
+    "compress": {
+        "phases": [{"layers": "conv1_1-conv4_3"}],
+        "sparsify": {"steps": 100, **TRAINING, "lr": 0.001, "strength": 0.002},
+        "threshold": {"max_drop": 5, "resolution": 0.2},
+        "select": {"keep_params": 0.3, "keep_macs": 0.4, "min_filters": 1},
+        "retrain": {"steps": 150, **TRAINING},
+    },
+}
+
+
+def start(recipe: Path, folder: Path, url: str) -> "subprocess.Popen[str]":
+    """Start a process that works at the sweep, and keep what it says."""
+    options = ["--trials", str(TRIALS), "--storage", url, "--run", str(folder)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "secateur", "sweep", str(recipe), *options],
+        stdout=folder.with_suffix(".log").open("a"),
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def trials_in(url: str) -> list[optuna.trial.FrozenTrial]:
+    """All trials so far; none before the study is there."""
+    url = url.replace("postgresql:", "postgresql+psycopg:")
+    try:
+        (name,) = optuna.get_all_study_names(url)
+    except (ValueError, optuna.exceptions.StorageInternalError):
+        return []
+    return optuna.load_study(study_name=name, storage=url).get_trials(deepcopy=False)
+
+
+def kill_half_way(processes: "dict[str, subprocess.Popen[str]]", url: str) -> int:
+    """Kill the second process at a trial of its own, when half of all are done.
+
+    Returns:
+        The number of the trial.
+    """
+    victim = processes["b"]
+    while True:
+        for name, process in processes.items():
+            if process.poll() is not None:
+                raise SystemExit(f"process {name} ended too early; see its log")
+        trials = trials_in(url)
+        own = [
+            trial.number
+            for trial in trials
+            if trial.state.name == "RUNNING"
+            and str(trial.user_attrs.get("worker", "")).endswith(f":{victim.pid}")
+        ]
+        done = sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials)
+        if done >= TRIALS // 2 and own:
+            victim.send_signal(signal.SIGKILL)
+            victim.wait()
+            return own[0]
+        time.sleep(0.2)
+
+
+def sweep_twice(work: Path, url: str) -> dict[str, Any]:
+    """Do it, and say what came of it."""
+    draw = runpy.run_path(str(HERE.parent / "tests" / "shapes.py"))["draw_voc_folder"]
+    draw(work / "pictures")
+    recipe = work / "tiny.yaml"
+    data = {**RECIPE["data"], "root": str(work / "pictures")}
+    recipe.write_text(yaml.safe_dump({**RECIPE, "data": data}))
+    begun = time.perf_counter()
+    processes = {name: start(recipe, work / name, url) for name in ("a", "b")}
+    names = {str(process.pid): name for name, process in processes.items()}
+    killed = kill_half_way(processes, url)
+    silent = time.perf_counter()
+    while not any(trial.user_attrs.get("origin") == str(killed) for trial in trials_in(url)):
+        time.sleep(0.2)
+    repeated = time.perf_counter()
+    if processes["a"].wait():
+        raise SystemExit("process a failed; see its log")
+    ended = time.perf_counter()
+    if start(recipe, work / "b", url).wait():
+        raise SystemExit("process b failed when it was started again; see its log")
+    result = json.loads((work / "b" / "sweep.json").read_text("utf-8"))
+    rows = result["trials"]
+    done = [row for row in rows if row["state"] in ("complete", "given up")]
+    again = [row for row in rows if row["repeats"] is not None]
+    lost = next(row for row in rows if row["number"] == killed)
+    workers = Counter(names[row["worker"].rpartition(":")[2]] for row in done)
+    return {
+        "trials": {
+            "wanted": TRIALS,
+            "complete": sum(row["state"] == "complete" for row in rows),
+            "given_up": sum(row["state"] == "given up" for row in rows),
+            "not_possible": sum(row["state"] == "not possible" for row in rows),
+            "stopped": sum(row["state"] == "stopped" for row in rows),
+            "repeated": len(again),
+        },
+        "workers": dict(sorted(workers.items())),
+        "killed": {
+            "trial": killed,
+            "repeated_as": [row["number"] for row in again if row["repeats"] == killed],
+            "same_choice": all(row["chosen"] == lost["chosen"] for row in again),
+            "different_choices": len({json.dumps(row["chosen"]) for row in done}),
+        },
+        "front": [
+            {key: point[key] for key in ("trial", "validation", "test", "params", "macs")}
+            for point in result["front"]
+        ],
+        "dense": result["dense"],
+        "steps": result["steps"],
+        "spared": result["spared"],
+        "seconds": {
+            "beat": BEAT,
+            "grace": GRACE,
+            "until_repeated": round(repeated - silent, 1),
+            "in_all": round(ended - begun, 1),
+        },
+    }
+
+
+def checks(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Hold what came of it against what is promised: no trial is lost, and none is done twice."""
+    trials, killed = result["trials"], result["killed"]
+    done = trials["complete"] + trials["given_up"]
+    tested = sum(point["test"] is not None for point in result["front"])
+    return [
+        {"name": name, "value": value, "target": target, "met": value == target}
+        for name, value, target in (
+            ("trials done, of those wanted", done, TRIALS),
+            (
+                "trials lost with the killed process that were repeated",
+                len(killed["repeated_as"]),
+                1,
+            ),
+            ("repeated with the same choice", int(killed["same_choice"]), 1),
+            ("different choices among those done", killed["different_choices"], TRIALS),
+            ("networks of the front evaluated on test", tested, len(result["front"])),
+        )
+    ]
+
+
+def main() -> None:
+    """Measure, check and write."""
+    programs = find_programs()
+    if programs is None:
+        raise SystemExit("no PostgreSQL here; apt install postgresql")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with tempfile.TemporaryDirectory() as work, own_postgres(programs) as url:
+        result = sweep_twice(Path(work), url)
+    server = subprocess.run(
+        [programs / "postgres", "--version"], check=True, capture_output=True, text=True
+    )
+    made_by = provenance()
+    made_by["versions"] |= {name: version(name) for name in ("optuna", "sqlalchemy", "psycopg")}
+    made_by["versions"]["postgresql"] = server.stdout.split()[2]
+    result = {**result, "checks": checks(result), "seed": RECIPE["seed"], "provenance": made_by}
+    write_json(HERE / "results" / "sweep_postgres.json", result)
+    tell(result["checks"])
+
+
+if __name__ == "__main__":
+    main()

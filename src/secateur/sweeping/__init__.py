@@ -1,0 +1,1 @@
+"""Many recipes tried in search of the networks that no other surpasses."""
