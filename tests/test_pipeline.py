@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from shapes import draw_voc_folder
 RECIPE: dict[str, Any] = {
     "name": "tiny",
     "seed": 3,
+    "checkpoint": 1e-6,  # behind every step
     "data": {
         "format": "voc",
         "train": "train",
@@ -228,14 +230,18 @@ def test_killed_run_ends_like_an_unbroken_one(
     process = start(tmp_path, pictures)
     folder = tmp_path / "run/steps" / step
     deadline = time.monotonic() + 240
-    while not folder.is_dir():
+    while not (folder / "training.safetensors").is_file():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not (folder / "step.json").exists(), "killed too late to show anything"
+    record = json.loads((folder / "step.json").read_text("utf-8"))
+    assert list(record) == ["key"], "killed too late to show anything"
     output = finish(start(tmp_path, pictures))
+    (behind,) = re.findall(r"goes on behind step (\d+) of", output)
+    assert int(behind) >= 1
+    assert not list(tmp_path.rglob("training.safetensors"))
     assert summary_of(tmp_path) == summary_of(unbroken)
     for name in ("dense", "slim"):
         # Metrics are rounded by what little there is to find; weights are not.

@@ -1,6 +1,7 @@
 """The training loop, on a network of a few weights."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from secateur.errors import RunError
 from secateur.pruning.sparsity import L1Proximal, Penalties
 from secateur.training import Schedule, learning_rate_share, make_optimizer, train
+from secateur.training_state import TrainingState
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own imports
@@ -59,6 +61,72 @@ def test_same_seed_gives_the_same_bits() -> None:
         train(fabric(), model, loss, batches(), SGD)
         states.append(model.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+class StoppedError(Exception):
+    """A process ends."""
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("at", [1, 7, 12])
+def test_a_stopped_training_ends_like_one_that_was_not(
+    optimizer: str, at: int, tmp_path: Path
+) -> None:
+    schedule = Schedule(optimizer, 0.05, 0.01, 0.1, "cosine", clip=1.0)
+
+    def run(state: TrainingState | None, *, stop: int | None) -> tuple[nn.Module, list[float]]:
+        model = nn.Sequential(*network(), nn.Dropout(0.5), nn.Linear(1, 1))
+        torch.manual_seed(3)
+        told: list[int] = []
+
+        def on_step(step: int, _: float) -> None:
+            told.append(step)
+            if step == stop:
+                raise StoppedError
+
+        done = state.steps_done() if state else 0
+        rest = list(batches(12))[done:]
+        trace = train(
+            fabric(),
+            model,
+            loss,
+            rest,
+            schedule,
+            penalty=Penalties([L1Proximal([model[0].weight], 0.01)]),
+            on_step=on_step,
+            state=state,
+        )
+        assert told == list(range(done + 1, 13))
+        return model, trace
+
+    whole, trace = run(None, stop=None)
+    path = tmp_path / "training.safetensors"
+    with pytest.raises(StoppedError):
+        run(TrainingState(path, interval=0.0), stop=at)
+    # What a step has told of is written behind it.
+    assert TrainingState(path).steps_done() == at - 1
+    again, found = run(TrainingState(path, interval=0.0), stop=None)
+    assert found == trace
+    for name, value in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_a_state_is_written_when_it_is_due_and_not_before(tmp_path: Path) -> None:
+    state = TrainingState(tmp_path / "training.safetensors", interval=5.0)
+    train(fabric(), network(), loss, batches(5), SGD, state=state)
+    assert state.steps_done() == 0
+    state.interval = 0.0
+    train(fabric(), network(), loss, batches(5), SGD, state=state)
+    assert state.steps_done() == 5
+    state.forget()
+    state.forget()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_state_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "training.safetensors"
+    path.write_bytes(b"half a file")
+    assert TrainingState(path).steps_done() == 0
 
 
 def test_frozen_parameters_stay() -> None:

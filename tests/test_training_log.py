@@ -29,6 +29,23 @@ def test_what_an_earlier_training_left_goes(tmp_path: Path) -> None:
     assert read_curves(tmp_path / "dense") == {"loss": [(1, 2.0)]}
 
 
+def test_a_training_that_is_gone_on_with_keeps_its_curve(tmp_path: Path) -> None:
+    def fail() -> None:
+        with training_log(tmp_path / "dense") as log:
+            for step in range(1, 6):
+                log({"loss": float(step)}, step)
+            raise RunError("stopped")
+
+    with pytest.raises(RunError):
+        fail()
+    with training_log(tmp_path / "dense", done=3) as log:
+        for step in range(4, 8):
+            log({"loss": 10.0 * step}, step)
+    assert read_curves(tmp_path / "dense") == {
+        "loss": [(1, 1), (2, 2), (3, 3), (4, 40), (5, 50), (6, 60), (7, 70)]
+    }
+
+
 def test_what_was_written_stays_when_a_training_fails(tmp_path: Path) -> None:
     def fail() -> None:
         with training_log(tmp_path / "dense") as log:

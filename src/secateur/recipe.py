@@ -431,6 +431,9 @@ class Recipe(_Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the run's name")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of every chance there is")
     precision: Literal["32", "bf16"] = Field("32", description="of training arithmetic")
+    checkpoint: Positive = Field(
+        5.0, description="minutes of training that are lost at most when a run is killed"
+    )
     data: Data
     model: Model
     train: Training

@@ -67,7 +67,8 @@ def run_step(
     """Do a step, unless its folder holds the result of just this step already.
 
     Args:
-        folder: the step's own; its ``step.json`` is written last, so one without it is undone.
+        folder: the step's own; its ``step.json`` has a result only once all else is there. What
+            lies there of a step that was begun and not ended is left for its own continuation.
         depends_on: all that the result depends on: recipe entries, seeds, keys of other steps.
         work: writes the step's files into the folder and gives what ``step.json`` should hold.
         say: told whether the step is done anew or was found.
@@ -84,8 +85,9 @@ def run_step(
     if found is not None and found["key"] == key:
         say(f"{folder.name}: found")
         return Step(folder, key, found["seconds"], found["result"])
-    record.unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    if _begun_with(record) != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_json(record, {"key": key})
     say(folder.name)
     start = time.perf_counter()
     result = work(folder)
@@ -112,6 +114,15 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # not every file system has links
         shutil.copy2(source, target)
+
+
+def _begun_with(path: Path) -> str | None:
+    """The key of the step that a folder was begun for."""
+    try:
+        key: str | None = json.loads(path.read_text("utf-8"))["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return key
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

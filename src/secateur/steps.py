@@ -48,6 +48,7 @@ from secateur.selecting import TAYLOR_BATCHES, choose_filters
 from secateur.tasks.teacher import Teacher
 from secateur.training import Schedule, learning_rate_share, train
 from secateur.training_log import DEAR_POINTS, POINTS, is_point, training_log
+from secateur.training_state import TrainingState
 from secateur.whole_file import write_json
 from secateur.width_steps import WidthSteps, measure_width_steps, select_within_reach
 
@@ -68,7 +69,7 @@ def train_dense(run: Run) -> tuple[Network, Step]:
             if recipe.model.weights
             else []
         )
-        metric, trace = train_network(run, "dense", model, architecture, recipe.train)
+        metric, trace = train_network(run, folder, "dense", model, architecture, recipe.train)
         save_network(folder / "network.safetensors", model, architecture, {"step": "dense"})
         return {"metric": metric, "loss": trace, "fresh": fresh}
 
@@ -117,7 +118,7 @@ def sparsify_network(
                 group_strength=settings.group_strength,
             )
         step = f"{name}-sparsify"
-        metric, trace = train_network(run, step, model, architecture, settings, penalty)
+        metric, trace = train_network(run, folder, step, model, architecture, settings, penalty)
         save_network(folder / "network.safetensors", model, architecture, {"step": step})
         return {"metric": metric, "zeros": zero_share(penalty.weights.values()), "loss": trace}
 
@@ -282,7 +283,9 @@ def retrain_network(run: Run, name: str, slim: Network, settings: Retrain, dense
         if settings.distill:
             taught = load_network(dense.path).model.requires_grad_(False).eval()
             teacher = Teacher(taught.to(run.fabric.device), settings.distill)
-        metric, trace = train_network(run, name, model, architecture, settings, teacher=teacher)
+        metric, trace = train_network(
+            run, folder, name, model, architecture, settings, teacher=teacher
+        )
         save_network(folder / "network.safetensors", model, architecture, {"step": name})
         return {"metric": metric, "loss": trace}
 
@@ -331,6 +334,7 @@ def evaluate_network(run: Run, name: str, network: Network) -> Step:
 
 def train_network(
     run: Run,
+    folder: Path,
     name: str,
     model: nn.Module,
     architecture: Architecture,
@@ -338,7 +342,9 @@ def train_network(
     penalty: Penalties | None = None,
     teacher: Teacher | None = None,
 ) -> tuple[float, list[float]]:
-    """Train in place, and validate; TensorBoard shows both.
+    """Train in place, or go on with a training that was stopped, and validate.
+
+    TensorBoard shows both.
 
     Returns:
         The recipe's metric on validation, in percent, and the loss, averaged over about a
@@ -346,7 +352,13 @@ def train_network(
     """
     seed = run.seed(name)
     torch.manual_seed(seed)
-    batches = run.task.batches(run.splits.train, architecture, settings, seed, run.fabric.device)
+    state = TrainingState(folder / "training.safetensors", run.recipe.checkpoint)
+    done = state.steps_done()
+    if done:
+        run.reporter.say(f"  goes on behind step {done} of {settings.steps}")
+    batches = run.task.batches(
+        run.splits.train, architecture, settings, seed, run.fabric.device, done
+    )
     schedule = Schedule(
         settings.optimizer,
         settings.lr,
@@ -356,8 +368,10 @@ def train_network(
         settings.clip,
     )
     steps = settings.steps
-    with training_log(run.folder / "logs" / name) as log:
+    with training_log(run.folder / "logs" / name, done) as log:
         with run.reporter.bar(name, steps) as advance:
+            if done:
+                advance(done)
 
             def on_step(step: int, loss: float) -> None:
                 advance(1, f"loss {loss:.2f}")
@@ -375,10 +389,12 @@ def train_network(
                 schedule,
                 penalty=penalty,
                 on_step=on_step,
+                state=state,
             )
         model.cpu()
         metric = validate(run, model, architecture)
         log({run.recipe.evaluate.metric: metric}, steps)
+    state.forget()
     span = max(1, len(trace) // 100)
     parts = [trace[i : i + span] for i in range(0, len(trace), span)]
     return metric, [round(sum(part) / len(part), 4) for part in parts]

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from secateur.errors import RunError
 from secateur.pruning.sparsity import Penalties
+from secateur.training_state import TrainingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ def train(
     *,
     penalty: Penalties | None = None,
     on_step: Callable[[int, float], None] | None = None,
+    state: TrainingState | None = None,
 ) -> list[float]:
     """Train in place, one step for each batch.
 
@@ -61,24 +63,27 @@ def train(
         fabric: device, precision, and processes.
         model: the network; frozen parameters stay as they are.
         loss: of the model and what a batch holds.
-        batches: as many as there are steps; a loader's are moved to the device.
+        batches: as many as there are steps left; a loader's are moved to the device.
         schedule: optimiser and learning rate.
         penalty: induces sparsity beside the loss; None: none.
         on_step: told of each step's number, from 1, and loss.
+        state: what to go on from, and where to write how far it came; None: from the start.
 
     Returns:
-        The loss of each step.
+        The loss of each step, those from before included.
 
     Raises:
         RunError: the loss is no longer finite.
     """
-    steps, penalty = len(batches), penalty or Penalties()
+    penalty = penalty or Penalties()
     objective = fabric.setup_module(_Objective(model, loss).train())
-    optimizer: Any = fabric.setup_optimizers(make_optimizer(model, schedule))
+    bare = make_optimizer(model, schedule)
+    trace = state.restore(model, bare) if state else []
+    optimizer: Any = fabric.setup_optimizers(bare)
+    steps = len(trace) + len(batches)
     if isinstance(batches, DataLoader):
         batches = cast(Batches, fabric.setup_dataloaders(batches))
-    trace = []
-    for step, batch in enumerate(batches, start=1):
+    for step, batch in enumerate(batches, start=len(trace) + 1):
         for group in optimizer.param_groups:
             group["lr"] = schedule.lr * learning_rate_share(schedule, step, steps)
         value = objective(*batch)
@@ -97,6 +102,8 @@ def train(
             )
         if on_step is not None:
             on_step(step, trace[-1])
+        if state is not None:
+            state.write_when_due(model, bare, trace)
     model.eval()
     return trace
 

@@ -16,7 +16,7 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class CachedBatches:
-    """A given number of batches from an endless shuffled walk over pictures.
+    """A given number of batches from an endless shuffled walk over pictures, but for the first.
 
     Batch ``p`` depends on the seed and on ``p`` alone, so no interruption changes what a training
     sees; and all chance is drawn on the CPU, so that every device sees the same.
@@ -31,19 +31,21 @@ class CachedBatches:
         seed: int,
         augmentation: Augmentation,
         device: torch.device,
+        done: int = 0,
     ) -> None:
         self.pixels = dataset.pixels.to(device)
         self.labels = dataset.labels.to(device)
         self.steps = steps
+        self.done = done
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation
 
     def __len__(self) -> int:
-        return self.steps
+        return self.steps - self.done
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return map(self.batch, range(self.steps))
+        return map(self.batch, range(self.done, self.steps))
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Give a step's pixels (B, 3, S, S), 0 to 255, and labels (B,), on the device."""

@@ -42,17 +42,24 @@ class TrainingSamples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     """
 
     def __init__(
-        self, pictures: Sequence[AnnotatedPicture], transform: Transform, length: int, seed: int
+        self,
+        pictures: Sequence[AnnotatedPicture],
+        transform: Transform,
+        length: int,
+        seed: int,
+        first: int = 0,
     ) -> None:
         self.pictures = pictures
         self.transform = transform
         self.length = length
         self.seed = seed
+        self.first = first
 
     def __len__(self) -> int:
-        return self.length
+        return self.length - self.first
 
-    def __getitem__(self, position: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        position = self.first + index
         epoch, offset = divmod(position, len(self.pictures))
         picture = self.pictures[_order(len(self.pictures), self.seed, epoch)[offset]]
         pixels = read_picture(picture)
@@ -77,9 +84,12 @@ def training_batches(
     batch_size: int,
     seed: int,
     workers: int,
+    done: int = 0,
 ) -> DataLoader[tuple[Tensor, dict[str, Tensor]]]:
-    """Give ``steps`` batches of augmented pictures."""
-    samples = TrainingSamples(pictures, transform, steps * batch_size, seed)
+    """Give ``steps`` batches of augmented pictures, but for the first ``done`` of them."""
+    samples = TrainingSamples(
+        pictures, transform, steps * batch_size, seed, first=done * batch_size
+    )
     return DataLoader(
         samples,
         batch_size=batch_size,

@@ -46,6 +46,7 @@ class Classifier:
         settings: Training,
         seed: int,
         device: torch.device,
+        done: int = 0,
     ) -> Batches:
         """Pictures (N, 3, size, size) and labels (N,), on the device."""
         chances = self.data.augmentation.model_dump()
@@ -60,6 +61,7 @@ class Classifier:
             seed=seed,
             augmentation=vary,
             device=device,
+            done=done,
         )
 
     def loss(

@@ -50,6 +50,7 @@ class Detector:
         settings: Training,
         seed: int,
         device: torch.device,  # noqa: ARG002 # batches are loaded by processes of their own
+        done: int = 0,
     ) -> Batches:
         """Pictures (N, 3, size, size) uint8, and boxes and labels of each."""
         return training_batches(
@@ -59,6 +60,7 @@ class Detector:
             batch_size=settings.batch_size,
             seed=seed,
             workers=self.data.workers,
+            done=done,
         )
 
     def loss(

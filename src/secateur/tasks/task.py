@@ -25,9 +25,18 @@ class Task(Protocol):
         """Names of all that ``measure`` can give; each says its protocol."""
 
     def batches(
-        self, dataset: Any, architecture: Any, settings: Training, seed: int, device: torch.device
+        self,
+        dataset: Any,
+        architecture: Any,
+        settings: Training,
+        seed: int,
+        device: torch.device,
+        done: int = 0,
     ) -> Batches:
-        """As many augmented batches as ``settings`` has steps; the same for the same seed."""
+        """As many augmented batches as ``settings`` has steps; the same for the same seed.
+
+        The first ``done`` of them are left out.
+        """
 
     def loss(self, architecture: Any, teacher: Teacher | None = None) -> Callable[..., Tensor]:
         """The loss of a network and what a batch holds; a teacher's answers count beside labels."""
