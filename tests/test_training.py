@@ -1,6 +1,7 @@
 """The training loop, on a network of a few weights."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from secateur.errors import RunError
+from secateur.errors import DivergedError
 from secateur.pruning.sparsity import L1Proximal, Penalties
 from secateur.training import Schedule, learning_rate_share, make_optimizer, train
 from secateur.training_state import TrainingState
@@ -148,8 +149,23 @@ def test_penalty_makes_zeros() -> None:
 
 
 def test_loss_that_is_no_number() -> None:
-    with pytest.raises(RunError, match=r"the loss is nan at step 1 of 3; lower the learning rate"):
-        train(fabric(), network(), lambda m, x, y: loss(m, x, y) * torch.nan, batches(3), SGD)
+    words = r"the training diverged at step 1 of 3 \(loss nan\); lower the learning rate"
+    for clip in (None, 1.0):
+        schedule = replace(SGD, clip=clip)
+        with pytest.raises(DivergedError, match=words):
+            train(
+                fabric(), network(), lambda m, x, y: loss(m, x, y) * torch.nan, batches(3), schedule
+            )
+
+
+def test_gradients_that_are_no_numbers() -> None:
+    def steep(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        # The root of zero, whose slope is infinite.
+        return loss(model, x, y) + (model[3].bias * 0).abs().sqrt().sum()
+
+    schedule = replace(SGD, clip=1.0)
+    with pytest.raises(DivergedError, match=r"diverged at step 1 of 3 \(loss \d"):
+        train(fabric(), network(), steep, batches(3), schedule)
 
 
 def test_norms_and_biases_are_not_decayed() -> None:

@@ -9,6 +9,7 @@
 ├── ``ExportError``    an export does not do what its network does, or cannot be made
 ├── ``MissingExtraError``   a package that only some commands need is not installed
 └── ``RunError``       a run folder is wrong or in use
+    └── ``DivergedError``   a training's loss or gradients are no longer finite
 
 Each message is one line that names the file or the entry and the cure. The command line prints
 it and ends with exit code 2; a traceback means a fault of ours.
@@ -49,3 +50,7 @@ class MissingExtraError(SecateurError):
 
 class RunError(SecateurError):
     """A run folder is wrong or in use."""
+
+
+class DivergedError(RunError):
+    """A training's loss or gradients are no longer finite."""

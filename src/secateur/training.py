@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from secateur.errors import RunError
+from secateur.errors import DivergedError
 from secateur.pruning.sparsity import Penalties
 from secateur.training_state import TrainingState
 
@@ -73,7 +73,7 @@ def train(
         The loss of each step, those from before included.
 
     Raises:
-        RunError: the loss is no longer finite.
+        DivergedError: the loss or the gradients are no longer finite.
     """
     penalty = penalty or Penalties()
     objective = fabric.setup_module(_Objective(model, loss).train())
@@ -88,17 +88,20 @@ def train(
             group["lr"] = schedule.lr * learning_rate_share(schedule, step, steps)
         value = objective(*batch)
         fabric.backward(value)
+        norm = None
         if schedule.clip is not None:
-            fabric.clip_gradients(objective, optimizer, max_norm=schedule.clip)
+            norm = fabric.clip_gradients(
+                objective, optimizer, max_norm=schedule.clip, error_if_nonfinite=False
+            )
         penalty.before_step(optimizer.optimizer)
         optimizer.step()
         penalty.after_step(optimizer.optimizer)
         optimizer.zero_grad()
         trace.append(float(value.detach()))
-        if not math.isfinite(trace[-1]):
-            raise RunError(
-                f"the loss is {trace[-1]} at step {step} of {steps}; lower the learning rate "
-                f"(now {schedule.lr:g}) or set clip: 1.0"
+        if not math.isfinite(trace[-1]) or (norm is not None and not math.isfinite(norm)):
+            raise DivergedError(
+                f"the training diverged at step {step} of {steps} (loss {trace[-1]:g}); lower the "
+                f"learning rate (now {schedule.lr:g}) or set clip: 1.0"
             )
         if on_step is not None:
             on_step(step, trace[-1])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from secateur.comparing.phasing import each_twice, four_runs, in_phases, one_run
+from secateur.comparing.phasing import each_twice, four_runs, in_phases, one_run, runs_of
 from secateur.models.network import recipe_architecture
 from secateur.phases import check_phases
 from secateur.recipe import Recipe, load_recipe
@@ -35,6 +35,15 @@ def test_runs_of_several_phases() -> None:
     assert each_twice(two) == ["conv1_1-conv3_2", "conv3_2-conv7"] * 2
     few = recipe("quickstart", "compress.phases=[{layers: conv1_1-conv2_1}]")
     assert four_runs(few) == ["conv1_1-conv1_2", "conv1_2-conv2_1"]
+
+
+def test_runs_share_their_ends() -> None:
+    layers = list("abcdefghi")
+    assert runs_of(layers, 1) == ["a-i"]
+    assert runs_of(layers, 2) == ["a-e", "e-i"]
+    assert runs_of(layers, 3) == ["a-d", "d-f", "f-i"]
+    assert runs_of(layers, 4) == ["a-c", "c-e", "e-g", "g-i"]
+    assert runs_of(layers, 8) == ["a-b", "b-c", "c-d", "d-e", "e-f", "f-g", "g-h", "h-i"]
 
 
 def test_steps_are_shared_out() -> None:

@@ -17,7 +17,6 @@ from secateur.sweeping.space import (
     Bounds,
     Goal,
     Space,
-    cut,
     described,
     search_space,
 )
@@ -148,15 +147,6 @@ def test_the_sampler_is_asked_for_every_entry() -> None:
 
 
 # ---- phases ------------------------------------------------------------------------------------
-
-
-def test_runs_share_their_ends() -> None:
-    layers = list("abcdefghi")
-    assert cut(layers, 1) == ["a-i"]
-    assert cut(layers, 2) == ["a-e", "e-i"]
-    assert cut(layers, 3) == ["a-d", "d-f", "f-i"]
-    assert cut(layers, 4) == ["a-c", "c-e", "e-g", "g-i"]
-    assert cut(layers, 8) == ["a-b", "b-c", "c-d", "d-e", "e-f", "f-g", "g-h", "h-i"]
 
 
 def test_choices_of_phases() -> None:

@@ -19,9 +19,20 @@ def four_runs(recipe: Recipe) -> list[str]:
     are fewer phases.
     """
     names = _layers(recipe)
-    parts = min(4, len(names) - 1)
-    ends = [round(part * (len(names) - 1) / parts) for part in range(parts + 1)]
-    return [f"{names[ends[part]]}-{names[ends[part + 1]]}" for part in range(parts)]
+    return runs_of(names, min(4, len(names) - 1))
+
+
+def runs_of(layers: Sequence[str], count: int) -> list[str]:
+    """Cut consecutive layers into runs of about as many layers, each named by its ends.
+
+    The last layer of a run is the first of the next, as phases have it.
+
+    Args:
+        layers: in the order the network runs; more than ``count``.
+        count: of runs.
+    """
+    ends = [round(part * (len(layers) - 1) / count) for part in range(count + 1)]
+    return [f"{layers[ends[n]]}-{layers[ends[n + 1]]}" for n in range(count)]
 
 
 def each_twice(recipe: Recipe) -> list[str]:

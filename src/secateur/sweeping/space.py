@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import optuna
 
-from secateur.comparing.phasing import in_phases, one_run
+from secateur.comparing.phasing import in_phases, one_run, runs_of
 from secateur.errors import RecipeError
 from secateur.models.network import Architecture, build_network
 from secateur.phases import network_groups, phase_groups, phase_layers
@@ -166,7 +166,7 @@ def search_space(recipe: Recipe, goal: Goal, architecture: Architecture) -> Spac
 
     own_runs = [phase.layers for phase in recipe.compress.phases]
     layers = phase_layers(Phase(layers=one_run(recipe)[0]), architecture)
-    cuts = {str(n): cut(layers, n) for n in range(1, min(MOST_PHASES, len(layers) - 1) + 1)}
+    cuts = {str(n): runs_of(layers, n) for n in range(1, min(MOST_PHASES, len(layers) - 1) + 1)}
     phases: dict[str, Sequence[str]] = {
         AS_THEY_ARE: (),
         **{name: runs for name, runs in cuts.items() if runs != own_runs and all(groups(runs))},
@@ -189,19 +189,6 @@ def search_space(recipe: Recipe, goal: Goal, architecture: Architecture) -> Spac
         for key, bounds in entries.items()
     }
     return Space(recipe, goal, entries, {**own, PHASES: AS_THEY_ARE}, phases)
-
-
-def cut(layers: Sequence[str], count: int) -> list[str]:
-    """Cut consecutive layers into runs of about as many layers, each with its ends named.
-
-    The last layer of a run is the first of the next, as phases have it.
-
-    Args:
-        layers: in the order the network runs; more than ``count``.
-        count: of runs.
-    """
-    ends = [round(part * (len(layers) - 1) / count) for part in range(count + 1)]
-    return [f"{layers[ends[n]]}-{layers[ends[n + 1]]}" for n in range(count)]
 
 
 def described(chosen: Mapping[str, float | str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import optuna
 
 from secateur.benchmarking.benchmark import benchmark
-from secateur.errors import PruningError, RecipeError, RunError
+from secateur.errors import DivergedError, PruningError, RecipeError
 from secateur.pipeline import run_phases
 from secateur.recipe import Recipe
 from secateur.run import Reporter, open_run
@@ -102,29 +102,14 @@ def run_trial(
         return Outcome(reason=str(error), possible=False)
     try:
         slim = run_phases(run, watch).slim
-    except (optuna.TrialPruned, PruningError, RecipeError) as end:
+    except (optuna.TrialPruned, PruningError, RecipeError, DivergedError) as end:
         outcome.reason = str(end)
-    except (RunError, RuntimeError) as error:
-        if not _diverged(error):
-            raise
-        outcome.reason = str(error)
     else:
         if latency:
             found = benchmark([str(slim.path)], seconds=TIMING, bar=reporter.bar).measurements[0]
             times = found.network or found.whole
             outcome.latency = times.median if times else None
     return outcome
-
-
-def _diverged(error: RunError | RuntimeError) -> bool:
-    """Whether it was the choice's fault, as a full disk is not.
-
-    A loss that is no longer finite is found out by our training, and behind no other error; but
-    gradients that are none, by torch, when it is to clip them.
-    """
-    if isinstance(error, RunError):
-        return error.__context__ is None
-    return "non-finite" in str(error)
 
 
 def trial_folder(folder: Path, number: int) -> Path:
