@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint browser bench bench-gtsdb bench-gtsrb
+.PHONY: help demo test lint browser bench bench-gtsdb bench-gtsrb bench-compare
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop, from data/gtsdb a
 	$(VENV)/bin/python benchmarks/shipped_recipe.py gtsdb_laptop
 	$(VENV)/bin/python benchmarks/report.py gtsdb_laptop
 	$(VENV)/bin/python benchmarks/export_gtsdb.py
+
+bench-compare: $(STAMP) ## our method against its rivals and against itself with parts taken away; many hours
+	$(VENV)/bin/python benchmarks/compare.py quickstart
+	$(VENV)/bin/python benchmarks/compare.py quickstart --ablation
+	$(VENV)/bin/python benchmarks/compare.py gtsrb
 
 bench-gtsrb: $(STAMP) ## telling the German traffic signs apart on a laptop, from data/gtsrb; about an hour
 	$(VENV)/bin/python benchmarks/shipped_recipe.py vgg_gtsrb_laptop

@@ -25,6 +25,8 @@ MEASURED = {
     "compare_quickstart": "Rivals on the quick start (`benchmarks/compare.py quickstart`)",
     "ablation_quickstart": "What each part is worth (`benchmarks/compare.py --ablation`)",
     "compare_gtsrb": "Rivals on GTSRB (`benchmarks/compare.py gtsrb`)",
+    "sweep_quickstart": "How small the quick start can go (`benchmarks/sweep.py`)",
+    "sweep_postgres": "Two processes at one sweep (`benchmarks/sweep_postgres.py`)",
     "report_quickstart": "The quick start's report (`benchmarks/report.py quickstart`)",
     "report_gtsdb_laptop": "The GTSDB run's report (`benchmarks/report.py gtsdb_laptop`)",
 }
@@ -79,6 +81,15 @@ NOTES = {
     "compare_gtsrb": (
         COMPARED + "The classifier of the laptop's run, on a shorter schedule: the file names it.\n"
         "\n![By MACs kept](images/compare_gtsrb.svg)\n"
+    ),
+    "sweep_quickstart": (
+        "Networks that no other of the sweep surpasses in accuracy on validation, parameters and "
+        "MACs together. Trials go by validation; test was read once, for these.\n"
+        "\n![Trials](images/sweep_quickstart.svg)\n"
+    ),
+    "sweep_postgres": (
+        "A tiny recipe, two processes with folders of their own on one PostgreSQL, one of them "
+        "killed half-way. What the promises mean stands in the script.\n"
     ),
     "report_quickstart": "One phase, 19 layers, 12 classes.\n",
     "report_gtsdb_laptop": "One phase, 17 layers, 4 classes, photographs of 1280 × 736.\n",
@@ -238,6 +249,24 @@ def comparison_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def sweep_table(result: dict[str, Any]) -> str:
+    """The front of a sweep, the dense network first."""
+    metric, dense = result["metric"], result["dense"]
+    lines = [
+        f"| trial | parameters | MACs | {metric} on validation | on test |",
+        "|---|---|---|---|---|",
+    ]
+    for name, each in [("dense", dense), *((f"{p['trial']}", p) for p in result["front"])]:
+        params, macs = (
+            f"{each[key]:,} ({dense[key] / each[key]:.1f}×)" for key in ("params", "macs")
+        )
+        test = each["test"][metric]
+        lines.append(f"| {name} | {params} | {macs} | {each['validation']:.1f} | {test:.1f} |")
+    states = [row["state"] for row in result["trials"]]
+    complete, given_up = states.count("complete"), states.count("given up")
+    return "\n".join(lines) + f"\n\n{complete} trials went through, {given_up} were given up.\n"
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "latency_cpu": latency_table,
     "export_gtsdb": export_table,
@@ -246,6 +275,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "compare_quickstart": comparison_table,
     "ablation_quickstart": comparison_table,
     "compare_gtsrb": comparison_table,
+    "sweep_quickstart": sweep_table,
+    "sweep_postgres": lambda _result: "",
     "report_quickstart": lambda result: f"{result['figures']} charts.\n",
     "report_gtsdb_laptop": lambda result: f"{result['figures']} charts.\n",
 }

@@ -28,6 +28,7 @@ COMMANDS = (
     "detect",
     "compare",
     "scales",
+    "sweep",
     "init",
 )
 SQUARE = "<bndbox><xmin>9</xmin><ymin>9</ymin><xmax>40</xmax><ymax>40</ymax></bndbox>"
