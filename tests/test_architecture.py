@@ -14,7 +14,7 @@ ORDER = (
     ("recipe",),
     ("data", "models"),
     ("pruning",),
-    ("training", "training_log"),
+    ("training", "training_log", "training_state"),
     ("tasks",),
     ("measuring",),
     ("compression",),
