@@ -25,7 +25,7 @@ FRESH_SEED = 20261123
 # What each recipe promises: times fewer parameters and MACs, points lost on test, least accuracy
 # of the dense network.
 PROMISES: dict[str, dict[str, float]] = {
-    "quickstart": {"params": 8, "macs": 4, "lost": 2, "dense": 80},
+    "quickstart": {"params": 10, "macs": 4.5, "lost": 2, "dense": 80},
     "gtsdb_laptop": {"params": 5, "lost": 2},
     "vgg_gtsrb_laptop": {"params": 20, "macs": 5, "lost": 0, "dense": 97},
 }
