@@ -62,7 +62,7 @@ def test_multiples_of_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("auto", ", in multiples measured on onnxruntime"),
     ):
         recipe = load_recipe(path, [f"compress.select.round_to={value}"])
-        assert plan(recipe).phases[0].goal == f"keep 11.8% of params and 23.5% of MACs{words}"
+        assert plan(recipe).phases[0].goal == f"keep 8.5% of params and 23.5% of MACs{words}"
     for value in ("0", "-8", "2.5", "often", "null"):
         with pytest.raises(RecipeError, match="round_to: must be a whole number, 1 or more, or"):
             load_recipe(path, [f"compress.select.round_to={value}"])
