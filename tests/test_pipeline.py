@@ -230,7 +230,7 @@ def test_killed_run_ends_like_an_unbroken_one(
     process = start(tmp_path, pictures)
     folder = tmp_path / "run/steps" / step
     deadline = time.monotonic() + 240
-    while not (folder / "training.safetensors").is_file():
+    while not (folder / "unfinished/training.safetensors").is_file():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -241,7 +241,7 @@ def test_killed_run_ends_like_an_unbroken_one(
     output = finish(start(tmp_path, pictures))
     (behind,) = re.findall(r"goes on behind step (\d+) of", output)
     assert int(behind) >= 1
-    assert not list(tmp_path.rglob("training.safetensors"))
+    assert not list(tmp_path.rglob("unfinished"))
     assert summary_of(tmp_path) == summary_of(unbroken)
     for name in ("dense", "slim"):
         # Metrics are rounded by what little there is to find; weights are not.

@@ -119,9 +119,6 @@ def test_a_state_is_written_when_it_is_due_and_not_before(tmp_path: Path) -> Non
     state.interval = 0.0
     train(fabric(), network(), loss, batches(5), SGD, state=state)
     assert state.steps_done() == 5
-    state.forget()
-    state.forget()
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_broken_state_is_none(tmp_path: Path) -> None:

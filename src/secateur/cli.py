@@ -113,9 +113,10 @@ def compress(
 ) -> None:
     """Train a network, make it small, evaluate both.
 
-    Every step is kept in the run's folder. A stopped run goes on behind the last step that was
-    done when the same command is given again; a changed recipe redoes only what depends on the
-    change. The results are dense.safetensors, slim.safetensors, summary.json and report.html.
+    Every step is kept in the run's folder. A stopped run goes on when the same command is given
+    again, and at most the last minutes of a training are lost; a changed recipe redoes only what
+    depends on the change. The results are dense.safetensors, slim.safetensors, summary.json and
+    report.html.
     """
     from secateur.recipe import load_recipe
 
@@ -530,8 +531,9 @@ def compare(
             metavar="NAME,NAME",
             help="Ways to compress: ours; rivals random, l1, l2, geometric_median, norm_scale, "
             "taylor, scratch, and group_norm, which is Torch-Pruning and needs the extra dev; "
-            "ours with parts taken away: uniform, layer_threshold, F_only, "
-            "G_only, no_penalty, subgradient.",
+            "ours with parts taken away or changed: uniform, layer_threshold, F_only, G_only, "
+            "no_penalty, subgradient, uneven, unmended, one_phase, four_phases, gradual, distill, "
+            "fine_tune.",
         ),
     ] = "ours,random,l1,l2,geometric_median,norm_scale,taylor,scratch",
     keep_macs: Annotated[
@@ -552,9 +554,8 @@ def compare(
     retrains for as many pictures more. The recipe's own goal and round_to are not used.
 
     Every way, budget and seed is a run in DIR, which report shows like any other; but scratch is a
-    training and nothing more. A comparison
-    that was stopped goes on when the same command is given again. DIR/comparison.json has all
-    figures, and DIR/comparison.svg draws them.
+    training and nothing more. A comparison that was stopped goes on when the same command is given
+    again. DIR/comparison.json has all figures, and DIR/comparison.svg draws them.
     """
     from secateur.comparing.chart import draw_comparison
     from secateur.comparing.compare import compare as compare_ways

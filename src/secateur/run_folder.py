@@ -12,6 +12,9 @@ from typing import Any
 
 from secateur.whole_file import write_json
 
+# Folder in a step's own, gone once the step is done.
+UNFINISHED = "unfinished"
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -70,7 +73,8 @@ def run_step(
         folder: the step's own; its ``step.json`` has a result only once all else is there. What
             lies there of a step that was begun and not ended is left for its own continuation.
         depends_on: all that the result depends on: recipe entries, seeds, keys of other steps.
-        work: writes the step's files into the folder and gives what ``step.json`` should hold.
+        work: writes the step's files into the folder and gives what ``step.json`` should hold; in
+            ``UNFINISHED`` there it may keep what it would go on from if it were stopped.
         say: told whether the step is done anew or was found.
         pool: a folder of steps that several runs share, each under its key; None for none.
     """
@@ -93,6 +97,7 @@ def run_step(
     result = work(folder)
     seconds = round(time.perf_counter() - start, 1)
     write_json(record, {"key": key, "seconds": seconds, "result": result})
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     if pooled:
         _link(folder, pooled)
     return Step(folder, key, seconds, result)

@@ -43,7 +43,7 @@ from secateur.pruning.torch_pruning_rival import penalize_group_norms
 from secateur.pruning.widths import RoundTo
 from secateur.recipe import Phase, Recipe, Retrain, Select, Sparsify, Training
 from secateur.run import Network, Run, batch_losses, load_step
-from secateur.run_folder import Step
+from secateur.run_folder import UNFINISHED, Step
 from secateur.selecting import TAYLOR_BATCHES, choose_filters
 from secateur.tasks.teacher import Teacher
 from secateur.training import Schedule, learning_rate_share, train
@@ -352,7 +352,7 @@ def train_network(
     """
     seed = run.seed(name)
     torch.manual_seed(seed)
-    state = TrainingState(folder / "training.safetensors", run.recipe.checkpoint)
+    state = TrainingState(folder / UNFINISHED / "training.safetensors", run.recipe.checkpoint)
     done = state.steps_done()
     if done:
         run.reporter.say(f"  goes on behind step {done} of {settings.steps}")
@@ -394,7 +394,6 @@ def train_network(
         model.cpu()
         metric = validate(run, model, architecture)
         log({run.recipe.evaluate.metric: metric}, steps)
-    state.forget()
     span = max(1, len(trace) // 100)
     parts = [trace[i : i + span] for i in range(0, len(trace), span)]
     return metric, [round(sum(part) / len(part), 4) for part in parts]

@@ -25,7 +25,7 @@ class TrainingState:
     """The file of a training's state, and when it was last written.
 
     Attributes:
-        path: of the file; there is none before the first writing, and none behind the end.
+        path: of the file; there is none before the first writing.
         interval: minutes between writings.
     """
 
@@ -81,10 +81,6 @@ class TrainingState:
             # Copies, for safetensors refuses tensors that share memory.
             save_file({n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}, draft)
         self._last = time.monotonic()
-
-    def forget(self) -> None:
-        """Remove the file: the training is through."""
-        self.path.unlink(missing_ok=True)
 
 
 def _under(place: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

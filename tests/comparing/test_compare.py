@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import yaml
 
 from commands import Outcome, one_error
 from secateur.cli import main
@@ -21,43 +19,15 @@ from secateur.pipeline import compress_recipe
 from secateur.pruning.torch_pruning_rival import group_norm
 from secateur.recipe import load_recipe
 from secateur.run_folder import fingerprint
-from shapes import draw_voc_folder
+from tiny_recipe import STEP, TINY, write_recipe
 
-STEPS = {"batch_size": 4, "optimizer": "adamw", "lr": 0.003}
-RECIPE: dict[str, Any] = {
-    "name": "tiny",
-    "seed": 5,
-    "data": {"format": "voc", "classes": ["square", "disc"], "validation": 0.25, "workers": 0},
-    "model": {
-        "size": 64,
-        "widths": 0.04,
-        "batch_norm": True,
-        "detection_layers": 1,
-        "scales": [0.4, 0.8],
-    },
-    "train": {"steps": 16, **STEPS},
-    "compress": {
-        "phases": [{"layers": "conv1_1-conv4_3"}],
-        "sparsify": {"steps": 4, "batch_size": 4, "lr": 0.01, "strength": 0.05},
-        "threshold": {"max_drop": 5, "resolution": 0.3},
-        "select": {"keep_params": 0.9, "min_filters": 1},
-        "retrain": {"steps": 6, **STEPS},
-    },
-}
 WAYS = ["ours", "taylor", "scratch"]
 BUDGETS = [0.6, 0.4]
-# What is said where a step is done anew.
-STEP = r"(dense|evaluate-\w+|examples|phase1-\w+)"
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("pictures")
-    draw_voc_folder(root)
-    path = root / "tiny.yaml"
-    path.write_text(yaml.safe_dump({**RECIPE, "data": {**RECIPE["data"], "root": str(root)}}))
-    return path
+    return write_recipe(tmp_path_factory.mktemp("pictures"), TINY)
 
 
 def arguments(recipe: Path, folder: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """The same training in more phases or fewer."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,10 +61,9 @@ def test_steps_are_shared_out() -> None:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
 @pytest.mark.parametrize("runs", [one_run, four_runs, each_twice])
-def test_every_recipe_can_be_had_in_other_phases(name: str, runs: object) -> None:
+def test_every_recipe_can_be_had_in_other_phases(
+    name: str, runs: Callable[[Recipe], list[str]]
+) -> None:
     changed = recipe(name, "compress.select={keep_macs: 0.5, min_filters: 1}")
-    for phase in changed.compress.phases:
-        assert "select" not in phase.model_dump(exclude_defaults=True)
-    assert callable(runs)
     other = in_phases(changed, runs(changed))
     check_phases(other, recipe_architecture(other, ("a", "b")))

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from commands import Outcome, one_error
 from secateur.cli import main
@@ -21,7 +20,7 @@ from secateur.models.network_file import load_network
 from secateur.models.ssd import SSDArchitecture, layer_names
 from secateur.phases import check_phases
 from secateur.recipe import Recipe, load_recipe
-from shapes import draw_voc_folder
+from tiny_recipe import STEP, TINY, write_recipe
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = {path.stem: load_recipe(path) for path in sorted(FOLDER.glob("*.yaml"))}
@@ -187,37 +186,20 @@ def test_layer_counts() -> None:
 
 # ---- a whole comparison --------------------------------------------------------------------------
 
-STEPS = {"batch_size": 4, "optimizer": "adamw", "lr": 0.003}
-RECIPE: dict[str, Any] = {
-    "name": "tiny",
-    "data": {"format": "voc", "classes": ["square", "disc"], "validation": 0.25, "workers": 0},
-    "model": {
-        "size": 64,
-        "widths": 0.04,
-        "batch_norm": True,
-        "detection_layers": 2,
-        "scales": [0.25, 0.64, 1.0],
-    },
-    "train": {"steps": 12, **STEPS},
+RECIPE = {
+    **TINY,
+    "model": {**TINY["model"], "detection_layers": 2, "scales": [0.25, 0.64, 1.0]},
     "compress": {
+        **TINY["compress"],
         "phases": [{"layers": "conv1_1-conv4_3"}, {"layers": "conv4_3-conv7"}],
-        "sparsify": {"steps": 4, "batch_size": 4, "lr": 0.01, "strength": 0.05},
-        "threshold": {"max_drop": 5, "resolution": 0.3},
         "select": {"keep_macs": 0.7, "min_filters": 1},
-        "retrain": {"steps": 5, **STEPS},
     },
 }
-STEP = r"(dense|evaluate-\w+|examples|phase\d-\w+)"
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("pictures")
-    draw_voc_folder(root)
-    path = root / "tiny.yaml"
-    path.write_text(yaml.safe_dump({**RECIPE, "data": {**RECIPE["data"], "root": str(root)}}))
-    return path
+    return write_recipe(tmp_path_factory.mktemp("pictures"), RECIPE)
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +246,7 @@ def test_rows_are_what_the_runs_found(compared: Path, result: dict[str, Any]) ->
         assert row["macs"] <= 0.7 * row["dense_macs"]
         steps = json_of(run / "recipe.json")["compress"]["phases"]
         assert [phase["retrain"] for phase in steps] == (
-            [{"steps": 5 + 4 + 5}] if row["layers"] == 1 else [{}, {}]
+            [{"steps": 6 + 4 + 6}] if row["layers"] == 1 else [{}, {}]
         )
     assert len({row["dense"] for row in rows}) > 2, "what is compared is not nothing"
 

@@ -1,10 +1,13 @@
 """The recipes of the ways that are compared."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from commands import Outcome
 from secateur.comparing.variants import OURS, SCRATCH, VARIANTS, scratch_recipe, variant_recipe
 from secateur.errors import RecipeError
 from secateur.models.network import Architecture, recipe_architecture
@@ -41,6 +44,11 @@ def pictures(recipe: Recipe) -> int:
 
 def dumped(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json")
+
+
+def test_help_names_every_way(secateur: Callable[..., Outcome]) -> None:
+    text = secateur("compare", "--help").out
+    assert [name for name in VARIANTS if not re.search(rf"\b{name}\b", text)] == []
 
 
 def test_names() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from secateur.sweeping.hopeless import Finished, broken, outdone
+from secateur.sweeping.hopeless import Finished, broken, outdone, surpasses
 
 # number, metric behind the last removal and in the end, parameters, MACs
 SMALL = Finished(1, 70.0, 90.0, 100, 50)
@@ -73,3 +73,17 @@ def test_steps_that_are_spared() -> None:
             finished.append(Finished(number, removed, accuracy, params, macs))
     assert [each.number for each in finished] == [0, 1, 3, 5]
     assert taken == 4 * 1250 + 2 * 250 == 5500  # of 7,500
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "better"),
+    [
+        ((1, 1), (2, 2), True),
+        ((1, 2), (1, 3), True),
+        ((1, 2), (1, 2), False),
+        ((1, 3), (2, 2), False),
+        ((2, 2), (1, 1), False),
+    ],
+)
+def test_surpasses(one: tuple[float, ...], other: tuple[float, ...], better: bool) -> None:
+    assert surpasses(one, other) == better

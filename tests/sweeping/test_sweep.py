@@ -15,8 +15,6 @@ from xml.etree import ElementTree
 
 import optuna
 import pytest
-import torch
-import yaml
 
 from commands import Outcome, one_error
 from secateur.cli import main
@@ -28,43 +26,15 @@ from secateur.run import Run
 from secateur.sweeping import trial as trial_module
 from secateur.sweeping.hopeless import Finished
 from secateur.sweeping.storage import connected, default_storage
-from shapes import draw_voc_folder
+from tiny_recipe import STEP, TINY, write_recipe
 
-STEPS = {"batch_size": 4, "optimizer": "adamw", "lr": 0.003}
-RECIPE: dict[str, Any] = {
-    "name": "tiny",
-    "seed": 5,
-    "data": {"format": "voc", "classes": ["square", "disc"], "validation": 0.25, "workers": 0},
-    "model": {
-        "size": 64,
-        "widths": 0.04,
-        "batch_norm": True,
-        "detection_layers": 1,
-        "scales": [0.4, 0.8],
-    },
-    "train": {"steps": 16, **STEPS},
-    "compress": {
-        # Of two layers there is one way to make phases.
-        "phases": [{"layers": "conv4_2-conv4_3"}],
-        "sparsify": {"steps": 4, "batch_size": 4, "lr": 0.01, "strength": 0.05},
-        "threshold": {"max_drop": 5, "resolution": 0.3},
-        "select": {"keep_params": 0.9, "min_filters": 1},
-        "remove": {"batches": 2},
-        "retrain": {"steps": 6, **STEPS},
-    },
-}
-# What is said where a step is done anew.
-STEP = r"(dense|evaluate-\w+|examples|phase1-\w+)"
+# Of two layers there is one way to make phases.
+RECIPE = {**TINY, "compress": {**TINY["compress"], "phases": [{"layers": "conv4_2-conv4_3"}]}}
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("pictures")
-    draw_voc_folder(root)
-    path = root / "tiny.yaml"
-    path.write_text(yaml.safe_dump({**RECIPE, "data": {**RECIPE["data"], "root": str(root)}}))
-    return path
+    return write_recipe(tmp_path_factory.mktemp("pictures"), RECIPE)
 
 
 def arguments(recipe: Path, folder: Path, trials: int, *more: str) -> list[str]:

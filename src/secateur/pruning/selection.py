@@ -22,7 +22,7 @@ from secateur.pruning.widths import (
     width_steps,
 )
 
-# How much dearer channels become as their group empties: measured, see docs/method.md.
+# How much dearer channels become as their group empties.
 EVENNESS = 2.0
 
 

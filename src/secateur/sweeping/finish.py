@@ -14,7 +14,6 @@ from secateur.measuring import count_macs, count_params
 from secateur.models.network import example_input, raw_network
 from secateur.pipeline import compress_recipe
 from secateur.run import Network, Reporter, provenance
-from secateur.sweeping.front import front
 from secateur.sweeping.queue import is_uncounted, origin_of
 from secateur.sweeping.result import OBJECTIVES, Dense, Point, Row, Sweep
 from secateur.sweeping.space import Space
@@ -58,8 +57,7 @@ def finish(
         for trial in study.get_trials(deepcopy=False)
         if not (is_uncounted(trial) and trial.state == TrialState.FAIL)  # nothing was chosen
     ]
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    best = [complete[place] for place in front([_costs(study, trial) for trial in complete])]
+    best = study.best_trials
     rows = {trial.number: _row(trial, space) for trial in trials}
     for number in sorted(trial.number for trial in best):
         run = trial_folder(folder, number)
@@ -99,12 +97,6 @@ def finish(
         {**asdict(result), "recipe": recipe.model_dump(mode="json"), "provenance": made_by},
     )
     return result
-
-
-def _costs(study: optuna.Study, trial: FrozenTrial) -> list[float]:
-    """The objectives, so that less of each is better."""
-    signs = [-1 if direction.name == "MAXIMIZE" else 1 for direction in study.directions]
-    return [sign * value for sign, value in zip(signs, trial.values, strict=True)]
 
 
 def _row(trial: FrozenTrial, space: Space) -> Row:

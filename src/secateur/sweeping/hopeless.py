@@ -8,8 +8,6 @@ on its size.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from secateur.sweeping.front import surpasses
-
 # Share of the dense network's accuracy under which a network behind a training is broken.
 BROKEN = 0.5
 # Points by which a network must be ahead straight after removal to count as ahead.
@@ -80,3 +78,8 @@ def outdone(removed: float, params: float, macs: float, finished: Sequence[Finis
                     f"more, and yet trial {best.number} surpasses it"
                 )
     return None
+
+
+def surpasses(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether one is nowhere worse than another, and somewhere better; less is better."""
+    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
