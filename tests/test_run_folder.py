@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from secateur.errors import RunError
-from secateur.run_folder import Step, fingerprint, run_step
+from secateur.run_folder import UNFINISHED, Step, fingerprint, run_step
 from secateur.whole_file import write_json, write_text
 
 
@@ -146,3 +146,38 @@ def test_what_another_run_pools_meanwhile_is_kept(steps: Steps) -> None:
     assert step.result == {"twice": 6}
     assert [path.name for path in pool.iterdir()] == [pooled(steps, 3).name], "no draft is left"
     assert (pooled(steps, 3) / "network.txt").samefile(steps.root / "b/dense/network.txt")
+
+
+def test_what_a_stopped_step_left_is_its_own_to_go_on_from(tmp_path: Path) -> None:
+    """Kept until the record is on disk, for another step of that name never there."""
+    found: list[list[str]] = []
+
+    def begin(folder: Path) -> dict[str, int]:
+        state = folder / UNFINISHED / "state.txt"
+        found.append(sorted(path.name for path in folder.rglob("*.txt")))
+        write_text(state, "half of the way")
+        raise RunError("stopped")
+
+    def end(folder: Path) -> dict[str, int]:
+        found.append(sorted(path.name for path in folder.rglob("*.txt")))
+        return {"value": 1}
+
+    def do(key: str, work: Callable[[Path], dict[str, int]], pool: Path | None = None) -> Step:
+        return run_step(tmp_path / "dense", {"key": key}, work, say=lambda _: None, pool=pool)
+
+    for key in ("a", "a", "b"):
+        with pytest.raises(RunError, match="stopped"):
+            do(key, begin)
+    assert found == [[], ["state.txt"], []]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("secateur.run_folder.write_json", full_disk)
+        with pytest.raises(RunError, match="full"):
+            do("b", end)
+    assert (tmp_path / "dense" / UNFINISHED / "state.txt").is_file()
+    assert do("b", end, tmp_path / "pool").result == {"value": 1}
+    assert found[3:] == [["state.txt"], ["state.txt"]]
+    assert not list(tmp_path.rglob(UNFINISHED)), "neither in the step nor in the pool"
+
+
+def full_disk(*_: object) -> None:
+    raise RunError("the disk is full")
