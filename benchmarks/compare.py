@@ -58,7 +58,14 @@ SUBJECTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "quickstart": ("quickstart", ()),
     "gtsrb": (
         "vgg_gtsrb_laptop",
-        ("train.steps=1000", "compress.sparsify.steps=200", "compress.retrain.steps=600"),
+        (
+            "precision=bf16",
+            "train.steps=1200",
+            "compress.sparsify.steps=200",
+            "compress.retrain.steps=600",
+            "compress.select.evenness=2",
+            "compress.remove={}",
+        ),
     ),
 }
 

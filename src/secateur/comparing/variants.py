@@ -43,7 +43,7 @@ VARIANTS: dict[str, Variant] = {
     ),
     "norm_scale": Variant(
         "batch norm's scale, drawn to zero by L1, one cut for all layers (Liu et al. 2017)",
-        {**_criterion("norm_scale"), "sparsify": {"penalty": "norm_scale", "strength": 1e-3}},
+        {**_criterion("norm_scale"), "sparsify": {"penalty": "norm_scale", "strength": 1e-2}},
     ),
     "taylor": Variant(
         "first-order Taylor, one cut for all layers (Molchanov et al. 2019)",
