@@ -60,9 +60,9 @@ SUBJECTS: dict[str, tuple[str, tuple[str, ...]]] = {
         "vgg_gtsrb_laptop",
         (
             "precision=bf16",
-            "train.steps=1200",
+            "train.steps=2400",
             "compress.sparsify.steps=200",
-            "compress.retrain.steps=600",
+            "compress.retrain.steps=500",
             "compress.select.evenness=2",
             "compress.remove={}",
         ),

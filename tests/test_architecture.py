@@ -10,7 +10,7 @@ MODULES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*
 
 # A module may import from its own line and those above.
 ORDER = (
-    ("errors", "extras", "progress", "whole_file"),
+    ("errors", "extras", "progress", "whole_file", "alone"),
     ("recipe",),
     ("data", "models"),
     ("pruning",),
@@ -19,7 +19,7 @@ ORDER = (
     ("measuring",),
     ("compression",),
     ("runtimes",),
-    ("answer_file", "run_folder", "phases", "width_steps"),
+    ("answer_file", "mishaps", "run_folder", "phases", "width_steps"),
     ("run",),
     ("selecting",),
     ("examples", "steps"),

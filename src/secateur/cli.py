@@ -146,6 +146,7 @@ def train(recipe: Recipe, changes: Changes = None, run: RunFolder = None) -> Non
 
     The network is written to dense.safetensors in the run's folder.
     """
+    from secateur.alone import alone
     from secateur.layers import DENSE_FILE
     from secateur.models.network_file import save_network
     from secateur.recipe import load_recipe
@@ -155,16 +156,16 @@ def train(recipe: Recipe, changes: Changes = None, run: RunFolder = None) -> Non
     loaded = load_recipe(recipe, changes or ())
     folder = run or Path("runs", loaded.name)
     console = open_console()
-    opened = open_run(loaded, folder, ConsoleReporter(console))
-    dense, step = train_dense(opened)
-    provenance = {
-        "run": loaded.name,
-        "role": "dense",
-        "metric": loaded.evaluate.metric,
-        "split": "validation",
-        "value": step.result["metric"],
-    }
-    save_network(folder / DENSE_FILE, dense.model, dense.architecture, provenance)
+    with alone(folder):
+        dense, step = train_dense(open_run(loaded, folder, ConsoleReporter(console)))
+        provenance = {
+            "run": loaded.name,
+            "role": "dense",
+            "metric": loaded.evaluate.metric,
+            "split": "validation",
+            "value": step.result["metric"],
+        }
+        save_network(folder / DENSE_FILE, dense.model, dense.architecture, provenance)
     say(console, f"the dense network: {folder / DENSE_FILE}")
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from secateur.alone import alone
 from secateur.examples import choose_examples
 from secateur.models.network import widths
 from secateur.models.network_file import save_network
@@ -66,7 +67,12 @@ def compress_recipe(
         SecateurError: anything is wrong with the recipe, the data or the run; nothing of what
             was done before is lost.
     """
-    run = open_run(recipe, folder, reporter, pool)
+    with alone(folder):
+        return _compress(open_run(recipe, folder, reporter, pool))
+
+
+def _compress(run: Run) -> dict[str, Any]:
+    recipe, folder = run.recipe, run.folder
     found = run_phases(run)
     dense, slim, steps = found.dense, found.slim, list(found.steps)
     evaluations = {}

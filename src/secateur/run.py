@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from secateur.data.source import PictureSet, Splits, describe, read_splits
 from secateur.errors import ModelError, RunError
+from secateur.mishaps import mishaps
 from secateur.models.network import Architecture, recipe_architecture
 from secateur.models.network_file import load_network
 from secateur.phases import check_phases
@@ -67,7 +68,8 @@ class Run:
     ) -> Step:
         """Do a step in its own folder of the run."""
         folder = self.folder / "steps" / name
-        step = run_step(folder, depends_on, work, say=self.reporter.say, pool=self.pool)
+        with mishaps():
+            step = run_step(folder, depends_on, work, say=self.reporter.say, pool=self.pool)
         self.trail.add(name)
         return step
 

@@ -141,7 +141,7 @@ LONGER = {
             {
                 "select.criterion": "norm_scale",
                 "sparsify.penalty": "norm_scale",
-                "sparsify.strength": 1e-3,
+                "sparsify.strength": 0.1,
             },
         ),
         (
@@ -149,7 +149,7 @@ LONGER = {
             {
                 "select.criterion": "group_norm",
                 "sparsify.penalty": "group_norm",
-                "sparsify.strength": 5e-4,
+                "sparsify.strength": 5e-3,
                 "sparsify.weight_decay": 0.0,
             },
         ),

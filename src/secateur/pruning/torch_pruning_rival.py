@@ -11,8 +11,8 @@ says):
 - a channel's importance is the mean of the squared norms of its slices of the group's weights, as
   a share of the group's largest;
 - all layers are cut at one importance, in 400 steps, each of which measures it anew;
-- λ is 5e-4, γ goes from 1 to 16, and there is no weight decay beside them: ``comparing.variants``
-  sets λ and the decay.
+- γ goes from 1 to 16, and there is no weight decay beside the penalty: ``comparing.variants`` sets
+  the decay, and λ, which is 5e-4 there and by validation ten times that here.
 
 Only the comparison needs the package; it comes with the extra ``dev``.
 """

@@ -16,12 +16,12 @@ import optuna
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
+from secateur.alone import alone
 from secateur.extras import quiet
 from secateur.models.network import recipe_architecture
 from secateur.recipe import Recipe
 from secateur.run import Reporter, open_run
 from secateur.steps import train_dense
-from secateur.sweeping.alone import alone
 from secateur.sweeping.finish import finish
 from secateur.sweeping.hopeless import Finished
 from secateur.sweeping.queue import Queue, at_work
