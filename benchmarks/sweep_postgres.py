@@ -7,11 +7,8 @@ again until the other has done all trials; then it only evaluates the networks t
 """
 
 import json
-import os
-import runpy
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -20,49 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 
 from checks import tell
 from postgres import find_programs, own_postgres
 from secateur.run import provenance
 from secateur.sweeping.queue import BEAT, GRACE
 from secateur.whole_file import write_json
+from tiny import RECIPE, start, write_recipe
 
 HERE = Path(__file__).parent
 TRIALS = 10
-TRAINING = {"batch_size": 4, "optimizer": "adamw", "lr": 0.003}
-RECIPE: dict[str, Any] = {
-    "name": "tiny",
-    "seed": 0,
-    "data": {"format": "voc", "classes": ["square", "disc"], "validation": 0.25, "workers": 0},
-    "model": {
-        "size": 64,
-        "widths": 0.06,
-        "batch_norm": True,
-        "detection_layers": 1,
-        "scales": [0.4, 0.8],
-    },
-    "train": {"steps": 200, **TRAINING},
-    "compress": {
-        "phases": [{"layers": "conv1_1-conv4_3"}],
-        "sparsify": {"steps": 100, **TRAINING, "lr": 0.001, "strength": 0.002},
-        "threshold": {"max_drop": 5, "resolution": 0.2},
-        "select": {"keep_params": 0.3, "keep_macs": 0.4, "min_filters": 1},
-        "retrain": {"steps": 150, **TRAINING},
-    },
-}
 
 
-def start(recipe: Path, folder: Path, url: str) -> "subprocess.Popen[str]":
+def start_sweep(recipe: Path, folder: Path, url: str) -> "subprocess.Popen[str]":
     """Start a process that works at the sweep, and keep what it says."""
     options = ["--trials", str(TRIALS), "--storage", url, "--run", str(folder)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "secateur", "sweep", str(recipe), *options],
-        stdout=folder.with_suffix(".log").open("a"),
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    return start("sweep", recipe, *options, log=folder.with_suffix(".log"))
 
 
 def trials_in(url: str) -> list[optuna.trial.FrozenTrial]:
@@ -103,13 +73,9 @@ def kill_half_way(processes: "dict[str, subprocess.Popen[str]]", url: str) -> in
 
 def sweep_twice(work: Path, url: str) -> dict[str, Any]:
     """Do it, and say what came of it."""
-    draw = runpy.run_path(str(HERE.parent / "tests" / "shapes.py"))["draw_voc_folder"]
-    draw(work / "pictures")
-    recipe = work / "tiny.yaml"
-    data = {**RECIPE["data"], "root": str(work / "pictures")}
-    recipe.write_text(yaml.safe_dump({**RECIPE, "data": data}))
+    recipe = write_recipe(work)
     begun = time.perf_counter()
-    processes = {name: start(recipe, work / name, url) for name in ("a", "b")}
+    processes = {name: start_sweep(recipe, work / name, url) for name in ("a", "b")}
     names = {str(process.pid): name for name, process in processes.items()}
     killed = kill_half_way(processes, url)
     silent = time.perf_counter()
@@ -119,7 +85,7 @@ def sweep_twice(work: Path, url: str) -> dict[str, Any]:
     if processes["a"].wait():
         raise SystemExit("process a failed; see its log")
     ended = time.perf_counter()
-    if start(recipe, work / "b", url).wait():
+    if start_sweep(recipe, work / "b", url).wait():
         raise SystemExit("process b failed when it was started again; see its log")
     result = json.loads((work / "b" / "sweep.json").read_text("utf-8"))
     rows = result["trials"]

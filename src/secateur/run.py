@@ -16,7 +16,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
-from secateur.data.source import PictureSet, Splits, describe, read_splits
+from secateur.data.source import PictureSet, Splits, describe, missing_classes, read_splits
 from secateur.errors import ModelError, RunError
 from secateur.mishaps import mishaps
 from secateur.models.network import Architecture, recipe_architecture
@@ -99,6 +99,7 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
     selects = [recipe.phase(number + 1)[2] for number in range(len(recipe.compress.phases))]
     for runtime in {select.runtime for select in selects if select.round_to == "auto"}:
         check_runtime(runtime)
+    _tell_of_missing_classes(splits, reporter)
     root = recipe.data.root
     described = {
         name: describe(part, root)
@@ -118,6 +119,21 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
     task = task_of(recipe.data, recipe.evaluate)
     trail = Trail(folder / "steps.json")
     return Run(recipe, folder, task, splits, fabric, reporter, digest, trail, pool)
+
+
+def _tell_of_missing_classes(splits: Splits, reporter: Reporter) -> None:
+    """Say so where a class cannot be learnt, or its accuracy not be seen, for want of examples."""
+    for part, pictures, consequence in (
+        ("training", splits.train, "the network will not learn them"),
+        ("validation", splits.validation, "no decision will heed them"),
+    ):
+        missing = missing_classes(pictures)
+        if missing:
+            names = ", ".join(missing[:5]) + (" ..." if missing[5:] else "")
+            reporter.say(
+                f"{len(missing)} of {len(pictures.classes)} classes have no example among the "
+                f"{part} pictures, and {consequence}: {names}"
+            )
 
 
 def load_step(step: Step) -> Network:

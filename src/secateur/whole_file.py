@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from secateur.errors import RunError
 
 # It cannot be asked for without being set.
@@ -31,17 +33,19 @@ def whole_file(path: Path) -> Iterator[Path]:
         # Some libraries write for the owner alone; what is made here can be read as usual.
         draft.chmod(0o666 & ~_UMASK)
         draft.replace(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise unwritable(path, error) from error
     finally:
         with suppress(OSError):  # what it could not make, it cannot leave
             draft.unlink()
 
 
-def unwritable(path: Path, error: OSError) -> RunError:
+def unwritable(path: Path, error: OSError | SafetensorError) -> RunError:
     """Say that a file cannot be written, why, and what helps."""
-    cure = "make room there" if error.errno == errno.ENOSPC else "name another place"
-    return RunError(f"{path}: cannot be written ({error.strerror or error}); {cure}")
+    # The writer of tensors has errors of its own, which tell the system's only in words.
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    cure = "make room there" if os.strerror(errno.ENOSPC) in reason else "name another place"
+    return RunError(f"{path}: cannot be written ({reason}); {cure}")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -104,6 +104,15 @@ def read_splits(data: Data, size: int | None, seed: int) -> Splits:
     return Splits(train, validation, test)
 
 
+def missing_classes(pictures: PictureSet) -> list[str]:
+    """Give the names of the classes of which no picture has an example."""
+    if isinstance(pictures, ClassificationSet):
+        found, first = set(pictures.labels.tolist()), 0
+    else:
+        found, first = {label for each in pictures.pictures for label in each.labels.tolist()}, 1
+    return [name for k, name in enumerate(pictures.classes, start=first) if k not in found]
+
+
 def training_transform(data: DetectionData, size: int) -> Transform:
     """Give the augmentation a recipe asks for."""
     a = data.augmentation

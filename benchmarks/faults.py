@@ -1,0 +1,293 @@
+"""Faults other than kills, each tried on the real ``secateur compress``, and what came of it.
+
+Each is promised to end in one line and exit code 2, and to let the same command go on once it is
+mended; or to be no fault at all, and to be told. ``torture.py`` runs them.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiny import start, write_recipe
+
+SHORT = ("train.steps=60", "compress.sparsify.steps=30", "compress.retrain.steps=45")
+LONG = ("train.steps=2000",)
+WORKER = ("data.workers=1",)
+TOO_LONG = 300
+
+
+@dataclass(frozen=True)
+class Case:
+    """A folder with the recipe, its pictures, and a run.
+
+    Attributes:
+        folder: of all of it.
+    """
+
+    folder: Path
+
+    @property
+    def run(self) -> Path:
+        """The run's folder."""
+        return self.folder / "run"
+
+    @property
+    def pictures(self) -> Path:
+        """The data."""
+        return self.folder / "pictures"
+
+    @property
+    def log(self) -> str:
+        """All that was said so far."""
+        return (self.folder / "log").read_text("utf-8", "replace")
+
+    def begin(self, *changes: str) -> "subprocess.Popen[str]":
+        """Start the command."""
+        options = [option for change in (*SHORT, *changes) for option in ("--set", change)]
+        recipe, log = self.folder / "tiny.yaml", self.folder / "log"
+        return start("compress", recipe, "--run", str(self.run), *options, log=log)
+
+    def compress(self, *changes: str) -> int:
+        """Do the command, and give its exit code."""
+        return self.begin(*changes).wait(TOO_LONG)
+
+    def wait_for(self, path: str) -> None:
+        """Wait until a file is there."""
+        end = time.monotonic() + TOO_LONG
+        while not (self.folder / path).exists():
+            if time.monotonic() > end:
+                raise SystemExit(f"{path} never came: {self.log[-500:]}")
+            time.sleep(0.01)
+
+    def last_line(self) -> str:
+        """Give the last line that was said, with the folder's own path left out."""
+        lines = self.log.strip().splitlines() or [""]
+        return lines[-1].replace(f"{self.folder}/", "")
+
+
+# What a fault gives: the exit code, the line that told of it, and the code once it was mended.
+Tried = tuple[int, str, int]
+
+
+@contextlib.contextmanager
+def small_disk(case: Case, options: str) -> Iterator[None]:
+    """Put a file system of its own under the run; needs root."""
+    case.run.mkdir()
+    subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", options, "none", case.run], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["/bin/umount", case.run], check=True)
+
+
+def remount(case: Case, options: str) -> None:
+    """Change that file system."""
+    subprocess.run(["/bin/mount", "-o", f"remount,{options}", case.run], check=True)
+
+
+def full_disk(case: Case) -> Tried:
+    """The disk is full."""
+    with small_disk(case, "size=200k"):
+        code = case.compress()
+        line = case.last_line()
+        remount(case, "size=50m")
+        return code, line, case.compress()
+
+
+def read_only_folder(case: Case) -> Tried:
+    """The run's folder is on a disk that is read-only."""
+    with small_disk(case, "size=50m,ro"):
+        code = case.compress()
+        line = case.last_line()
+        remount(case, "rw")
+        return code, line, case.compress()
+
+
+def missing_before(case: Case) -> Tried:
+    """A picture is missing before the start."""
+    picture = case.pictures / "JPEGImages" / "03.jpg"
+    picture.rename(case.folder / "03.jpg")
+    code = case.compress()
+    line = case.last_line()
+    (case.folder / "03.jpg").rename(picture)
+    return code, line, case.compress()
+
+
+def missing_meanwhile(case: Case) -> Tried:
+    """Pictures vanish while a loader's process reads them."""
+    hidden = case.folder / "hidden"
+    process = case.begin(*LONG, *WORKER)
+    case.wait_for("run/steps/dense/step.json")
+    (case.pictures / "JPEGImages").rename(hidden)
+    code = process.wait(TOO_LONG)
+    line = case.last_line()
+    hidden.rename(case.pictures / "JPEGImages")
+    return code, line, case.compress()
+
+
+def cut_off_picture(case: Case) -> Tried:
+    """A picture is cut off in its middle."""
+    picture = case.pictures / "JPEGImages" / "03.jpg"
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[: len(whole) // 2])
+    code = case.compress()
+    line = case.last_line()
+    picture.write_bytes(whole)
+    return code, line, case.compress()
+
+
+def changed_data(case: Case) -> Tried:
+    """The data set changes between two starts: all that saw it is done anew, and that is told."""
+    before = case.compress()
+    (case.pictures / "ImageSets" / "Main" / "train.txt").write_text(
+        "\n".join(f"{n:02}" for n in range(20))
+    )
+    said = len(case.log)
+    code = case.compress()
+    lines = case.log[said:].splitlines()
+    return before, next(line for line in lines if line.startswith("dense")), code
+
+
+def dead_worker(case: Case) -> Tried:
+    """A process that loads pictures is killed."""
+    process = case.begin(*LONG, *WORKER)
+    case.wait_for("run/steps/dense/step.json")
+    worker = None
+    while worker is None:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        worker = next((int(child) for child in children), None)
+    os.kill(worker, signal.SIGKILL)
+    code = process.wait(TOO_LONG)
+    return code, case.last_line(), case.compress(*WORKER)
+
+
+def short_memory(case: Case) -> Tried:
+    """Memory runs short in the middle of a training."""
+    process = case.begin("train.steps=2000", "train.batch_size=64")
+    case.wait_for("run/steps/dense/step.json")
+    used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (used, used))
+    code = process.wait(TOO_LONG)
+    return code, case.last_line(), case.compress()
+
+
+def diverging(case: Case) -> Tried:
+    """The loss is no longer a number."""
+    code = case.compress("train.lr=1e20", "train.clip=null")
+    return code, case.last_line(), case.compress()
+
+
+def no_threshold(case: Case) -> Tried:
+    """No threshold keeps the accuracy: nothing counts as zero, and that is told."""
+    code = case.compress("compress.threshold.max_drop=0", "compress.sparsify.strength=0.5")
+    line = next((line for line in case.log.splitlines() if "threshold" in line), "")
+    return code, line.strip(), code
+
+
+def emptied_layer(case: Case) -> Tried:
+    """The budget would take a layer's last filters."""
+    code = case.compress("compress.select.keep_params=0.0001")
+    return code, case.last_line(), case.compress()
+
+
+def class_without_example(case: Case) -> Tried:
+    """A class has no example in the training pictures."""
+    code = case.compress("data.classes=[square,disc,star]")
+    line = next((line for line in case.log.splitlines() if "star" in line), "")
+    return code, line.replace(f"{case.folder}/", ""), case.compress()
+
+
+def batches_without_boxes(case: Case) -> Tried:
+    """Most pictures hold nothing, so that whole batches have no box."""
+    for path in sorted((case.pictures / "Annotations").iterdir())[4:24]:
+        path.write_text("<annotation></annotation>")
+    code = case.compress("train.batch_size=1")
+    return code, case.last_line(), code
+
+
+def second_process(case: Case) -> Tried:
+    """A second process is started in the run's folder."""
+    first = case.begin(*LONG)
+    case.wait_for("run/steps/dense/step.json")
+    code = case.compress()
+    line = case.last_line()
+    first.kill()
+    first.wait()
+    return code, line, case.compress()
+
+
+def broken_network(case: Case) -> Tried:
+    """The file of a network that a step wrote is cut off."""
+    case.compress()
+    file = case.run / "steps" / "dense" / "network.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    shutil.rmtree(case.run / "steps" / "phase1-retrain")
+    code = case.compress()
+    line = case.last_line()
+    shutil.rmtree(case.run / "steps" / "dense")
+    return code, line, case.compress()
+
+
+def broken_record(case: Case) -> Tried:
+    """What a step wrote down is cut off: the step is done anew."""
+    case.compress()
+    file = case.run / "steps" / "phase1-retrain" / "step.json"
+    file.write_text(file.read_text("utf-8")[:40], "utf-8")
+    code = case.compress()
+    return code, case.last_line(), code
+
+
+# What is promised: 2 for a line and an end, 0 for a way through.
+FAULTS: dict[Callable[[Case], Tried], int] = {
+    full_disk: 2,
+    read_only_folder: 2,
+    missing_before: 2,
+    missing_meanwhile: 2,
+    cut_off_picture: 2,
+    changed_data: 0,
+    dead_worker: 2,
+    short_memory: 2,
+    diverging: 2,
+    no_threshold: 0,
+    emptied_layer: 2,
+    class_without_example: 0,
+    batches_without_boxes: 0,
+    second_process: 2,
+    broken_network: 2,
+    broken_record: 0,
+}
+NEEDS_ROOT = (full_disk, read_only_folder)
+
+
+def try_faults(work: Path) -> list[dict[str, Any]]:
+    """Try each, and give what was promised and what came."""
+    rows = []
+    for fault, promised in FAULTS.items():
+        if fault in NEEDS_ROOT and os.geteuid() != 0:
+            continue
+        case = Case(work / fault.__name__)
+        case.folder.mkdir()
+        write_recipe(case.folder)
+        code, line, mended = fault(case)
+        rows.append(
+            {
+                "fault": (fault.__doc__ or "").rstrip("."),
+                "promised": promised,
+                "exit_code": code,
+                "said": line,
+                "once_mended": mended,
+                "traceback": "Traceback" in case.log,
+                "as_promised": (code, mended) == (promised, 0) and "Traceback" not in case.log,
+            }
+        )
+        print(json.dumps(rows[-1]), flush=True)
+    return rows

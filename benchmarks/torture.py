@@ -1,0 +1,204 @@
+"""Kill the real ``secateur compress`` at random moments, and see that nothing is lost.
+
+``python benchmarks/torture.py`` writes ``benchmarks/results/torture.json``. Half of the kills come
+after a random time, half at a random one of the moments when a file of the run's folder is opened,
+renamed, removed or made. A run is killed again and again until it gets through; then its summary
+and its networks must be those of a run that was never stopped, bit for bit. Some runs are stopped
+by Ctrl-C and by SIGTERM instead. ``faults.py`` adds the table of other faults, tried and outcome.
+"""
+
+import argparse
+import json
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from checks import tell
+from faults import try_faults
+from secateur.run import provenance
+from secateur.whole_file import write_json
+from tiny import start, write_recipe
+
+HERE = Path(__file__).parent
+SEED = 0
+# A state is written about every tenth of a second, so that trainings are gone on with too.
+CHANGES = (
+    "checkpoint=0.002",
+    "train.steps=60",
+    "compress.sparsify.steps=30",
+    "compress.retrain.steps=45",
+)
+OPTIONS = [option for change in CHANGES for option in ("--set", change)]
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143}
+TOO_LONG = 300
+
+
+@dataclass
+class Run:
+    """A run that is started until it gets through.
+
+    Attributes:
+        folder: holds ``run`` and ``log``.
+        recipe: what it does.
+        ends: how each start ended: ``SIGKILL``, a signal's name, or ``done``.
+    """
+
+    folder: Path
+    recipe: Path
+    ends: list[str] = field(default_factory=list)
+
+    def go(
+        self,
+        *,
+        after: float | None = None,
+        by: signal.Signals = signal.SIGKILL,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        """Start it, and send a signal ``after`` some seconds, if it is still at it.
+
+        Signals that can be heeded are sent once there is a program to heed them: the seconds count
+        from the first it says.
+
+        Returns:
+            How it ended.
+        """
+        options = ["--run", str(self.folder / "run"), *OPTIONS]
+        log = self.folder / "log"
+        said = log.stat().st_size if log.exists() else 0
+        process = start("compress", self.recipe, *options, log=log, environment=environment)
+        while by is not signal.SIGKILL and log.stat().st_size == said and process.poll() is None:
+            time.sleep(0.005)
+        end = time.monotonic() + (TOO_LONG if after is None else after)
+        while process.poll() is None and time.monotonic() < end:
+            time.sleep(0.005)
+        if process.poll() is None:
+            if after is None:
+                process.kill()
+                raise SystemExit(f"hangs: {log.read_text()[-500:]}")
+            process.send_signal(by)
+        code = process.wait(TOO_LONG)
+        if code == 0:
+            self.ends.append("done")
+        elif code == -signal.SIGKILL:
+            self.ends.append("SIGKILL")
+        elif code == SIGNALS.get(by.name):
+            self.ends.append(by.name)
+        else:
+            raise SystemExit(f"ended with {code}: {log.read_text()[-500:]}")
+        return self.ends[-1]
+
+    def result(self) -> tuple[Any, bytes, bytes]:
+        """Give what must be the same: the summary without what the clock says, and the networks."""
+        summary = json.loads((self.folder / "run" / "summary.json").read_text("utf-8"))
+        del summary["seconds"], summary["provenance"]["date"]
+        files = [self.folder / "run" / f"{name}.safetensors" for name in ("dense", "slim")]
+        return summary, files[0].read_bytes(), files[1].read_bytes()
+
+    def left_over(self) -> list[str]:
+        """Give what lies there that an unbroken run does not leave."""
+        run = self.folder / "run"
+        found = [*run.rglob("*.part"), *run.rglob("unfinished")]
+        return [str(path.relative_to(run)) for path in found]
+
+
+def torture(work: Path, kills: int, stops: int) -> dict[str, Any]:
+    """Kill and stop runs, and hold each that got through against the unbroken one."""
+    chance = random.Random(SEED)  # noqa: S311 # no secret
+    recipe = write_recipe(work)
+
+    def new(name: str) -> Run:
+        (work / name).mkdir()
+        return Run(work / name, recipe)
+
+    def at_event(run: Run, number: int) -> dict[str, str]:
+        return {
+            "PYTHONPATH": str(HERE / "death"),
+            "DEATH_FOLDER": str(run.folder / "run"),
+            "DEATH_AT": str(number),
+            "DEATH_COUNT": str(work / "events"),
+        }
+
+    unbroken = new("unbroken")
+    begun = time.monotonic()
+    unbroken.go(environment=at_event(unbroken, 0))
+    seconds = time.monotonic() - begun
+    events = int((work / "events").read_text("utf-8"))
+    wanted = unbroken.result()
+    runs: list[Run] = []
+
+    def until_through(run: Run, by: signal.Signals, more: "Mapping[str, int] | None") -> None:
+        """Break a run until it gets through, or enough is broken; then let it through."""
+        while more is None or count(by.name) < more[by.name]:
+            if by is signal.SIGKILL and chance.random() < 0.5:
+                end = run.go(environment=at_event(run, chance.randint(1, events)))
+            else:
+                end = run.go(after=chance.uniform(0, seconds), by=by)
+            if end == "done":
+                return
+            print(f"{by.name}: {count(by.name)}", flush=True)
+        run.go()
+
+    def count(name: str) -> int:
+        return sum(run.ends.count(name) for run in runs)
+
+    goals = {"SIGKILL": kills, "SIGINT": stops, "SIGTERM": stops}
+    for name, goal in goals.items():
+        while count(name) < goal:
+            runs.append(new(f"run{len(runs)}"))
+            until_through(runs[-1], signal.Signals[name], goals)
+    return {
+        "unbroken": {"seconds": round(seconds, 1), "file_events": events},
+        "runs": len(runs),
+        "signals": {name: count(name) for name in goals},
+        "most_kills_of_one_run": max(run.ends.count("SIGKILL") for run in runs),
+        "gone_through": sum(run.ends[-1] == "done" for run in runs),
+        "different": sum(run.result() != wanted for run in runs),
+        "left_over": sorted({path for run in runs for path in run.left_over()}),
+        "told_how_to_go_on": sum(
+            (run.folder / "log").read_text("utf-8").count("give the same command again")
+            for run in runs
+        ),
+    }
+
+
+def checks(result: dict[str, Any], kills: int, stops: int) -> list[dict[str, Any]]:
+    """Hold what came of it against what is promised."""
+    kept = sum(fault["as_promised"] for fault in result["faults"])
+    rows = (
+        ("kills", result["signals"]["SIGKILL"], kills),
+        ("runs that got through, of those broken", result["gone_through"], result["runs"]),
+        ("runs whose summary or networks differ", result["different"], 0),
+        ("files left over", len(result["left_over"]), 0),
+        ("stops by a signal that told how to go on", result["told_how_to_go_on"], 2 * stops),
+        ("other faults that ended as promised", kept, len(result["faults"])),
+    )
+    return [
+        {"name": name, "value": value, "target": target, "met": value == target}
+        for name, value, target in rows
+    ]
+
+
+def main() -> None:
+    """Torture, check and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--stops", type=int, default=5, help="by each of two signals")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
+    with tempfile.TemporaryDirectory() as work:
+        result = torture(Path(work), arguments.kills, arguments.stops)
+    with tempfile.TemporaryDirectory() as work:
+        result["faults"] = try_faults(Path(work))
+    found = checks(result, arguments.kills, arguments.stops)
+    made_by = {"checks": found, "seed": SEED, "provenance": provenance()}
+    write_json(HERE / "results" / "torture.json", {**result, **made_by})
+    tell(found)
+
+
+if __name__ == "__main__":
+    main()
