@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from secateur.errors import RunError
-from secateur.run_folder import UNFINISHED, Step, fingerprint, run_step
+from secateur.run_folder import UNFINISHED, Step, clear_drafts, fingerprint, run_step
 from secateur.whole_file import write_json, write_text
 
 
@@ -181,3 +181,14 @@ def test_what_a_stopped_step_left_is_its_own_to_go_on_from(tmp_path: Path) -> No
 
 def full_disk(*_: object) -> None:
     raise RunError("the disk is full")
+
+
+def test_drafts_of_a_killed_process_are_cleared_and_no_others(tmp_path: Path) -> None:
+    gone = [".summary.json.7.part", "steps/dense/.network.safetensors.7.part"]
+    stays = [".slim.onnx.json.7.part", "steps/dense/network.safetensors", "summary.json"]
+    for name in (*gone, *stays, "steps/.phase1-remove.7.part/step.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    clear_drafts(tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == set(stays)

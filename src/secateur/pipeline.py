@@ -17,7 +17,7 @@ from secateur.phases import network_groups, phase_budgets, phase_groups
 from secateur.pruning.budget import Budget, size_between
 from secateur.recipe import Phase, Recipe, Select
 from secateur.run import Network, Reporter, Run, load_step, open_run, provenance
-from secateur.run_folder import Step
+from secateur.run_folder import Step, clear_drafts
 from secateur.steps import (
     evaluate_network,
     remove_from_network,
@@ -68,6 +68,7 @@ def compress_recipe(
             was done before is lost.
     """
     with alone(folder):
+        clear_drafts(folder)
         return _compress(open_run(recipe, folder, reporter, pool))
 
 

@@ -12,6 +12,11 @@ from typing import Any
 
 from secateur.whole_file import write_json
 
+# What compressing writes beside the steps.
+RUN_FILES = (
+    *("recipe.json", "split.json", "steps.json", "summary.json"),
+    *("dense.safetensors", "slim.safetensors"),
+)
 # Folder in a step's own, gone once the step is done.
 UNFINISHED = "unfinished"
 
@@ -92,7 +97,8 @@ def run_step(
     if _begun_with(record) != key:
         shutil.rmtree(folder, ignore_errors=True)
         write_json(record, {"key": key})
-    say(folder.name)
+    changed = found is not None and found["key"] != key
+    say(folder.name + (": anew, for what it depends on has changed" if changed else ""))
     start = time.perf_counter()
     result = work(folder)
     seconds = round(time.perf_counter() - start, 1)
@@ -101,6 +107,21 @@ def run_step(
     if pooled:
         _link(folder, pooled)
     return Step(folder, key, seconds, result)
+
+
+def clear_drafts(folder: Path) -> None:
+    """Remove what a killed process left half-written in a run's folder.
+
+    Only for who is alone there. Exports and reports, which others may be writing, are left.
+    """
+    drafts = list((folder / "steps").rglob(".*.part"))
+    for name in RUN_FILES:
+        drafts += folder.glob(f".{name}.*.part")
+    for draft in drafts:
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
 
 
 def _link(source: Path, target: Path) -> None:
