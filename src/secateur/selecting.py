@@ -15,6 +15,7 @@ from secateur.pruning.criteria import (
     chance,
     filter_norm,
     geometric_median,
+    layer_normalized,
     norm_scale,
     taylor,
 )
@@ -123,7 +124,7 @@ def _worth(
     if select.criterion == "taylor":
         model = load_network(network.path).model.eval()
         losses = batch_losses(run, model, network.architecture, training, TAYLOR_BATCHES, seed)
-        return taylor(model, graph, names, losses)
+        return layer_normalized(taylor(model, graph, names, losses))
     if select.criterion == "random":
         return chance(graph, names, seed)
     if select.criterion == "group_norm":

@@ -14,6 +14,7 @@ from secateur.pruning.criteria import (
     chance,
     filter_norm,
     geometric_median,
+    layer_normalized,
     norm_scale,
     norm_scales,
     taylor,
@@ -282,6 +283,12 @@ def test_taylor_by_hand() -> None:
     # At x the channels are 2x + 1 and x - 1, of which the loss takes 1 and 3 times.
     losses = (net(torch.full((1, 1, 1, 1), x)).sum() for x in (1.0, 3.0))
     assert taylor(net, graph, ["0"], losses)["0"].tolist() == [(3**2 + 7**2) / 2, (0 + 6**2) / 2]
+
+
+def test_layers_are_normalized_each_by_its_own_norm() -> None:
+    worth = {"a": torch.tensor([3.0, 4.0]).double(), "b": torch.zeros(2).double()}
+    found = {name: each.tolist() for name, each in layer_normalized(worth).items()}
+    assert found == {"a": [0.6, 0.8], "b": [0.0, 0.0]}
 
 
 def test_taylor_leaves_gradients_empty_and_weights_alone() -> None:

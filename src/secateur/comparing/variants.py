@@ -49,7 +49,7 @@ VARIANTS: dict[str, Variant] = {
         {**_criterion("norm_scale"), "sparsify": {"penalty": "norm_scale", "strength": 1e-1}},
     ),
     "taylor": Variant(
-        "first-order Taylor, one cut for all layers (Molchanov et al. 2019)",
+        "first-order Taylor, one cut for all layers, normalized (Molchanov et al. 2017, 2019)",
         _criterion("taylor"),
     ),
     "group_norm": Variant(

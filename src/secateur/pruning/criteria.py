@@ -103,6 +103,19 @@ def taylor(
     return {name: each / batches for name, each in worth.items()}
 
 
+def layer_normalized(worth: Worth) -> Worth:
+    """Give each layer's worths as shares of their L2 norm, to cut layers at one of them.
+
+    Molchanov et al., "Pruning Convolutional Neural Networks for Resource Efficient Inference", ICLR
+    2017. Gradients differ by orders of magnitude from layer to layer, and without it one cut empties
+    whole layers.
+
+    Args:
+        worth: of every channel, (channels,) each; a layer whose are all 0 stays so.
+    """
+    return {name: each / each.norm().clamp_min(1e-300) for name, each in worth.items()}
+
+
 def chance(graph: ChannelGraph, groups: Sequence[str], seed: int) -> Worth:
     """Random numbers, what any criterion must do better than."""
     generator = torch.Generator().manual_seed(seed)
