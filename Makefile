@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint browser bench bench-gtsdb bench-gtsrb bench-compare
+.PHONY: help demo test lint browser torture bench bench-gtsdb bench-gtsrb bench-compare
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ browser: ## Chromium for the tests of the report
 	&& { $(APT) install --no-install-recommends chromium chromium-driver \
 	|| { $(APT) update && $(APT) install --no-install-recommends chromium chromium-driver; }; }; then true; \
 	else echo "no Chromium with its driver (apt install chromium chromium-driver): the report is not opened by the tests"; fi
+
+torture: $(STAMP) ## kill runs at a hundred random moments, and try other faults; root tries a full disk too
+	$(VENV)/bin/python benchmarks/torture.py
 
 bench: $(STAMP) ## the benchmarks a CPU can run; each writes benchmarks/results/NAME.json
 	$(VENV)/bin/python benchmarks/shipped_recipe.py quickstart

@@ -107,7 +107,7 @@ def layer_normalized(worth: Worth) -> Worth:
     """Give each layer's worths as shares of their L2 norm, to cut layers at one of them.
 
     Molchanov et al., "Pruning Convolutional Neural Networks for Resource Efficient Inference", ICLR
-    2017. Gradients differ by orders of magnitude from layer to layer, and without it one cut empties
+    2017. Gradients differ by orders of magnitude between layers, and without it one cut empties
     whole layers.
 
     Args:

@@ -1,0 +1,39 @@
+"""The short form of ``make torture``."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+QUICK = ("diverging", "second_process")
+
+
+@pytest.fixture
+def benchmark_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Import a module that lies among the benchmarks."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return import_module
+
+
+def test_killed_and_stopped_runs_end_like_one_that_was_not(
+    benchmark_module: Callable[[str], Any], tmp_path: Path
+) -> None:
+    torture = benchmark_module("torture")
+    result = torture.torture(tmp_path, kills=3, stops=1) | {"faults": []}
+    wrong = [check["name"] for check in torture.checks(result, 3, 1) if not check["met"]]
+    assert not wrong, result
+
+
+def test_faults_end_as_promised(
+    benchmark_module: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = benchmark_module("faults")
+    quick = {fault: code for fault, code in faults.FAULTS.items() if fault.__name__ in QUICK}
+    assert len(quick) == len(QUICK)
+    monkeypatch.setattr(faults, "FAULTS", quick)
+    rows = faults.try_faults(tmp_path)
+    assert len(rows) == len(QUICK)
+    assert [row for row in rows if not row["as_promised"]] == []
