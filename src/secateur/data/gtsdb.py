@@ -115,7 +115,9 @@ def read_gtsdb(root: Path, split: str, classes: ClassScheme) -> DetectionSet:
         if picture in boxes or path.is_file():
             found = kinds.get(picture, ())
             pictures.append(
-                annotated_picture(path, boxes.get(picture, ()), found, [False] * len(found), source)
+                annotated_picture(
+                    path, boxes.get(picture, ()), found, [False] * len(found), source, root
+                )
             )
     if not pictures:
         raise DataError(f"{root}: no picture of the split {split!r}; put NNNNN.ppm files there")
