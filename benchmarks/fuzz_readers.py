@@ -221,7 +221,8 @@ DATA = {
         prepare=put_picture("GTSRB/Final_Test/Images/a.jpg"),
     ),
     "class folders": Reader(
-        (Part("train/cat/a.png", pictures()),), lambda folder: read_class_folders(folder, "train", 4)
+        (Part("train/cat/a.png", pictures()),),
+        lambda folder: read_class_folders(folder, "train", 4),
     ),
     "pictures": Reader((Part("a.png", pictures()),), read_a_picture),
     "cifar10": Reader(
@@ -340,9 +341,12 @@ def state_file(folder: Path) -> bytes:
     return state.path.read_bytes()
 
 
+TRAINING = small_training()
+
+
 def go_on(folder: Path) -> object:
     """Go on with a training, a step further."""
-    model, optimizer = small_training()
+    model, optimizer = TRAINING
     state = TrainingState(folder / "training.safetensors")
     state.steps_done(5)
     trace = state.restore(model, optimizer)

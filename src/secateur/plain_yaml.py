@@ -5,13 +5,28 @@ from typing import Any
 import yaml
 from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode
+from yaml.scanner import ScannerError
 
 # No recipe and no list of classes comes near it, and YAML is read slowly.
 MOST_CHARACTERS = 2**18
+DEEPEST = 50
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads no merge keys: a few lines of them can stand for thousands of millions of entries."""
+    """Reads no merge keys: a few lines of them can stand for thousands of millions of entries.
+
+    Nor does it read deep brackets, over each of which PyYAML looks through all the others.
+    """
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level >= DEEPEST:
+            raise ScannerError(None, None, "brackets are too deep", self.get_mark())
+        super().fetch_flow_collection_start(token)
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        str(value).encode()  # half a character, which an escape can name, could be written nowhere
+        return value
 
     def flatten_mapping(self, node: MappingNode) -> None:
         for key, _ in node.value:

@@ -1,7 +1,7 @@
 """The recipe: what to compress, with which data, how far. Validated on load.
 
-A recipe is a YAML file. Every key is known, typed and described here; an unknown one is an error
-that names the nearest known key.
+A recipe is a YAML file, without merge keys. Every key is known, typed and described here; an
+unknown one is an error that names the nearest known key.
 """
 
 import difflib
