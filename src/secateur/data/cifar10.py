@@ -132,7 +132,8 @@ def _load(file: Path) -> dict[str, Any]:
         raise DataError(f"{file}: file not found; {_CURE}") from None
     except _ForbiddenError as error:
         raise DataError(
-            f"{file}: wants to call {error}, which no CIFAR-10 file needs; do not trust it, {_CURE}"
+            f"{file}: wants to call {str(error)!r}, which no CIFAR-10 file needs; do not trust it, "
+            f"{_CURE}"
         ) from None
     # What is no pickle can raise anything.
     except Exception as error:

@@ -42,8 +42,10 @@ def listed_path(folder: Path, name: str, source: Path) -> Path:
     """Path of the file under ``folder`` that the annotation file ``source`` lists as ``name``.
 
     Raises:
-        DataError: the name is empty or leads out of the folder.
+        DataError: the name is empty, leads out of the folder, or has several lines.
     """
+    if len(name.splitlines()) > 1:
+        raise DataError(f"{source}: the name {name!r} holds a line break; rename that file")
     # Windows' rules know both slashes and drive letters: what they let pass is safe anywhere.
     listed = PureWindowsPath(name)
     if not listed.name or listed.anchor or ".." in listed.parts or "\0" in name:
