@@ -33,7 +33,7 @@ def load_answers(folder: Path, task: Task, dataset: Any) -> Any:
     path = folder / ANSWER_FILE
     try:
         return task.from_tensors(load_file(path), dataset)
-    except (OSError, SafetensorError, KeyError):
+    except (OSError, SafetensorError, KeyError, ValueError):
         raise RunError(
             f"{path}: cannot be read; remove {folder}, and the step is done again"
         ) from None

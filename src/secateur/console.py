@@ -48,7 +48,12 @@ def open_console(*, stderr: bool = False) -> Console:
 
 def say(console: Console, text: str) -> None:
     """Print a line as it is, however long."""
-    console.print(Text(text), soft_wrap=True)
+    console.print(Text(_shown(text)), soft_wrap=True)
+
+
+def _shown(text: str) -> str:
+    """Write out what would command the terminal instead of standing in it."""
+    return "".join(c if c.isprintable() or c in "\n\t\xa0" else repr(c)[1:-1] for c in text)
 
 
 class ConsoleReporter:
@@ -412,7 +417,7 @@ def _width(console: Console, table: Table) -> int:
 
 
 def _add(table: Table, *cells: str) -> None:
-    table.add_row(*map(Text, cells))
+    table.add_row(*(Text(_shown(cell)) for cell in cells))
 
 
 def _totals(costs: Mapping[str, "LayerCost"]) -> tuple[int, int]:

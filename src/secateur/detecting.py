@@ -106,8 +106,8 @@ def _detect_video(
 
 
 def _surer(found: Detections, score: float) -> Detections:
-    """What has at least a confidence; an exported file may give more."""
-    sure = found.scores >= score
+    """What has at least a confidence; an exported file may give more, and weights make nonsense."""
+    sure = (found.scores >= score) & found.boxes.isfinite().all(1)
     return Detections(found.boxes[sure], found.labels[sure], found.scores[sure])
 
 

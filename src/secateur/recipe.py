@@ -1,7 +1,7 @@
 """The recipe: what to compress, with which data, how far. Validated on load.
 
-A recipe is a YAML file. Every key is known, typed and described here; an unknown one is an error
-that names the nearest known key.
+A recipe is a YAML file, without merge keys. Every key is known, typed and described here; an
+unknown one is an error that names the nearest known key.
 """
 
 import difflib
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -22,6 +21,7 @@ from pydantic import (
 )
 
 from secateur.errors import RecipeError
+from secateur.plain_yaml import parse_yaml
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -505,7 +505,7 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         RecipeError: the file is missing, not YAML, or an entry is unknown or out of range.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe; 'secateur init' writes one") from None
     except IsADirectoryError:
@@ -513,11 +513,9 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
             f"{path}: is a folder; 'secateur init {path}' writes a recipe for its pictures"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" line {where.line + 1}" if where else ""
-        raise RecipeError(f"{path}:{line} is not valid YAML; mend it there") from None
+        raise RecipeError(f"{path}: cannot be read ({error}); save it again as UTF-8") from None
+    except ValueError as error:
+        raise RecipeError(f"{path}: is not valid YAML ({error}); mend it there") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of name, data, model, train, compress")
     for change in changes:
@@ -537,12 +535,12 @@ def _change(content: dict[str, Any], change: str) -> None:
     try:
         for part in way:
             here = here[int(part)] if isinstance(here, list) else here.setdefault(part, {})
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
         if isinstance(here, list):
             here[int(last)] = value
         else:
             here[last] = value
-    except (AttributeError, IndexError, TypeError, ValueError, yaml.YAMLError):
+    except (AttributeError, IndexError, TypeError, ValueError):
         raise RecipeError(f"--set {change}: there is no such place in the recipe") from None
 
 

@@ -146,7 +146,7 @@ def _begun_with(path: Path) -> str | None:
     """The key of the step that a folder was begun for."""
     try:
         key: str | None = json.loads(path.read_text("utf-8"))["key"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return key
 
@@ -155,6 +155,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """Give what a step wrote last; None where it is not done."""
     try:
         record = json.loads(path.read_text("utf-8"))
-        return record if {"key", "seconds", "result"} <= record.keys() else None
-    except (OSError, ValueError, AttributeError):
+        whole = isinstance(record["seconds"], float | int) and isinstance(record["result"], dict)
+        return record if whole and "key" in record else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

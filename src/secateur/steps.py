@@ -353,7 +353,7 @@ def train_network(
     seed = run.seed(name)
     torch.manual_seed(seed)
     state = TrainingState(folder / UNFINISHED / "training.safetensors", run.recipe.checkpoint)
-    done = state.steps_done()
+    done = state.steps_done(settings.steps)
     if done:
         run.reporter.say(f"  goes on behind step {done} of {settings.steps}")
     batches = run.task.batches(

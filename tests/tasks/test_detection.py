@@ -43,7 +43,7 @@ def test_detections_are_joined_and_parted(counts: list[int]) -> None:
     assert joined["picture"].tolist() == [i for i, n in enumerate(counts) for _ in range(n)]
     assert joined["picture"].dtype == torch.int32
     assert joined["boxes"].shape == (sum(counts), 4)
-    parted = parted_detections(joined, len(counts))
+    parted = parted_detections(joined, len(counts), 3)
     assert len(parted) == len(counts)
     for one, other in zip(parted, found, strict=True):
         assert torch.equal(one.boxes, other.boxes)

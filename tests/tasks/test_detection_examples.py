@@ -146,5 +146,5 @@ def test_a_picture_that_went_missing_is_named(tmp_path: Path) -> None:
     one = picture(tmp_path / "a.png", (60, 40))
     one.path.unlink()
     dataset = DetectionSet(("cat",), (one,))
-    with pytest.raises(DataError, match=r"a\.png: cannot be read"):
+    with pytest.raises(DataError, match=r"a\.png: went missing"):
         detection_examples([found()], [found()], dataset, tmp_path, tmp_path / "out")

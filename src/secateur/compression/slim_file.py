@@ -72,7 +72,10 @@ def shrink_to(model: nn.Module, path: str | Path) -> nn.Module:
         changed[module] = None
     for module in changed:
         refit(module)
-    slim.load_state_dict(load_file(path))
+    try:
+        slim.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError):
+        raise ModelError(f"{path}: holds what cannot be loaded; write the file anew") from None
     return slim
 
 

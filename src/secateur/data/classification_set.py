@@ -1,7 +1,6 @@
 """Pictures with one class each, in the one form that every reader gives: all in memory."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
+from secateur.data.decoding import bombs_refused, decode_picture
 from secateur.errors import DataError
 
 # Pictures that one thread decodes, or one call resizes, at a time.
@@ -73,18 +73,14 @@ def read_pictures(paths: Sequence[Path], size: int, root: Path) -> Tensor:
         DataError: a picture is missing, broken, too large, not of 8 bits, or outside the folder.
     """
     pixels = np.empty((len(paths), 3, size, size), dtype=np.uint8)
-    inside = os.path.realpath(root)
 
     def read_chunk(start: int) -> None:
         for index in range(start, min(start + _CHUNK, len(paths))):
-            pixels[index] = _read(paths[index], size, inside)
+            pixels[index] = _read(paths[index], size, root)
 
-    # The filter holds for every thread of the process, so it is set here and not in each of them.
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for _ in pool.map(read_chunk, range(0, len(paths), _CHUNK)):
-                pass
+    with bombs_refused(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(read_chunk, range(0, len(paths), _CHUNK)):
+            pass
     return torch.from_numpy(pixels)
 
 
@@ -99,37 +95,12 @@ def squeeze(pixels: Tensor, size: int) -> Tensor:
     return result
 
 
-def _read(path: Path, size: int, root: str) -> NDArray[np.uint8]:
+def _read(path: Path, size: int, root: Path) -> NDArray[np.uint8]:
     """One picture, (3, S, S)."""
-    real = os.path.realpath(path)
-    if os.path.commonpath([root, real]) != root:
-        raise DataError(f"{path}: leads out of {root}; put the picture itself there, not a link")
     try:
-        with Image.open(path) as image:
-            mode = image.mode
-            if mode[0] not in "IF":
-                return _square(image, size)
+        image = decode_picture(path, root)
     except FileNotFoundError:
         raise DataError(f"{path}: picture not found; restore it") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        raise DataError(
-            f"{path}: more than {limit} million pixels; make it smaller or remove it"
-        ) from None
-    # A broken file makes Pillow's decoders raise many kinds.
-    except Exception as error:
-        raise DataError(
-            f"{path}: not a readable picture ({error}); replace it or remove it"
-        ) from None
-    # Pillow would cut their values off at 255, which leaves white.
-    raise DataError(f"{path}: its pixels ({mode}) are not of 8 bits; save it again with 8 bits")
-
-
-def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns of the direct way
-    image = image.convert("RGB")
     if image.size != (size, size):
         # Pillow's bilinear filter widens with the reduction: it antialiases.
         image = image.resize((size, size), Image.Resampling.BILINEAR)

@@ -19,7 +19,7 @@ from secateur.data.detection_set import (
     annotated_picture,
     picture_size,
 )
-from secateur.data.listing import check_root, listed_path, read_text
+from secateur.data.listing import check_root, is_file, listed_path, read_text
 from secateur.errors import DataError
 
 
@@ -64,6 +64,7 @@ def read_coco(root: Path, split: str, classes: Sequence[str] | None) -> Detectio
         DataError: a file is missing or broken, a class is unknown, or a box leaves its picture.
     """
     check_root(root)
+    listed_path(root, split, root)
     file = annotation_file(root, split)
     if file is None:
         raise DataError(
@@ -97,7 +98,7 @@ def read_coco(root: Path, split: str, classes: Sequence[str] | None) -> Detectio
     return DetectionSet(
         tuple(classes),
         tuple(
-            _read_picture(image, objects[image.id], label_of, folders, file)
+            _read_picture(root, image, objects[image.id], label_of, folders, file)
             for image in content.images
         ),
     )
@@ -111,7 +112,7 @@ def annotation_file(root: Path, split: str) -> Path | None:
         root / f"{split}.json",
         root / split / "_annotations.coco.json",
     )
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    return next(filter(is_file, candidates), None)
 
 
 def _read_file(file: Path) -> _CocoFile:
@@ -126,6 +127,7 @@ def _read_file(file: Path) -> _CocoFile:
 
 
 def _read_picture(
+    root: Path,
     image: _Image,
     objects: Sequence[_Annotation],
     label_of: dict[int, int],
@@ -133,8 +135,8 @@ def _read_picture(
     file: Path,
 ) -> AnnotatedPicture:
     candidates = [listed_path(folder, image.file_name, file) for folder in folders]
-    path = next((path for path in candidates if path.is_file()), candidates[0])
-    width, height = picture_size(path, file)
+    path = next(filter(is_file, candidates), candidates[0])
+    width, height = picture_size(path, file, root)
     if (width, height) != (image.width, image.height):
         raise DataError(
             f"{file}: gives {image.file_name} {image.width} by {image.height} pixels, but the "

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from secateur.data import decoding
 from secateur.errors import DataError
 
 
@@ -57,6 +57,7 @@ def annotated_picture(
     labels: Sequence[int],
     difficult: Sequence[bool],
     source: Path,
+    root: Path | None = None,
 ) -> AnnotatedPicture:
     """Read the picture's size, and clip or refuse the boxes that leave it.
 
@@ -66,12 +67,13 @@ def annotated_picture(
         labels: one a box, from 1.
         difficult: one a box.
         source: the annotation file, named in errors.
+        root: the data folder, which no link may leave; None where there is none.
 
     Raises:
         DataError: the picture is missing or unreadable, or a box is empty or leaves it by
             more than 1 pixel.
     """
-    width, height = picture_size(path, source)
+    width, height = picture_size(path, source, root)
     clipped = [_clip(box, width, height) for box in boxes]
     for x1, y1, x2, y2 in clipped:
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
@@ -89,25 +91,23 @@ def annotated_picture(
     )
 
 
-def picture_size(path: Path, source: Path) -> tuple[int, int]:
-    """Width and height of a picture in pixels, from its header.
+def picture_size(path: Path, source: Path, root: Path | None = None) -> tuple[int, int]:
+    """Width and height of a picture in pixels, from its header, as people see it.
 
     Args:
         path: the picture's file.
         source: the annotation file, named in errors.
+        root: the data folder, which no link may leave; None where there is none.
 
     Raises:
-        DataError: the picture is missing or unreadable.
+        DataError: the picture is missing or unreadable, or outside the folder.
     """
     try:
-        with Image.open(path) as image:
-            return image.size
+        return decoding.picture_size(path, root)
     except FileNotFoundError:
         raise DataError(
             f"{path}: picture not found, but {source} names it; restore it or remove its entry"
         ) from None
-    except (UnidentifiedImageError, OSError):
-        raise DataError(f"{path}: not a readable picture; replace it or remove it") from None
 
 
 def _clip(box: Sequence[float], width: int, height: int) -> list[float]:

@@ -110,12 +110,17 @@ def read_gtsdb(root: Path, split: str, classes: ClassScheme) -> DetectionSet:
         boxes.setdefault(picture, []).append((left, top, right + 1, bottom + 1))
         kinds.setdefault(picture, []).append(labels[kind])
     pictures = []
+    there = {path.stem for path in root.iterdir()}
     for picture in _RANGES[split]:
+        if picture not in boxes and f"{picture:05}" not in there:
+            continue
         path = existing_picture(root / f"{picture:05}.ppm")
         if picture in boxes or path.is_file():
             found = kinds.get(picture, ())
             pictures.append(
-                annotated_picture(path, boxes.get(picture, ()), found, [False] * len(found), source)
+                annotated_picture(
+                    path, boxes.get(picture, ()), found, [False] * len(found), source, root
+                )
             )
     if not pictures:
         raise DataError(f"{root}: no picture of the split {split!r}; put NNNNN.ppm files there")

@@ -26,7 +26,7 @@ import torch
 from secateur.data.class_folders import class_folders, class_order, pictures_by_class
 from secateur.data.classification_set import ClassificationSet, read_pictures
 from secateur.data.gtsdb import GTSDB_CLASSES
-from secateur.data.listing import check_root, listed_path, read_text
+from secateur.data.listing import check_root, is_file, listed_path, read_text
 from secateur.errors import DataError
 
 # The two benchmarks have the same 43 kinds of sign, under the same numbers.
@@ -107,7 +107,7 @@ def _check_complete(folder: Path) -> None:
     source = folder / f"GT-{folder.name}.csv"
     if source.is_file():
         for name, _ in _read_list(source):
-            if not listed_path(folder, name, source).is_file():
+            if not is_file(listed_path(folder, name, source)):
                 raise DataError(
                     f"{folder / name}: picture not found, but {source} names it; restore it"
                 )
@@ -136,14 +136,17 @@ def _read_list(source: Path) -> list[tuple[str, int]]:
     """File name and number of the class of each picture that a list names."""
     text = read_text(source, "unpack GTSRB_Final_Test_GT.zip there")
     entries: list[tuple[str, int]] = []
-    for row in csv.DictReader(io.StringIO(text), delimiter=";"):
-        name, kind = row.get("Filename"), row.get("ClassId")
-        if not name or kind is None or not kind.isdecimal() or int(kind) >= len(GTSRB_CLASSES):
-            raise DataError(
-                f"{source}: entry {len(entries) + 1} needs a Filename and a ClassId of 0 to 42, "
-                "between semicolons; correct it"
-            )
-        entries.append((name, int(kind)))
+    try:
+        for row in csv.DictReader(io.StringIO(text), delimiter=";"):
+            name, kind = row["Filename"], int(row["ClassId"])
+            if not name or kind not in range(len(GTSRB_CLASSES)):
+                raise ValueError
+            entries.append((name, kind))
+    except (csv.Error, KeyError, TypeError, ValueError):
+        raise DataError(
+            f"{source}: entry {len(entries) + 1} needs a Filename and a ClassId of 0 to 42, "
+            "between semicolons; correct it"
+        ) from None
     if not entries:
         raise DataError(f"{source}: the list is empty; restore it")
     return entries

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from secateur.data.augmentation import Transform
+from secateur.data.decoding import bombs_refused, decode_picture
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import DataError
 
@@ -22,16 +22,21 @@ def read_picture(picture: AnnotatedPicture) -> Tensor:
     """Decode a picture, (3, H, W) uint8.
 
     Raises:
-        DataError: the file went missing or is broken.
+        DataError: the file went missing, is broken, or has another size than it had.
     """
     try:
-        with Image.open(picture.path) as image:
-            pixels: Tensor = pil_to_tensor(image.convert("RGB"))
-            return pixels
-    except (UnidentifiedImageError, OSError) as error:
+        with bombs_refused():
+            pixels: Tensor = pil_to_tensor(decode_picture(picture.path))
+    except FileNotFoundError:
         raise DataError(
-            f"{picture.path}: cannot be read ({error}); restore it or remove it from the data"
+            f"{picture.path}: went missing; restore it or remove it from the data"
         ) from None
+    if pixels.shape[1:] != (picture.height, picture.width):
+        raise DataError(
+            f"{picture.path}: is no longer {picture.width} by {picture.height} pixels; restore it, "
+            "or give the command again"
+        )
+    return pixels
 
 
 class TrainingSamples(Dataset[tuple[Tensor, dict[str, Tensor]]]):

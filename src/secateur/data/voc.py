@@ -14,7 +14,7 @@ from typing import NamedTuple
 from defusedxml import ElementTree
 
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet, annotated_picture
-from secateur.data.listing import check_root, existing_picture, listed_path, read_text
+from secateur.data.listing import check_root, existing_picture, is_file, listed_path, read_text
 from secateur.errors import DataError
 
 VOC_CLASSES = (
@@ -62,7 +62,7 @@ def read_voc(root: Path, split: str, classes: Sequence[str] | None) -> Detection
     names = VOC_CLASSES if classes is None else tuple(classes)
     labels = {name: label for label, name in enumerate(names, start=1)}
     return DetectionSet(
-        names, tuple(_read_picture(*entry, labels) for entry in _entries(root, split))
+        names, tuple(_read_picture(root, *entry, labels) for entry in _entries(root, split))
     )
 
 
@@ -107,7 +107,9 @@ def _entries(root: Path, split: str) -> list[tuple[Path, Path]]:
     return list(entries)
 
 
-def _read_picture(annotation: Path, picture: Path, labels: dict[str, int]) -> AnnotatedPicture:
+def _read_picture(
+    root: Path, annotation: Path, picture: Path, labels: dict[str, int]
+) -> AnnotatedPicture:
     objects = _read_objects(annotation)
     for found in objects:
         if found.name not in labels:
@@ -121,18 +123,19 @@ def _read_picture(annotation: Path, picture: Path, labels: dict[str, int]) -> An
         [labels[found.name] for found in objects],
         [found.difficult for found in objects],
         annotation,
+        root,
     )
 
 
 def _read_objects(file: Path) -> list[_Object]:
-    try:
-        tree = ElementTree.parse(file)
-    except FileNotFoundError:
+    if not is_file(file):
         raise DataError(
             f"{file}: annotation not found; restore it or remove it from the split's list"
-        ) from None
+        )
+    try:
+        tree = ElementTree.parse(file)
     # An unknown encoding is a LookupError, and what defusedxml forbids a ValueError.
-    except (ElementTree.ParseError, LookupError, ValueError) as error:
+    except (ElementTree.ParseError, LookupError, OSError, ValueError) as error:
         raise DataError(f"{file}: broken XML, {error}; correct it") from None
     objects = []
     for number, element in enumerate(tree.findall("object"), start=1):

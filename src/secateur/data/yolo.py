@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from secateur.data.detection_set import (
@@ -19,8 +18,9 @@ from secateur.data.detection_set import (
     annotated_picture,
     picture_size,
 )
-from secateur.data.listing import PICTURE_SUFFIXES, check_root, read_text
+from secateur.data.listing import PICTURE_SUFFIXES, check_root, listed_path, read_text
 from secateur.errors import DataError
+from secateur.plain_yaml import parse_yaml
 
 
 class _DataFile(BaseModel):
@@ -47,6 +47,7 @@ def read_yolo(root: Path, split: str, classes: Sequence[str] | None) -> Detectio
         DataError: a file is missing or broken, a class is unknown, or a box leaves its picture.
     """
     check_root(root)
+    listed_path(root, split, root)
     folders = split_folders(root, split)
     if folders is None:
         raise DataError(
@@ -69,7 +70,7 @@ def read_yolo(root: Path, split: str, classes: Sequence[str] | None) -> Detectio
     ids = [label_of.get(name) for name in names]
     return DetectionSet(
         chosen,
-        tuple(_read_picture(each, labels / f"{each.stem}.txt", ids) for each in pictures),
+        tuple(_read_picture(root, each, labels / f"{each.stem}.txt", ids) for each in pictures),
     )
 
 
@@ -95,16 +96,14 @@ def _read_names(root: Path, classes: Sequence[str] | None) -> Sequence[str]:
             raise DataError(f"{file}: names no class; write one class name a line")
         return names
     try:
-        found = _DataFile.model_validate(yaml.safe_load(read_text(file, "restore it"))).names
+        found = _DataFile.model_validate(parse_yaml(read_text(file, "restore it"))).names
     except ValidationError:
         raise DataError(
             f"{file}: no names of classes; write names as a list of them or a map from ids to "
             "them, with quotes around yes and no"
         ) from None
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError comes from an impossible date
-        raise DataError(
-            f"{file}: broken YAML, {' '.join(str(error).split())}; correct it"
-        ) from None
+    except ValueError as error:
+        raise DataError(f"{file}: broken YAML, {error}; correct it") from None
     if isinstance(found, list):
         return found
     if sorted(found) != list(range(len(found))):
@@ -112,8 +111,10 @@ def _read_names(root: Path, classes: Sequence[str] | None) -> Sequence[str]:
     return [found[number] for number in range(len(found))]
 
 
-def _read_picture(path: Path, file: Path, ids: Sequence[int | None]) -> AnnotatedPicture:
-    width, height = picture_size(path, file)
+def _read_picture(
+    root: Path, path: Path, file: Path, ids: Sequence[int | None]
+) -> AnnotatedPicture:
+    width, height = picture_size(path, file, root)
     boxes, labels = [], []
     text = read_text(file, "restore it") if file.exists() else ""
     for number, line in enumerate(text.splitlines(), start=1):
@@ -142,4 +143,4 @@ def _read_picture(path: Path, file: Path, ids: Sequence[int | None]) -> Annotate
                 (cy + h / 2) * height,
             )
         )
-    return annotated_picture(path, boxes, labels, [False] * len(boxes), file)
+    return annotated_picture(path, boxes, labels, [False] * len(boxes), file, root)

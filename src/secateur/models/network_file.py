@@ -5,6 +5,7 @@ the weights to start from, and then by ``weights_only=True``.
 """
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 import torchvision
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -26,7 +27,15 @@ from secateur.models.ssd import vgg_keys
 from secateur.whole_file import whole_file
 
 _KEY = "secateur"
-_ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)
+# Of a network's tensors; safetensors has others, which cannot be told from weights by their shapes.
+_KINDS = {"F64", "F32", "F16", "BF16", "I64"}
+
+
+class _Header(BaseModel):
+    """What stands as JSON in the file's header, under ``_KEY``."""
+
+    architecture: Architecture | None
+    provenance: dict[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +88,12 @@ def load_network(path: str | Path) -> NetworkFile:
     """
     path = Path(path)
     header = read_header(path)
+    weights = load_file(path)
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise ModelError(f"{path}: {name} holds what is no number; write the file anew")
     model = build_network(header.architecture)
-    model.load_state_dict(load_file(path))
+    model.load_state_dict(weights)
     return NetworkFile(model.eval(), header.architecture, header.provenance)
 
 
@@ -109,26 +122,26 @@ def read_header(path: Path) -> Header:
         raise ModelError(f"{path}: no such network file; give the path of a .safetensors file")
     try:
         with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        if header["architecture"] is None:
+            header = _Header.model_validate_json((file.metadata() or {})[_KEY])
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: tensor.get_shape() for name, tensor in slices.items()}
+            kinds = {name: tensor.get_dtype() for name, tensor in slices.items()}
+        if header.architecture is None:
             raise ModelError(
                 f"{path}: a network of a class of its own; load it into that class by "
                 "secateur.shrink_to(model, path)"
             )
-        architecture = _ARCHITECTURE.validate_python(header["architecture"])
-        provenance = dict(header["provenance"])
     except (SafetensorError, OSError):
         raise ModelError(
             f"{path}: not a safetensors file, but {file_kind(path)}; give one that secateur wrote"
         ) from None
-    except (KeyError, ValueError, TypeError, ValidationError):
+    except (KeyError, ValidationError):
         raise ModelError(
             f"{path}: a safetensors file without secateur's header; give one that secateur wrote"
         ) from None
     # Shapes are compared before any memory is taken for weights.
     with torch.device("meta"):
-        built = build_network(architecture).state_dict()
+        built = build_network(header.architecture).state_dict()
     wanted = {name: list(tensor.shape) for name, tensor in built.items()}
     if wanted != shapes:
         odd = next(n for n in [*wanted, *shapes] if wanted.get(n) != shapes.get(n))
@@ -136,7 +149,10 @@ def read_header(path: Path) -> Header:
             f"{path}: {odd} is {shapes.get(odd)} but the header says {wanted.get(odd)}; "
             "the file was altered, write it anew"
         )
-    return Header(architecture, provenance)
+    for name, kind in kinds.items():
+        if kind not in _KINDS:
+            raise ModelError(f"{path}: {name} holds {kind}, no weights; write the file anew")
+    return Header(header.architecture, header.provenance)
 
 
 def load_weights(model: nn.Module, source: str, batch_norm: bool) -> list[str]:
@@ -165,7 +181,13 @@ def load_weights(model: nn.Module, source: str, batch_norm: bool) -> list[str]:
         raise ModelError(
             f"{source}: none of its weights fits this network; check network, widths, batch_norm"
         )
-    model.load_state_dict(fits, strict=False)
+    try:
+        model.load_state_dict(fits, strict=False)
+    except RuntimeError:
+        raise ModelError(
+            f"{source}: holds tensors that cannot be copied; save model.state_dict() of a network "
+            "on the processor"
+        ) from None
     return [name for name in own if name not in fits]
 
 
@@ -189,7 +211,9 @@ def read_state(source: str) -> Mapping[str, Tensor]:
     if source.startswith("torchvision:"):
         weights = torchvision_weights(source)
         try:
-            downloaded: Mapping[str, Tensor] = weights.get_state_dict(check_hash=True)
+            downloaded: Mapping[str, Tensor] = weights.get_state_dict(
+                check_hash=True, weights_only=True
+            )
         except OSError as error:
             raise ModelError(
                 f"{source}: the download failed ({error}); put {Path(weights.url).name} into "
@@ -203,10 +227,21 @@ def read_state(source: str) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _refuse_compression(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:
         # torch.load raises many kinds, some of them with advice to unpickle; none is passed on.
         raise ModelError(f"{path}: not a safetensors file or a plain torch state dict") from None
-    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()
+    ):
         raise ModelError(f"{path}: holds no state dict; save model.state_dict() alone")
     return state
+
+
+def _refuse_compression(path: Path) -> None:
+    """Refuse a torch file that could unpack to many times its size; torch's own are not packed."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
+                raise ValueError("a compressed archive")

@@ -51,31 +51,40 @@ ASPECT_RATIOS: dict[str, tuple[tuple[int, ...], ...]] = {
 VGG_MEAN = (0.48235, 0.45882, 0.40784)
 VGG_STD = (1 / 255, 1 / 255, 1 / 255)
 
-PositiveInt = Annotated[int, Field(ge=1)]
+# More than any layer has, and few enough for torch to reckon with.
+Width = Annotated[int, Field(ge=1, le=2**16)]
+Ratio = Annotated[int, Field(ge=1, le=2**10)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+# Side of a square input, pixels. A picture is squeezed to it, so a file must not name just any.
+LARGEST_SIZE = 4096
 
 
 class SSDArchitecture(BaseModel):
     """All that is needed to build an SSD; it stands in the header of every network file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     network: Literal["ssd300", "ssd512"] = Field(description="which extra layers follow VGG16")
     classes: tuple[str, ...] = Field(description="names, without the background", min_length=1)
-    size: int = Field(description="side of the square input the default boxes refer to, pixels")
+    size: int = Field(
+        description="side of the square input the default boxes refer to, pixels", le=LARGEST_SIZE
+    )
     resize: bool = Field(
         description="true: pictures are squeezed to size x size; false: they enter as they are"
     )
     batch_norm: bool = Field(description="batch norm behind every convolution but the heads'")
-    detection_layers: PositiveInt = Field(description="how many of the first are kept")
-    widths: dict[str, PositiveInt] = Field(description="filters of each layer")
-    scales: tuple[float, ...] = Field(
+    detection_layers: int = Field(description="how many of the first are kept", ge=1)
+    widths: dict[str, Width] = Field(description="filters of each layer")
+    scales: tuple[PositiveFloat, ...] = Field(
         description="default box size of each detection layer and one more, in shares of size"
     )
-    aspect_ratios: tuple[tuple[int, ...], ...] = Field(
+    aspect_ratios: tuple[Annotated[tuple[Ratio, ...], Field(max_length=100)], ...] = Field(
         description="of each detection layer, beside 1"
     )
     mean: tuple[float, float, float] = Field(description="of the input's channels, 0 to 1")
-    std: tuple[float, float, float] = Field(description="of the input's channels, 0 to 1")
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
+        description="of the input's channels, 0 to 1"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -6,12 +6,14 @@ pooled map of 1 × 1 it is the form that is usual for CIFAR-10.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self, cast
+from typing import Literal, Self, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 from torchvision.models.vgg import VGG, make_layers
+
+from secateur.models.ssd import LARGEST_SIZE, PositiveFloat, Width
 
 # Filters of each convolution at full width (paper, Table 1, column D).
 CONVOLUTIONS: dict[str, int] = {
@@ -29,26 +31,23 @@ LEAST_SIZE = 32
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-
 
 class VGGArchitecture(BaseModel):
     """All that is needed to build a VGG16; it stands in the header of every network file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     network: Literal["vgg16"] = Field(description="which layers there are")
     classes: tuple[str, ...] = Field(
         description="names; label k is the k-th, counted from 0", min_length=1
     )
-    size: int = Field(description="side of the square input, pixels")
+    size: int = Field(description="side of the square input, pixels", le=LARGEST_SIZE)
     batch_norm: bool = Field(description="batch norm behind every convolution")
-    widths: dict[str, PositiveInt] = Field(
+    widths: dict[str, Width] = Field(
         description="filters of each convolution and outputs of each hidden linear layer"
     )
-    pool: PositiveInt = Field(
-        description="side of the averaged map that the linear layers read, cells"
+    pool: int = Field(
+        description="side of the averaged map that the linear layers read, cells", ge=1, le=128
     )
     dropout: float = Field(description="share of a hidden layer's outputs", ge=0, le=1)
     mean: tuple[float, float, float] = Field(description="of the input's channels, 0 to 1")

@@ -1,6 +1,5 @@
 """What a network file of any format says of itself, so that it can be run without its recipe."""
 
-import json
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -60,6 +59,6 @@ class Description(BaseModel):
     def parse(cls, text: str | None) -> Self | None:
         """Read what stands in a file's metadata; None where it is not ours."""
         try:
-            return cls.model_validate(json.loads(text)) if text else None
-        except (ValueError, ValidationError):
+            return cls.model_validate_json(text) if text else None
+        except ValidationError:
             return None

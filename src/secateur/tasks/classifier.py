@@ -109,10 +109,14 @@ class Classifier:
     def from_tensors(
         self,
         tensors: Mapping[str, Tensor],
-        dataset: ClassificationSet,  # noqa: ARG002 # its pictures are the rows
+        dataset: ClassificationSet,
     ) -> Tensor:
         """The same tensor."""
-        return tensors["probabilities"]
+        found = tensors["probabilities"]
+        fits = found.shape == (len(dataset), len(dataset.classes))
+        if not fits or found.dtype != torch.float32 or not found.isfinite().all():
+            raise ValueError("not the probabilities of each class for each picture")
+        return found
 
     def examples(
         self, dense: Tensor, slim: Tensor, dataset: ClassificationSet, folder: Path

@@ -229,9 +229,30 @@ def joined_detections(detections: Sequence[Detections]) -> dict[str, Tensor]:
     }
 
 
-def parted_detections(tensors: Mapping[str, Tensor], pictures: int) -> list[Detections]:
-    """Give the detections of each picture, from what ``joined_detections`` made of them."""
-    lengths: list[int] = tensors["picture"].bincount(minlength=pictures).tolist()
+def parted_detections(
+    tensors: Mapping[str, Tensor], pictures: int, classes: int
+) -> list[Detections]:
+    """Give the detections of each picture, from what ``joined_detections`` made of them.
+
+    Raises:
+        KeyError: a tensor is missing.
+        ValueError: they are no detections in so many pictures and of so many classes.
+    """
+    picture, labels = tensors["picture"], tensors["labels"]
+    boxes, scores = tensors["boxes"], tensors["scores"]
+    count = len(picture) if picture.dim() == 1 else -1
+    if (
+        boxes.shape != (count, 4)
+        or {labels.shape, scores.shape} != {(count,)}
+        or (picture.dtype, labels.dtype) != (torch.int32, torch.int64)
+        or (boxes.dtype, scores.dtype) != (torch.float32, torch.float32)
+        or not (boxes.isfinite().all() and scores.isfinite().all())
+        or not ((labels >= 1) & (labels <= classes)).all()
+        or not ((picture >= 0) & (picture < pictures)).all()
+        or not (picture.diff() >= 0).all()
+    ):
+        raise ValueError("no detections in these pictures")
+    lengths: list[int] = picture.bincount(minlength=pictures).tolist()
     columns = (torch.split(tensors[name], lengths) for name in ("boxes", "labels", "scores"))
     return [Detections(*each) for each in zip(*columns, strict=True)]
 

@@ -103,7 +103,7 @@ class Detector:
         self, tensors: Mapping[str, Tensor], dataset: DetectionSet
     ) -> list[Detections]:
         """The detections of each picture."""
-        return parted_detections(tensors, len(dataset))
+        return parted_detections(tensors, len(dataset), len(dataset.classes))
 
     def examples(
         self, dense: list[Detections], slim: list[Detections], dataset: DetectionSet, folder: Path

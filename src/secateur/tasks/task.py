@@ -62,7 +62,7 @@ class Task(Protocol):
         """The answers as they are kept in a file."""
 
     def from_tensors(self, tensors: Mapping[str, Tensor], dataset: Any) -> Any:
-        """The answers again; KeyError if a tensor is missing."""
+        """The answers again; KeyError or ValueError if they are not the dataset's."""
 
     def examples(self, dense: Any, slim: Any, dataset: Any, folder: Path) -> dict[str, Any]:
         """Choose pictures that show what the networks do, and copy them.
