@@ -10,7 +10,7 @@ MODULES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*
 
 # A module may import from its own line and those above.
 ORDER = (
-    ("errors", "extras", "progress", "whole_file"),
+    ("errors", "extras", "place", "progress", "whole_file"),
     ("recipe",),
     ("data", "models"),
     ("pruning",),
@@ -20,6 +20,7 @@ ORDER = (
     ("compression",),
     ("runtimes",),
     ("answer_file", "run_folder", "phases", "width_steps"),
+    ("processes",),
     ("run",),
     ("selecting",),
     ("examples", "steps"),

@@ -90,7 +90,7 @@ def compress_recipe(
     }
     for name, network in (("dense", dense), ("slim", slim)):
         save_network(
-            folder / f"{name}.safetensors",
+            run.folder / f"{name}.safetensors",
             network.model,
             network.architecture,
             {
@@ -101,7 +101,7 @@ def compress_recipe(
                 "value": summary[name][recipe.evaluate.metric],
             },
         )
-    write_json(folder / "summary.json", summary)
+    write_json(run.folder / "summary.json", summary)
     return summary
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 from secateur.whole_file import write_json
 
+# Writes a step's files into its folder, and gives what ``step.json`` should hold.
+Work = Callable[[Path], dict[str, Any]]
+
 # Folder in a step's own, gone once the step is done.
 UNFINISHED = "unfinished"
 
@@ -62,7 +65,7 @@ def fingerprint(content: Any) -> str:
 def run_step(
     folder: Path,
     depends_on: Mapping[str, Any],
-    work: Callable[[Path], dict[str, Any]],
+    work: Work,
     *,
     say: Callable[[str], None],
     pool: Path | None = None,
