@@ -89,11 +89,11 @@ class Processes:
             return cast(Step, self._tell(do(self._led(work) if together else work)))
         while isinstance(said := self._tell(None), Path):
             copy = self.folder(said) / "steps" / said.name
-            shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(said, copy)  # with the state of a training that is gone on with
             self._wait()
             with self._joined():
                 work(copy)
+            shutil.rmtree(copy)
         return cast(Step, said)
 
     def first_says(self, value: T) -> T:
