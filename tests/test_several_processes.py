@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.fabric import Fabric
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -26,8 +27,10 @@ from secateur.data.cached_batches import CachedBatches, augment
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.loading import training_batches
 from secateur.data.voc import read_voc
+from secateur.errors import LostError, RunError
 from secateur.models.network_file import load_network
 from secateur.place import Place, own_place
+from secateur.processes import Processes
 from secateur.recipe import DetectionData, Evaluate
 from secateur.tasks.task import task_of
 from shapes import draw_class_folders, draw_voc_folder
@@ -191,6 +194,36 @@ def test_commands_for_one_process(
 ) -> None:
     third_of_three(0)
     one_error(secateur("init", tmp_path), "secateur init works in one process", "torchrun")
+
+
+class Elsewhere:
+    """Stands for the way to a first process that has something else to say, or is gone."""
+
+    def __init__(self, said: object) -> None:
+        self.said = said
+
+    def broadcast(self, _value: object) -> object:
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
+
+def seen_from_second(said: object) -> Processes:
+    return Processes(Place(1, 2, 1, 2), cast(Fabric, Elsewhere(said)), Path("nowhere"))
+
+
+def test_process_with_other_pictures_says_so() -> None:
+    seen_from_second("key").agree("key")
+    with pytest.raises(RunError, match="process 1: its recipe or its pictures are not those"):
+        seen_from_second("key").agree("another")
+
+
+def test_broken_connection_is_told_and_a_fault_is_not_hidden() -> None:
+    closed = RuntimeError("[/gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+    with pytest.raises(LostError, match=r"has ended or cannot be reached .*give the same"):
+        seen_from_second(closed).agree("key")
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        seen_from_second(RuntimeError("shapes differ")).agree("key")
 
 
 # ---- whole runs ----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 All go through the whole flow, each with the networks in its own memory. The first alone looks for
 steps that are done, decides, writes and speaks. A step that all do together they begin at its word,
-from copies of what it has; what the others write goes into a folder of their own that nobody reads.
+from copies of what it has; what the others write goes into folders of their own that nobody reads.
 One process is the first of one, and nothing is sent.
 """
 
@@ -10,7 +10,6 @@ import atexit
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,27 +33,19 @@ class Processes:
     Attributes:
         place: this one's.
         fabric: device, precision, and the way to the others.
+        folder: where this one writes: the run's, or one that goes when the process ends.
     """
 
-    def __init__(self, place: Place, fabric: Fabric) -> None:
+    def __init__(self, place: Place, fabric: Fabric, folder: Path) -> None:
         self.place = place
         self.fabric = fabric
+        self.folder = folder
         self._together = False
-        self._own_folder: Path | None = None
 
     @property
     def share(self) -> Place:
         """Its part in the work at hand, which is all of it where the first works alone."""
         return self.place if self._together else SOLE
-
-    def folder(self, run: Path) -> Path:
-        """Where it writes: the first into the run's folder, another where nobody reads."""
-        if self.place.rank == 0:
-            return run
-        if self._own_folder is None:
-            self._own_folder = Path(tempfile.mkdtemp(prefix="secateur-"))
-            atexit.register(shutil.rmtree, self._own_folder, ignore_errors=True)
-        return self._own_folder
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -88,7 +79,7 @@ class Processes:
         if self.place.rank == 0:
             return cast(Step, self._tell(do(self._led(work) if together else work)))
         while isinstance(said := self._tell(None), Path):
-            copy = self.folder(said) / "steps" / said.name
+            copy = self.folder / "steps" / said.name
             shutil.copytree(said, copy)  # with the state of a training that is gone on with
             self._wait()
             with self._joined():
@@ -140,8 +131,12 @@ class Processes:
             self.fabric.barrier()
 
 
-def join_processes(recipe: Recipe) -> Processes:
+def join_processes(recipe: Recipe, folder: Path) -> Processes:
     """Meet the other processes that torchrun started, if it did.
+
+    Args:
+        recipe: what they are to do.
+        folder: the run's.
 
     Raises:
         RecipeError: a batch cannot be divided among them.
@@ -167,7 +162,11 @@ def join_processes(recipe: Recipe) -> Processes:
     if place.count > 1 and "LT_CLI_USED" not in os.environ:  # `fabric run` launches by itself
         with _loss_told():
             fabric.launch()
-    return Processes(place, fabric)
+    if place.rank > 0:
+        folder = folder / f".process{place.rank}"
+        shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Processes(place, fabric, folder)
 
 
 def have_met() -> bool:

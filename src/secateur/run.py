@@ -110,8 +110,8 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
         reporter: told of what goes on.
         pool: a folder of steps that several runs share; None for none.
     """
-    processes = join_processes(recipe)
-    folder = processes.folder(folder)
+    processes = join_processes(recipe, folder)
+    folder = processes.folder
     with processes.in_turn():  # for some pictures are drawn when they are first read
         splits = read_splits(recipe.data, recipe.model.size, recipe.seed)
         architecture = recipe_architecture(recipe, splits.train.classes)

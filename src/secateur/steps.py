@@ -426,7 +426,7 @@ def answers(run: Run, model: nn.Module, architecture: Architecture, dataset: Pic
     answered: dict[int, Any] = {}
     for positions, tensors in run.processes.gather((own, said)):
         if positions:
-            parted = task.from_tensors(tensors, dataset.subset(positions))
+            parted = task.from_tensors(tensors, positions)
             answered |= zip(positions, parted, strict=True)
     return task.joined([answered[position] for position in range(len(dataset))])
 

@@ -1,6 +1,6 @@
 """A classifier as a run's task."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -112,7 +112,7 @@ class Classifier:
     def from_tensors(
         self,
         tensors: Mapping[str, Tensor],
-        dataset: ClassificationSet,  # noqa: ARG002 # its pictures are the rows
+        dataset: Sized,  # noqa: ARG002 # its pictures are the rows
     ) -> Tensor:
         """The same tensor."""
         return tensors["probabilities"]

@@ -1,6 +1,6 @@
 """A detector as a run's task."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -102,9 +102,7 @@ class Detector:
         """All detections one after the other, and the picture of each."""
         return joined_detections(answers)
 
-    def from_tensors(
-        self, tensors: Mapping[str, Tensor], dataset: DetectionSet
-    ) -> list[Detections]:
+    def from_tensors(self, tensors: Mapping[str, Tensor], dataset: Sized) -> list[Detections]:
         """The detections of each picture."""
         return parted_detections(tensors, len(dataset))
 

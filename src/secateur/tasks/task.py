@@ -1,6 +1,6 @@
 """What a kind of network is to a run: how it learns from pictures, and how it is measured."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,8 +63,8 @@ class Task(Protocol):
     def to_tensors(self, answers: Any) -> dict[str, Tensor]:
         """The answers as they are kept in a file."""
 
-    def from_tensors(self, tensors: Mapping[str, Tensor], dataset: Any) -> Any:
-        """The answers again; KeyError if a tensor is missing."""
+    def from_tensors(self, tensors: Mapping[str, Tensor], dataset: Sized) -> Any:
+        """The answers again, of as many pictures; KeyError if a tensor is missing."""
 
     def joined(self, answers: Sequence[Any]) -> Any:
         """The answers about a set, from those about each of its pictures, in their order."""
