@@ -100,7 +100,7 @@ class Processes:
         return values
 
     def equalise(self, model: nn.Module) -> None:
-        """Make a model, which is on the CPU, the first's in all."""
+        """Make a model, which is on the CPU, the first's in all, to the last digit."""
         if self.share.count > 1:
             model.load_state_dict(self.first_says(model.state_dict()))
 

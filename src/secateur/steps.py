@@ -398,7 +398,7 @@ def train_network(
                 state=state,
             )
         model.cpu()
-        run.processes.equalise(model)  # statistics of norms are each process's own
+        run.processes.equalise(model)
         metric = validate(run, model, architecture)
         log({run.recipe.evaluate.metric: metric}, steps)
     span = max(1, len(trace) // 100)

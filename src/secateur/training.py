@@ -103,6 +103,8 @@ def train(
         optimizer.step()
         penalty.after_step(optimizer.optimizer)
         optimizer.zero_grad()
+        if fabric.world_size > 1:
+            _average_statistics(fabric, model)
         trace.append(float(cast(Tensor, fabric.all_reduce(value.detach()))))
         if not math.isfinite(trace[-1]) or (norm is not None and not math.isfinite(norm)):
             raise DivergedError(
@@ -141,6 +143,17 @@ def learning_rate_share(schedule: Schedule, step: int, steps: int) -> float:
     if schedule.decay == "step":
         return 1.0 if step < steps * 2 / 3 else 0.1 if step < steps * 5 / 6 else 0.01
     return 1.0
+
+
+@torch.no_grad()
+def _average_statistics(fabric: Fabric, model: nn.Module) -> None:
+    """Give norms the mean of all processes' running statistics, of which each saw but its share."""
+    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    if buffers:
+        together = cast(Tensor, fabric.all_reduce(torch.cat([b.flatten() for b in buffers])))
+        parts = torch.split(together, [buffer.numel() for buffer in buffers])
+        for buffer, part in zip(buffers, parts, strict=True):
+            buffer.copy_(part.view_as(buffer))
 
 
 class _Objective(nn.Module):
