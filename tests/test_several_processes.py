@@ -302,7 +302,7 @@ def test_run_of_two_processes_is_like_that_of_one(secateur: Secateur, tmp_path: 
 
 
 def written(run: Path) -> list[str]:
-    """Names of all that a run left, but for what bears the time, and charts, which go by results."""
+    """Names of what a run left, but for what bears the time, and charts, which go by results."""
     names = [path.relative_to(run).as_posix() for path in run.rglob("*")]
     return sorted(name for name in names if "tfevents" not in name and "figures/" not in name)
 
