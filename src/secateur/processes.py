@@ -9,6 +9,7 @@ One process is the first of one, and nothing is sent.
 import atexit
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -199,7 +200,8 @@ def _loss_told() -> Iterator[None]:
         # gloo has no class of its own for it.
         if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
             raise
-        line = str(error).strip().partition("\n")[0]
+        # Behind a place in gloo's source, and before its good advice.
+        line = re.sub(r"^\[[^]]*\] ", "", str(error).strip()).partition("\n")[0].partition(". ")[0]
         raise LostError(
             f"another process of this run has ended or cannot be reached ({line}); see what it "
             "said, and give the same command again: it goes on behind the last step done"
