@@ -27,6 +27,7 @@ MEASURED = {
     "compare_gtsrb": "Rivals on GTSRB (`benchmarks/compare.py gtsrb`)",
     "sweep_quickstart": "How small the quick start can go (`benchmarks/sweep.py`)",
     "sweep_postgres": "Two processes at one sweep (`benchmarks/sweep_postgres.py`)",
+    "several_processes": "Two processes at one run (`benchmarks/several_processes.py`)",
     "report_quickstart": "The quick start's report (`benchmarks/report.py quickstart`)",
     "report_gtsdb_laptop": "The GTSDB run's report (`benchmarks/report.py gtsdb_laptop`)",
 }
@@ -90,6 +91,11 @@ NOTES = {
     "sweep_postgres": (
         "A tiny recipe, two processes with folders of their own on one PostgreSQL, one of them "
         "killed half-way. What the promises mean stands in the script.\n"
+    ),
+    "several_processes": (
+        "Tiny recipes on the CPU, in one process, in two, and in two network namespaces that stand "
+        "for two machines. A process was killed in the middle of a training. Metrics are means of "
+        "three seeds on eight test pictures, so the bound of noise, two standard errors, is wide.\n"
     ),
     "report_quickstart": "One phase, 19 layers, 12 classes.\n",
     "report_gtsdb_laptop": "One phase, 17 layers, 4 classes, photographs of 1280 × 736.\n",
@@ -277,6 +283,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "compare_gtsrb": comparison_table,
     "sweep_quickstart": sweep_table,
     "sweep_postgres": lambda _result: "",
+    "several_processes": lambda _result: "",
     "report_quickstart": lambda result: f"{result['figures']} charts.\n",
     "report_gtsdb_laptop": lambda result: f"{result['figures']} charts.\n",
 }

@@ -7,12 +7,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from secateur.errors import RunError
+from secateur.place import own_place
 from secateur.whole_file import unwritable
 
 
 @contextmanager
 def alone(folder: Path, wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Keep other processes out of a folder; one that ends, in whatever way, lets go.
+
+    Of several processes at one run, the first does so for all.
 
     Args:
         folder: that they share; made if absent.
@@ -22,6 +25,9 @@ def alone(folder: Path, wait: Callable[[str], None] | None = None) -> Iterator[N
         RunError: another process is there, and it is not to be waited for; or the folder cannot be
             written to.
     """
+    if own_place().rank > 0:
+        yield
+        return
     lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)

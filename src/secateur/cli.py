@@ -22,6 +22,7 @@ import typer
 from secateur.console import (
     ConsoleReporter,
     comparison_table,
+    complain,
     detections_table,
     evaluation_tables,
     export_table,
@@ -35,7 +36,15 @@ from secateur.console import (
     summary_table,
     sweep_totals,
 )
-from secateur.errors import RunError, SecateurError
+from secateur.errors import (
+    DivergedError,
+    LostError,
+    PruningError,
+    RecipeError,
+    RunError,
+    SecateurError,
+)
+from secateur.place import own_place
 
 if TYPE_CHECKING:  # it imports torch
     from secateur.runtimes.opened import Runtime
@@ -45,6 +54,8 @@ INTERRUPTED = 130  # by Ctrl-C
 TERMINATED = 143  # by a signal that asks a process to end
 # Commands that go on where they were stopped.
 RESUMED = {"compress", "train", "compare", "scales", "sweep"}
+# Commands that several processes can do together.
+SHARED = {"compress", "train"}
 
 app = typer.Typer(
     name="secateur",
@@ -88,6 +99,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     _: Annotated[
         bool,
         typer.Option(
@@ -99,6 +111,12 @@ def _options(
     ] = False,
 ) -> None:
     """Take the options that stand before a command."""
+    command = context.invoked_subcommand
+    if own_place().count > 1 and command not in SHARED:
+        raise RunError(
+            f"secateur {command} works in one process, so start it without torchrun; "
+            f"{' and '.join(sorted(SHARED))} can share their work"
+        )
 
 
 @app.command(epilog="Example: secateur compress recipes/quickstart.yaml --set seed=1 --run runs/1")
@@ -133,6 +151,8 @@ def compress(
     folder = run or Path("runs", loaded.name)
     reporter = ConsoleReporter(console)
     summary = compress_recipe(loaded, folder, reporter)
+    if own_place().rank > 0:
+        return
     page = write_report(folder, bar=reporter.bar)
     say(console, f"{loaded.name}, on {summary['split']}:")
     console.print(summary_table(summary))
@@ -157,7 +177,8 @@ def train(recipe: Recipe, changes: Changes = None, run: RunFolder = None) -> Non
     folder = run or Path("runs", loaded.name)
     console = open_console()
     with alone(folder):
-        dense, step = train_dense(open_run(loaded, folder, ConsoleReporter(console)))
+        opened = open_run(loaded, folder, ConsoleReporter(console))
+        dense, step = train_dense(opened)
         provenance = {
             "run": loaded.name,
             "role": "dense",
@@ -165,7 +186,7 @@ def train(recipe: Recipe, changes: Changes = None, run: RunFolder = None) -> Non
             "split": "validation",
             "value": step.result["metric"],
         }
-        save_network(folder / DENSE_FILE, dense.model, dense.architecture, provenance)
+        save_network(opened.folder / DENSE_FILE, dense.model, dense.architecture, provenance)
     say(console, f"the dense network: {folder / DENSE_FILE}")
 
 
@@ -739,14 +760,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except SecateurError as error:
-        say(open_console(stderr=True), f"error: {' '.join(str(error).splitlines())}")
+        if _tells(error):
+            complain(f"error: {' '.join(str(error).splitlines())}")
         sys.exit(WRONG_INPUT)
     except SystemExit as end:
         if end.code in (INTERRUPTED, TERMINATED):
             resumes = RESUMED & set(sys.argv if arguments is None else arguments)
             again = "; give the same command again: it goes on behind the last step done"
-            say(open_console(stderr=True), f"stopped{again if resumes else ''}")
+            if own_place().local_rank == 0:
+                complain(f"stopped{again if resumes else ''}")
         raise
+
+
+def _tells(error: SecateurError) -> bool:
+    """Whether this process is to print an error.
+
+    One that all processes run into is told by the first of each machine. What went wrong in one
+    alone, such as a picture that it could not read, it tells itself.
+    """
+    if own_place().local_rank == 0:
+        return True
+    from secateur.processes import have_met
+
+    alike = isinstance(error, DivergedError | LostError | PruningError | RecipeError)
+    return have_met() and not alike
 
 
 def _terminate(_signal: int, _frame: object) -> None:

@@ -23,6 +23,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from secateur.place import own_place
+
 if TYPE_CHECKING:  # they import torch, and `secateur --help` is to be quick
     from secateur.benchmarking.benchmark import Benchmark, Measurement
     from secateur.benchmarking.memory import Memory
@@ -41,9 +43,19 @@ _PLAIN_WIDTH = 1000
 
 
 def open_console(*, stderr: bool = False) -> Console:
-    """Give a console for a standard stream."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=_PLAIN_WIDTH)
+    """Give a console for a standard stream; of several processes, only the first's shows."""
+    quiet = own_place().rank > 0
+    console = Console(stderr=stderr, quiet=quiet)
+    if console.is_terminal:
+        return console
+    return Console(stderr=stderr, width=_PLAIN_WIDTH, quiet=quiet)
+
+
+def complain(text: str) -> None:
+    """Print a line to the standard error stream, whichever process this is."""
+    console = open_console(stderr=True)
+    console.quiet = False
+    say(console, text)
 
 
 def say(console: Console, text: str) -> None:

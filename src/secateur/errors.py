@@ -9,7 +9,8 @@
 ├── ``ExportError``    an export does not do what its network does, or cannot be made
 ├── ``MissingExtraError``   a package that only some commands need is not installed
 └── ``RunError``       a run folder is wrong or in use
-    └── ``DivergedError``   a training's loss or gradients are no longer finite
+    ├── ``DivergedError``   a training's loss or gradients are no longer finite
+    └── ``LostError``   another process of the run has ended
 
 Each message is one line that names the file or the entry and the cure. The command line prints
 it and ends with exit code 2; a traceback means a fault of ours.
@@ -54,3 +55,7 @@ class RunError(SecateurError):
 
 class DivergedError(RunError):
     """A training's loss or gradients are no longer finite."""
+
+
+class LostError(RunError):
+    """Another process of the run has ended."""

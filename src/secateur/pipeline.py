@@ -68,12 +68,13 @@ def compress_recipe(
             was done before is lost.
     """
     with alone(folder):
-        clear_drafts(folder)
-        return _compress(open_run(recipe, folder, reporter, pool))
+        run = open_run(recipe, folder, reporter, pool)
+        clear_drafts(run.folder)
+        return _compress(run)
 
 
 def _compress(run: Run) -> dict[str, Any]:
-    recipe, folder = run.recipe, run.folder
+    recipe = run.recipe
     found = run_phases(run)
     dense, slim, steps = found.dense, found.slim, list(found.steps)
     evaluations = {}
@@ -97,7 +98,7 @@ def _compress(run: Run) -> dict[str, Any]:
     }
     for name, network in (("dense", dense), ("slim", slim)):
         save_network(
-            folder / f"{name}.safetensors",
+            run.folder / f"{name}.safetensors",
             network.model,
             network.architecture,
             {
@@ -108,7 +109,7 @@ def _compress(run: Run) -> dict[str, Any]:
                 "value": summary[name][recipe.evaluate.metric],
             },
         )
-    write_json(folder / "summary.json", summary)
+    write_json(run.folder / "summary.json", summary)
     return summary
 
 

@@ -22,8 +22,10 @@ from secateur.mishaps import mishaps
 from secateur.models.network import Architecture, recipe_architecture
 from secateur.models.network_file import load_network
 from secateur.phases import check_phases
+from secateur.place import own_place
+from secateur.processes import Processes, join_processes
 from secateur.recipe import Recipe, Training
-from secateur.run_folder import Step, Trail, run_step
+from secateur.run_folder import Step, Trail, Work, fingerprint, run_step
 from secateur.tasks.task import Task, task_of
 from secateur.whole_file import write_json
 from secateur.width_steps import check_runtime
@@ -57,21 +59,38 @@ class Run:
     folder: Path
     task: Task
     splits: Splits
-    fabric: Fabric
+    processes: Processes
     reporter: Reporter
     data_key: str
     trail: Trail
     pool: Path | None = None
 
     def step(
-        self, name: str, depends_on: Mapping[str, Any], work: Callable[[Path], dict[str, Any]]
+        self, name: str, depends_on: Mapping[str, Any], work: Work, *, together: bool = False
     ) -> Step:
-        """Do a step in its own folder of the run."""
-        folder = self.folder / "steps" / name
+        """Do a step in its own folder of the run.
+
+        Args:
+            name: its own, and its folder's.
+            depends_on: as for ``run_step``.
+            work: likewise.
+            together: the work trains or evaluates, and all processes do it, each its share;
+                otherwise the first does it alone.
+        """
+
+        def do(work: Work) -> Step:
+            folder = self.folder / "steps" / name
+            return run_step(folder, depends_on, work, say=self.reporter.say, pool=self.pool)
+
         with mishaps():
-            step = run_step(folder, depends_on, work, say=self.reporter.say, pool=self.pool)
+            step = self.processes.step(do, work, together=together)
         self.trail.add(name)
         return step
+
+    @property
+    def fabric(self) -> Fabric:
+        """Device, precision, and processes."""
+        return self.processes.fabric
 
     @property
     def evaluated(self) -> PictureSet:
@@ -93,32 +112,32 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
         reporter: told of what goes on.
         pool: a folder of steps that several runs share; None for none.
     """
-    splits = read_splits(recipe.data, recipe.model.size, recipe.seed)
-    architecture = recipe_architecture(recipe, splits.train.classes)
-    check_phases(recipe, architecture)
-    selects = [recipe.phase(number + 1)[2] for number in range(len(recipe.compress.phases))]
-    for runtime in {select.runtime for select in selects if select.round_to == "auto"}:
-        check_runtime(runtime)
-    _tell_of_missing_classes(splits, reporter)
-    root = recipe.data.root
-    described = {
-        name: describe(part, root)
-        for name, part in (("train", splits.train), ("validation", splits.validation))
-    }
-    write_json(
-        folder / "split.json",
-        {name: [str(picture[0]) for picture in pictures] for name, pictures in described.items()},
-    )
-    write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+    processes = join_processes(recipe, folder)
+    folder = processes.folder
+    with processes.in_turn():  # for some pictures are drawn when they are first read
+        splits = read_splits(recipe.data, recipe.model.size, recipe.seed)
+        architecture = recipe_architecture(recipe, splits.train.classes)
+        check_phases(recipe, architecture)
+        selects = [recipe.phase(number + 1)[2] for number in range(len(recipe.compress.phases))]
+        for runtime in {select.runtime for select in selects if select.round_to == "auto"}:
+            check_runtime(runtime)
+        _tell_of_missing_classes(splits, reporter)
+        root = recipe.data.root
+        described = {
+            name: describe(part, root)
+            for name, part in (("train", splits.train), ("validation", splits.validation))
+        }
+        written = recipe.model_dump(mode="json")
+        write_json(
+            folder / "split.json",
+            {name: [str(each[0]) for each in pictures] for name, pictures in described.items()},
+        )
+        write_json(folder / "recipe.json", written)
     digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
-    fabric = Fabric(
-        accelerator="auto",
-        devices=1,
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-    )
+    processes.agree(fingerprint([written, digest]))
     task = task_of(recipe.data, recipe.evaluate)
     trail = Trail(folder / "steps.json")
-    return Run(recipe, folder, task, splits, fabric, reporter, digest, trail, pool)
+    return Run(recipe, folder, task, splits, processes, reporter, digest, trail, pool)
 
 
 def _tell_of_missing_classes(splits: Splits, reporter: Reporter) -> None:
@@ -189,6 +208,7 @@ def provenance() -> dict[str, Any]:
             "processor": platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            **({"processes": count} if (count := own_place().count) > 1 else {}),
         },
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -12,6 +12,9 @@ from typing import Any
 
 from secateur.whole_file import write_json
 
+# Writes a step's files into its folder, and gives what ``step.json`` should hold.
+Work = Callable[[Path], dict[str, Any]]
+
 # What compressing writes beside the steps.
 RUN_FILES = (
     *("recipe.json", "split.json", "steps.json", "summary.json"),
@@ -67,7 +70,7 @@ def fingerprint(content: Any) -> str:
 def run_step(
     folder: Path,
     depends_on: Mapping[str, Any],
-    work: Callable[[Path], dict[str, Any]],
+    work: Work,
     *,
     say: Callable[[str], None],
     pool: Path | None = None,

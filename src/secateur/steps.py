@@ -83,7 +83,7 @@ def train_dense(run: Run) -> tuple[Network, Step]:
         "weights": _file_digest(Path(weights)) if weights and Path(weights).is_file() else weights,
         "versions": [torch.__version__, torchvision.__version__],
     }
-    step = run.step("dense", depends_on, work)
+    step = run.step("dense", depends_on, work, together=True)
     metric = step.result["metric"]
     run.reporter.say(f"dense: {recipe.evaluate.metric} {metric:.1f} on validation")
     if metric < POOR:
@@ -123,7 +123,7 @@ def sparsify_network(
         return {"metric": metric, "zeros": zero_share(penalty.weights.values()), "loss": trace}
 
     depends_on = {"model": before.key, "layers": phase.layers, "sparsify": settings.model_dump()}
-    step = run.step(f"{name}-sparsify", depends_on, work)
+    step = run.step(f"{name}-sparsify", depends_on, work, together=True)
     run.reporter.say(
         f"  sparsified: {step.result['zeros']:.1%} exact zeros, "
         f"{run.recipe.evaluate.metric} {step.result['metric']:.1f}"
@@ -166,7 +166,7 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
     # The scope only where it is set, so that runs from before there was one are found.
     entries = settings.model_dump(exclude={"scope"} if settings.scope == "global" else None)
     depends_on = {"model": sparse.key, "layers": phase.layers, "threshold": entries}
-    step = run.step(f"{name}-threshold", depends_on, work)
+    step = run.step(f"{name}-threshold", depends_on, work, together=True)
     run.reporter.say(
         f"  threshold {step.result['threshold']:.3g}: {step.result['zeros']:.1%} zeros, "
         f"{run.recipe.evaluate.metric} {step.result['metric']:.1f}"
@@ -294,7 +294,7 @@ def retrain_network(run: Run, name: str, slim: Network, settings: Retrain, dense
     depends_on = {"model": slim.key, "retrain": entries}
     if settings.distill:
         depends_on["teacher"] = dense.key
-    step = run.step(name, depends_on, work)
+    step = run.step(name, depends_on, work, together=True)
     run.reporter.say(
         f"  retrained: {run.recipe.evaluate.metric} {step.result['metric']:.1f} on validation"
     )
@@ -329,7 +329,7 @@ def evaluate_network(run: Run, name: str, network: Network) -> Step:
         "evaluate": run.recipe.evaluate.model_dump(),
         "writes": [ANSWER_FILE, "by_class.json"],
     }
-    return run.step(f"evaluate-{name}", depends_on, work)
+    return run.step(f"evaluate-{name}", depends_on, work, together=True)
 
 
 def train_network(
@@ -357,7 +357,13 @@ def train_network(
     if done:
         run.reporter.say(f"  goes on behind step {done} of {settings.steps}")
     batches = run.task.batches(
-        run.splits.train, architecture, settings, seed, run.fabric.device, done
+        run.splits.train,
+        architecture,
+        settings,
+        seed,
+        run.fabric.device,
+        done,
+        run.processes.share,
     )
     schedule = Schedule(
         settings.optimizer,
@@ -392,6 +398,7 @@ def train_network(
                 state=state,
             )
         model.cpu()
+        run.processes.equalise(model)
         metric = validate(run, model, architecture)
         log({run.recipe.evaluate.metric: metric}, steps)
     span = max(1, len(trace) // 100)
@@ -400,18 +407,35 @@ def train_network(
 
 
 def answers(run: Run, model: nn.Module, architecture: Architecture, dataset: PictureSet) -> Any:
-    """What a network says of a set of pictures, in the task's own terms."""
-    with run.reporter.bar("evaluating", len(dataset)) as advance:
-        return run.task.answers(
-            model, architecture, dataset, device=run.fabric.device, advance=advance
-        )
+    """What a network says of a set of pictures, in the task's own terms.
+
+    Of several processes each asks about its share of the pictures, and all get all answers.
+    """
+    task, share = run.task, run.processes.share
+
+    def ask(pictures: PictureSet) -> Any:
+        with run.reporter.bar("evaluating", len(pictures)) as advance:
+            return task.answers(
+                model, architecture, pictures, device=run.fabric.device, advance=advance
+            )
+
+    if share.count == 1:
+        return ask(dataset)
+    own = share.of_pictures(len(dataset), run.recipe.evaluate.batch_size)
+    said = task.to_tensors(ask(dataset.subset(own))) if own else {}
+    answered: dict[int, Any] = {}
+    for positions, tensors in run.processes.gather((own, said)):
+        if positions:
+            parted = task.from_tensors(tensors, dataset.subset(positions))
+            answered |= zip(positions, parted, strict=True)
+    return task.joined([answered[position] for position in range(len(dataset))])
 
 
 def validate(run: Run, model: nn.Module, architecture: Architecture) -> float:
     """The recipe's metric on validation, in percent."""
     metric, dataset = run.recipe.evaluate.metric, run.splits.validation
     found = answers(run, model, architecture, dataset)
-    return run.task.measure(found, dataset, (metric,))[metric]
+    return run.processes.first_says(run.task.measure(found, dataset, (metric,))[metric])
 
 
 def _selection_record(choice: Choice) -> dict[str, Any]:

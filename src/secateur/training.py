@@ -63,14 +63,15 @@ def train(
         fabric: device, precision, and processes.
         model: the network; frozen parameters stay as they are.
         loss: of the model and what a batch holds.
-        batches: as many as there are steps left; a loader's are moved to the device.
+        batches: as many as there are steps left, and of each this process's share; a loader's are
+            moved to the device.
         schedule: optimiser and learning rate.
         penalty: induces sparsity beside the loss; None: none.
         on_step: told of each step's number, from 1, and loss.
         state: what to go on from, and where to write how far it came; None: from the start.
 
     Returns:
-        The loss of each step, those from before included.
+        The loss of each step, those from before included; of several processes, their mean.
 
     Raises:
         DivergedError: the loss or the gradients are no longer finite.
@@ -82,9 +83,13 @@ def train(
     trace = state.restore(model, bare) if state else []
     optimizer: Any = fabric.setup_optimizers(bare)
     steps = len(trace) + len(batches)
+    seed = torch.initial_seed()
     if isinstance(batches, DataLoader):
-        batches = cast(Batches, fabric.setup_dataloaders(batches))
+        loader = fabric.setup_dataloaders(batches, use_distributed_sampler=False)
+        batches = cast(Batches, loader)
     for step, batch in enumerate(batches, start=len(trace) + 1):
+        if fabric.global_rank > 0:  # with chances of its own, that depend on the step alone
+            torch.manual_seed(hash((seed, step, fabric.global_rank)))
         for group in optimizer.param_groups:
             group["lr"] = schedule.lr * learning_rate_share(schedule, step, steps)
         value = objective(*batch)
@@ -98,7 +103,9 @@ def train(
         optimizer.step()
         penalty.after_step(optimizer.optimizer)
         optimizer.zero_grad()
-        trace.append(float(value.detach()))
+        if fabric.world_size > 1:
+            _average_statistics(fabric, model)
+        trace.append(float(cast(Tensor, fabric.all_reduce(value.detach()))))
         if not math.isfinite(trace[-1]) or (norm is not None and not math.isfinite(norm)):
             raise DivergedError(
                 f"the training diverged at step {step} of {steps} (loss {trace[-1]:g}); lower the "
@@ -136,6 +143,17 @@ def learning_rate_share(schedule: Schedule, step: int, steps: int) -> float:
     if schedule.decay == "step":
         return 1.0 if step < steps * 2 / 3 else 0.1 if step < steps * 5 / 6 else 0.01
     return 1.0
+
+
+@torch.no_grad()
+def _average_statistics(fabric: Fabric, model: nn.Module) -> None:
+    """Give norms the mean of all processes' running statistics, of which each saw but its share."""
+    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    if buffers:
+        together = cast(Tensor, fabric.all_reduce(torch.cat([b.flatten() for b in buffers])))
+        parts = torch.split(together, [buffer.numel() for buffer in buffers])
+        for buffer, part in zip(buffers, parts, strict=True):
+            buffer.copy_(part.view_as(buffer))
 
 
 class _Objective(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from secateur.data.classification_set import ClassificationSet
+from secateur.place import SOLE, Place
 
 # Pictures (N, 3, S, S) uint8 to (N, 3, S, S), uint8 or float, 0 to 255; all chance is drawn from
 # the generator, which is the CPU's.
@@ -19,7 +20,8 @@ class CachedBatches:
     """A given number of batches from an endless shuffled walk over pictures, but for the first.
 
     Batch ``p`` depends on the seed and on ``p`` alone, so no interruption changes what a training
-    sees; and all chance is drawn on the CPU, so that every device sees the same.
+    sees; and all chance is drawn on the CPU, so that every device sees the same. Of several
+    processes each gives its ``share`` of every batch; the augmentation is to do likewise.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class CachedBatches:
         augmentation: Augmentation,
         device: torch.device,
         done: int = 0,
+        share: Place = SOLE,
     ) -> None:
         self.pixels = dataset.pixels.to(device)
         self.labels = dataset.labels.to(device)
@@ -40,6 +43,7 @@ class CachedBatches:
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation
+        self.share = share
 
     def __len__(self) -> int:
         return self.steps - self.done
@@ -49,7 +53,8 @@ class CachedBatches:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Give a step's pixels (B, 3, S, S), 0 to 255, and labels (B,), on the device."""
-        index = self._positions(step).to(self.pixels.device)
+        own = self.share.of_batch(self.batch_size)
+        index = self._positions(step)[own].to(self.pixels.device)
         # Three numbers, so that no step has the seed of an epoch's order.
         generator = torch.Generator().manual_seed(hash((self.seed, step, 1)))
         return self.augmentation(self.pixels[index], generator), self.labels[index]
@@ -74,6 +79,7 @@ def augment(
     rotate: float,
     light: float,
     generator: torch.Generator,
+    share: Place = SOLE,
 ) -> Tensor:
     """Change each picture by chance; what would leave the picture is mirrored in from its border.
 
@@ -85,23 +91,27 @@ def augment(
         rotate: farthest, degrees.
         light: largest relative change of the brightness and of the contrast, 0–1.
         generator: of all chance, on the CPU.
+        share: of a batch that the pictures are; chance is drawn for the whole batch, so that a
+            picture is changed alike by however many processes.
 
     Returns:
         (N, 3, S, S), 0 to 255: float32, or uint8 where there was no more to do than to mirror.
     """
-    count, side, device = len(pixels), pixels.shape[-1], pixels.device
+    count, side, device = len(pixels) * share.count, pixels.shape[-1], pixels.device
+    own = share.of_batch(count)
 
     def between(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(count, generator=generator)
+        return low + (high - low) * torch.rand(count, generator=generator)[own]
 
     if flip:
-        mirrored = (torch.rand(count, generator=generator) < 0.5).to(device)
+        mirrored = (torch.rand(count, generator=generator)[own] < 0.5).to(device)
         pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
     farthest = round(shift * side)
     if farthest > 0 or zoom > 1 or rotate > 0:
         angle = between(-math.radians(rotate), math.radians(rotate))
         factor = zoom ** between(-1, 1)
-        across, down = torch.randint(-farthest, farthest + 1, (2, count), generator=generator)
+        shifts = torch.randint(-farthest, farthest + 1, (2, count), generator=generator)
+        across, down = shifts[:, own]
         pixels = warp(pixels, affine(angle, factor, across, down, side).to(device))
     if light > 0:
         brightness = between(1 - light, 1 + light).to(device).view(-1, 1, 1, 1)

@@ -50,6 +50,10 @@ class DetectionSet:
         """Number of pictures."""
         return len(self.pictures)
 
+    def subset(self, indices: Sequence[int]) -> "DetectionSet":
+        """Give the pictures at these positions, in this order, with the same classes."""
+        return DetectionSet(self.classes, tuple(self.pictures[index] for index in indices))
+
 
 def annotated_picture(
     path: Path,

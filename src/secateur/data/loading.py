@@ -13,6 +13,7 @@ from secateur.data.augmentation import Transform
 from secateur.data.decoding import bombs_refused, decode_picture
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import DataError
+from secateur.place import SOLE, Place
 
 # Pictures (N, 3, H, W) uint8 and, for each, boxes (M, 4) float32 and labels (M,) int64.
 Batch = tuple[Tensor, list[dict[str, Tensor]]]
@@ -90,14 +91,20 @@ def training_batches(
     seed: int,
     workers: int,
     done: int = 0,
+    share: Place = SOLE,
 ) -> DataLoader[tuple[Tensor, dict[str, Tensor]]]:
-    """Give ``steps`` batches of augmented pictures, but for the first ``done`` of them."""
+    """Give ``steps`` batches of augmented pictures, but for the first ``done`` of them.
+
+    Of each batch of ``batch_size`` pictures only a process's ``share`` is read.
+    """
     samples = TrainingSamples(
         pictures, transform, steps * batch_size, seed, first=done * batch_size
     )
+    own = share.of_batch(batch_size)
+    starts = range(0, len(samples), batch_size)
     return DataLoader(
         samples,
-        batch_size=batch_size,
+        batch_sampler=[[*range(start + own.start, start + own.stop)] for start in starts],
         num_workers=workers,
         collate_fn=_collate,
         prefetch_factor=4 if workers else None,

@@ -1,6 +1,6 @@
 """A classifier as a run's task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from secateur.data.cached_batches import CachedBatches, augment
 from secateur.data.classification_set import ClassificationSet
 from secateur.models.network import example_input
 from secateur.models.vgg import VGGArchitecture
+from secateur.place import SOLE, Place
 from secateur.recipe import ClassificationData, Evaluate, Training
 from secateur.tasks.classification import (
     METRICS,
@@ -47,12 +48,13 @@ class Classifier:
         seed: int,
         device: torch.device,
         done: int = 0,
+        share: Place = SOLE,
     ) -> Batches:
         """Pictures (N, 3, size, size) and labels (N,), on the device."""
         chances = self.data.augmentation.model_dump()
 
         def vary(pixels: Tensor, generator: torch.Generator) -> Tensor:
-            return augment(pixels, **chances, generator=generator)
+            return augment(pixels, **chances, generator=generator, share=share)
 
         return CachedBatches(
             dataset,
@@ -62,6 +64,7 @@ class Classifier:
             augmentation=vary,
             device=device,
             done=done,
+            share=share,
         )
 
     def loss(
@@ -117,6 +120,10 @@ class Classifier:
         if not fits or found.dtype != torch.float32 or not found.isfinite().all():
             raise ValueError("not the probabilities of each class for each picture")
         return found
+
+    def joined(self, answers: Sequence[Tensor]) -> Tensor:
+        """The probabilities of all pictures."""
+        return torch.stack([*answers])
 
     def examples(
         self, dense: Tensor, slim: Tensor, dataset: ClassificationSet, folder: Path

@@ -1,6 +1,6 @@
 """A detector as a run's task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from secateur.data.loading import training_batches
 from secateur.data.source import training_transform
 from secateur.models.network import example_input
 from secateur.models.ssd import SSDArchitecture
+from secateur.place import SOLE, Place
 from secateur.recipe import DetectionData, Evaluate, Training
 from secateur.tasks.average_precision import Detections
 from secateur.tasks.detection import (
@@ -51,6 +52,7 @@ class Detector:
         seed: int,
         device: torch.device,  # noqa: ARG002 # batches are loaded by processes of their own
         done: int = 0,
+        share: Place = SOLE,
     ) -> Batches:
         """Pictures (N, 3, size, size) uint8, and boxes and labels of each."""
         return training_batches(
@@ -61,6 +63,7 @@ class Detector:
             seed=seed,
             workers=self.data.workers,
             done=done,
+            share=share,
         )
 
     def loss(
@@ -104,6 +107,10 @@ class Detector:
     ) -> list[Detections]:
         """The detections of each picture."""
         return parted_detections(tensors, len(dataset), len(dataset.classes))
+
+    def joined(self, answers: Sequence[Detections]) -> list[Detections]:
+        """The detections of all pictures."""
+        return list(answers)
 
     def examples(
         self, dense: list[Detections], slim: list[Detections], dataset: DetectionSet, folder: Path

@@ -1,12 +1,13 @@
 """What a kind of network is to a run: how it learns from pictures, and how it is measured."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from secateur.place import SOLE, Place
 from secateur.recipe import Data, DetectionData, Evaluate, Training
 from secateur.tasks.classifier import Classifier
 from secateur.tasks.detector import Detector
@@ -32,10 +33,11 @@ class Task(Protocol):
         seed: int,
         device: torch.device,
         done: int = 0,
+        share: Place = SOLE,
     ) -> Batches:
         """As many augmented batches as ``settings`` has steps; the same for the same seed.
 
-        The first ``done`` of them are left out.
+        The first ``done`` of them are left out, and of each batch all but this process's share.
         """
 
     def loss(self, architecture: Any, teacher: Teacher | None = None) -> Callable[..., Tensor]:
@@ -63,6 +65,9 @@ class Task(Protocol):
 
     def from_tensors(self, tensors: Mapping[str, Tensor], dataset: Any) -> Any:
         """The answers again; KeyError or ValueError if they are not the dataset's."""
+
+    def joined(self, answers: Sequence[Any]) -> Any:
+        """The answers about a set, from those about each of its pictures, in their order."""
 
     def examples(self, dense: Any, slim: Any, dataset: Any, folder: Path) -> dict[str, Any]:
         """Choose pictures that show what the networks do, and copy them.
