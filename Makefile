@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint browser torture bench bench-gtsdb bench-gtsrb bench-compare
+.PHONY: help demo test lint browser audit torture bench bench-gtsdb bench-gtsrb bench-compare
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,15 @@ browser: ## Chromium for the tests of the report
 	&& { $(APT) install --no-install-recommends chromium chromium-driver \
 	|| { $(APT) update && $(APT) install --no-install-recommends chromium chromium-driver; }; }; then true; \
 	else echo "no Chromium with its driver (apt install chromium chromium-driver): the report is not opened by the tests"; fi
+
+audit: $(STAMP) ## every package's licence, to docs/licences.md, and known vulnerabilities
+	$(PYTHON) -m venv .audit
+	.audit/bin/pip install -q pip-audit pip-licenses
+	{ printf '# Licences\n\nOf every package of the development environment, as each states it; what stands out is explained in\n[dependencies.md](dependencies.md). `make audit` writes this page.\n\n'; \
+	  .audit/bin/pip-licenses --python $(VENV)/bin/python --from=mixed --order=license --format=markdown | tr -s ' -'; } > .audit/licences.md
+	mv .audit/licences.md docs/licences.md
+	$(VENV)/bin/pip freeze --exclude-editable > .audit/frozen.txt
+	.audit/bin/pip-audit --no-deps --disable-pip -r .audit/frozen.txt
 
 torture: $(STAMP) ## kill runs at a hundred random moments, and try other faults; root tries a full disk too
 	$(VENV)/bin/python benchmarks/torture.py

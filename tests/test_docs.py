@@ -205,3 +205,12 @@ def _stir(ssd: SSD) -> None:
             nn.init.normal_(tensor, 0, 0.02)  # small: scores that are all 1 have no order
         elif name.endswith(("bias", "running_mean")):
             nn.init.normal_(tensor, 0, 0.2)
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/guarantees.md"])
+def test_what_is_promised_names_tests_that_are_there(page: str) -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / page).read_text("utf-8")))
+    sources = [path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    there = {name for source in sources for name in re.findall(r"def (test_\w+)\(", source)}
+    assert named
+    assert named <= there
