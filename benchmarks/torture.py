@@ -29,9 +29,9 @@ SEED = 0
 # A state is written about every tenth of a second, so that trainings are gone on with too.
 CHANGES = (
     "checkpoint=0.002",
-    "train.steps=60",
-    "compress.sparsify.steps=30",
-    "compress.retrain.steps=45",
+    "train.steps=40",
+    "compress.sparsify.steps=20",
+    "compress.retrain.steps=30",
 )
 OPTIONS = [option for change in CHANGES for option in ("--set", change)]
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143}
@@ -131,26 +131,24 @@ def torture(work: Path, kills: int, stops: int) -> dict[str, Any]:
     wanted = unbroken.result()
     runs: list[Run] = []
 
-    def until_through(run: Run, by: signal.Signals, more: "Mapping[str, int] | None") -> None:
-        """Break a run until it gets through, or enough is broken; then let it through."""
-        while more is None or count(by.name) < more[by.name]:
-            if by is signal.SIGKILL and chance.random() < 0.5:
-                end = run.go(environment=at_event(run, chance.randint(1, events)))
-            else:
-                end = run.go(after=chance.uniform(0, seconds), by=by)
-            if end == "done":
-                return
-            print(f"{by.name}: {count(by.name)}", flush=True)
-        run.go()
-
     def count(name: str) -> int:
         return sum(run.ends.count(name) for run in runs)
 
     goals = {"SIGKILL": kills, "SIGINT": stops, "SIGTERM": stops}
-    for name, goal in goals.items():
-        while count(name) < goal:
-            runs.append(new(f"run{len(runs)}"))
-            until_through(runs[-1], signal.Signals[name], goals)
+    while any(count(name) < goal for name, goal in goals.items()):
+        runs.append(new(f"run{len(runs)}"))
+        run, end = runs[-1], ""
+        while end != "done":
+            wanting = [name for name, goal in goals.items() if count(name) < goal]
+            if not wanting:
+                end = run.go()
+                continue
+            by = signal.Signals[chance.choice(wanting)]
+            if by is signal.SIGKILL and chance.random() < 0.5:
+                end = run.go(environment=at_event(run, chance.randint(1, events)))
+            else:
+                end = run.go(after=chance.uniform(0, seconds), by=by)
+            print(f"{run.folder.name}: {end}", flush=True)
     return {
         "unbroken": {"seconds": round(seconds, 1), "file_events": events},
         "runs": len(runs),

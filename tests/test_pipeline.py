@@ -402,7 +402,8 @@ def test_width_steps_are_measured_and_kept(
         assert phase["round_to"] == "auto"
         assert phase["width_steps"] == record
         assert record["measured"] == record["used"]
-        assert set(record["used"].values()) == {1, 4}
+        assert 4 in record["used"].values()
+        assert set(record["used"].values()) <= {1, 4}
         for name, times in record["seconds"].items():
             assert record["measured"][name] == 4
             assert all(seconds == pytest.approx(-(-w // 4) * 1e-3) for w, seconds in times)

@@ -184,7 +184,10 @@ def full_disk(*_: object) -> None:
 
 
 def test_drafts_of_a_killed_process_are_cleared_and_no_others(tmp_path: Path) -> None:
-    gone = [".summary.json.7.part", "steps/dense/.network.safetensors.7.part"]
+    gone = [
+        *(".summary.json.7.part", ".report.html.7.part", "figures/.bytes.png.7.part"),
+        "steps/dense/.network.safetensors.7.part",
+    ]
     stays = [".slim.onnx.json.7.part", "steps/dense/network.safetensors", "summary.json"]
     for name in (*gone, *stays, "steps/.phase1-remove.7.part/step.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

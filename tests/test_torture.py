@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-QUICK = ("diverging", "second_process")
+QUICK = ("second_process",)
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def test_killed_and_stopped_runs_end_like_one_that_was_not(
     benchmark_module: Callable[[str], Any], tmp_path: Path
 ) -> None:
     torture = benchmark_module("torture")
-    result = torture.torture(tmp_path, kills=3, stops=1) | {"faults": []}
-    wrong = [check["name"] for check in torture.checks(result, 3, 1) if not check["met"]]
+    result = torture.torture(tmp_path, kills=2, stops=1) | {"faults": []}
+    wrong = [check["name"] for check in torture.checks(result, 2, 1) if not check["met"]]
     assert not wrong, result
 
 

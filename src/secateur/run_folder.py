@@ -15,10 +15,10 @@ from secateur.whole_file import write_json
 # Writes a step's files into its folder, and gives what ``step.json`` should hold.
 Work = Callable[[Path], dict[str, Any]]
 
-# What compressing writes beside the steps.
+# What compressing writes beside the steps and the figures of the report.
 RUN_FILES = (
     *("recipe.json", "split.json", "steps.json", "summary.json"),
-    *("dense.safetensors", "slim.safetensors"),
+    *("dense.safetensors", "slim.safetensors", "report.html"),
 )
 # Folder in a step's own, gone once the step is done.
 UNFINISHED = "unfinished"
@@ -115,9 +115,9 @@ def run_step(
 def clear_drafts(folder: Path) -> None:
     """Remove what a killed process left half-written in a run's folder.
 
-    Only for who is alone there. Exports and reports, which others may be writing, are left.
+    Only for who is alone there. Exports, which others may be writing, are left.
     """
-    drafts = list((folder / "steps").rglob(".*.part"))
+    drafts = [*(folder / "steps").rglob(".*.part"), *(folder / "figures").glob(".*.part")]
     for name in RUN_FILES:
         drafts += folder.glob(f".{name}.*.part")
     for draft in drafts:
