@@ -33,27 +33,19 @@ from secateur.recipe import DetectionData, load_recipe
 from secateur.run import provenance
 from secateur.tasks.task import task_of
 from secateur.whole_file import write_json
+from tiny import RECIPE
 
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
 METRIC = "AP50_area"
 TRAINING = {"batch_size": 8, "optimizer": "adamw", "lr": 0.003}
 DETECTOR: dict[str, Any] = {
+    **RECIPE,
     "name": "detector",
-    "data": {"format": "voc", "classes": ["square", "disc"], "validation": 0.25, "workers": 0},
-    "model": {
-        "size": 64,
-        "widths": 0.06,
-        "batch_norm": True,
-        "detection_layers": 1,
-        "scales": [0.4, 0.8],
-    },
     "train": {"steps": 120, **TRAINING},
     "compress": {
-        "phases": [{"layers": "conv1_1-conv4_3"}],
+        **RECIPE["compress"],
         "sparsify": {"steps": 60, **TRAINING, "lr": 0.001, "strength": 0.002},
-        "threshold": {"max_drop": 5, "resolution": 0.2},
-        "select": {"keep_params": 0.3, "keep_macs": 0.4, "min_filters": 1},
         "retrain": {"steps": 90, **TRAINING},
     },
     "evaluate": {"batch_size": 3},
