@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from secateur.errors import DataError
 
@@ -18,15 +18,6 @@ from secateur.errors import DataError
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 _ORIENTATION = 0x0112  # the entry of EXIF
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def picture_size(path: Path, root: Path | None = None) -> tuple[int, int]:
@@ -51,11 +42,11 @@ def decode_picture(path: Path, root: Path | None = None) -> Image.Image:
     Several threads may do so at once, inside of one ``bombs_refused``.
     """
     with _opened(path, root) as image:
-        turn = _TURNS.get(_orientation(image))
+        turned = _orientation(image) > 1
         # Pillow warns of the direct way from a palette with transparency.
         layered = image.mode == "P" and "transparency" in image.info
         pixels = (image.convert("RGBA") if layered else image).convert("RGB")
-        return pixels if turn is None else pixels.transpose(turn)
+        return ImageOps.exif_transpose(pixels) if turned else pixels
 
 
 @contextmanager
@@ -123,4 +114,4 @@ def _orientation(image: Image.Image) -> int:
         turn: object = image.getexif().get(_ORIENTATION)
     except Exception:  # a broken note spoils no picture
         return 1
-    return turn if isinstance(turn, int) and turn in _TURNS else 1
+    return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
