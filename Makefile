@@ -14,11 +14,8 @@ help: ## list the targets
 demo: $(STAMP) ## compress a small detector of drawn signs, from nothing
 	$(VENV)/bin/secateur compress recipes/quickstart.yaml --run runs/quickstart
 
-# In three processes: one that did them all has died in native code, by a cause not yet found.
 test: lint browser ## lint, then every test
-	$(VENV)/bin/pytest --ignore=tests/sweeping --ignore-glob='tests/test_*.py'
-	$(VENV)/bin/pytest tests/sweeping
-	$(VENV)/bin/pytest tests/test_*.py
+	$(VENV)/bin/pytest
 
 lint: $(STAMP) ## style, format and types
 	$(VENV)/bin/ruff check .

@@ -5,6 +5,7 @@ from typing import Any
 
 from secateur.exporting.graph import Detector
 from secateur.extras import require
+from secateur.runtimes.openvino_core import openvino_core
 
 NAMES = Detector.outputs[-Detector.inner :]
 
@@ -24,7 +25,7 @@ def cut_onnx(path: Path) -> bytes | None:
 def cut_openvino(path: Path) -> Any | None:
     """Give OpenVINO's model up to the raw outputs; None where the file does not name them."""
     openvino = require("openvino")
-    model = openvino.Core().read_model(path)
+    model = openvino_core().read_model(path)
     named = {
         name: output
         for operator in model.get_ordered_ops()

@@ -5,12 +5,13 @@ from typing import Any
 
 from secateur.extras import require
 from secateur.runtimes.description import KEY, Description
+from secateur.runtimes.openvino_core import openvino_core
 
 
 def read_onnx_as_openvino(path: Path) -> Any:
     """Read an ONNX file as OpenVINO's own model."""
     # Not convert_model, which would tell OpenVINO's makers of its use.
-    return require("openvino").Core().read_model(path)
+    return openvino_core().read_model(path)
 
 
 def write_openvino(path: Path, model: Any, description: Description, inner: int) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from secateur.extras import require
 from secateur.runtimes.onnx_file import write_onnx
 from secateur.runtimes.onnx_runtime import onnx_session
 from secateur.runtimes.opened import Runtime
+from secateur.runtimes.openvino_core import openvino_core
 from secateur.runtimes.openvino_runtime import compile_openvino
 
 
@@ -38,7 +38,7 @@ def compile_module(
         if runtime == "onnxruntime":
             session = onnx_session(str(path), threads)
             return lambda: session.run(None, {"pictures": array})
-        model = require("openvino").Core().read_model(path)
+        model = openvino_core().read_model(path)
     compiled = compile_openvino(model, threads, single=True)
     return lambda: compiled(array)
 

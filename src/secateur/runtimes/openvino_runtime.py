@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from secateur.errors import ModelError
-from secateur.extras import require
 from secateur.models.file_kind import file_kind
 from secateur.runtimes.description import KEY, Description
+from secateur.runtimes.openvino_core import openvino_core
 from secateur.runtimes.session import Arrays, Pictures, Session, foreign
 
 
@@ -21,14 +21,14 @@ def open_openvino(path: Path, threads: int | None = None) -> Session:
         ModelError: the file is unreadable, or not of ours.
         MissingExtraError: OpenVINO is not installed.
     """
-    openvino = require("openvino")
+    core = openvino_core()
     if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
         raise ModelError(
             f"{path.with_suffix('.bin')}: no such file; it holds the weights of {path.name}, keep "
             "the two together"
         )
     try:
-        model = openvino.Core().read_model(path)
+        model = core.read_model(path)
     except RuntimeError as error:
         reason = str(error).splitlines()[0][:200]
         raise ModelError(
@@ -60,10 +60,9 @@ def compile_openvino(model: Any, threads: int | None, *, single: bool) -> Any:
         single: whether it computes in single precision; otherwise as OpenVINO finds best, which
             is bfloat16 on processors that have it.
     """
-    openvino = require("openvino")
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if single:
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
-    return openvino.Core().compile_model(model, "CPU", settings)
+    return openvino_core().compile_model(model, "CPU", settings)
