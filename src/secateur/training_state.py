@@ -89,6 +89,10 @@ class TrainingState:
             if entries.keys() != _KEPT[type(optimizer)] or shapes != {wanted}:
                 raise ValueError("not what this optimiser keeps of this parameter")
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for parameter, entries in optimizer.state.items():
+            for entry, value in entries.items():
+                if value.shape == parameter.shape:  # in the parameter's own order of memory
+                    entries[entry] = torch.empty_like(parameter).copy_(value)
         torch.set_rng_state(tensors[_CHANCE])
         if _CHANCE_CUDA in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors[_CHANCE_CUDA])
