@@ -2,13 +2,19 @@
 
 ``python benchmarks/compare.py quickstart`` writes ``benchmarks/results/compare_quickstart.json``,
 and ``--ablation`` beside it ``ablation_quickstart.json``, each with its chart in ``docs/images/``.
-A comparison that was stopped goes on; one that is done is only read.
+A comparison that was stopped goes on; one that is done is only read. Networks as small as these
+leave most of a GPU idle: there, ``--processes`` do several ways and seeds at once.
 """
 
 import argparse
 import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -129,6 +135,23 @@ def checks(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def side_by_side(ways: Sequence[str], processes: int) -> None:
+    """Do each way with each seed in a process of its own, so many at once."""
+    # From scratch takes the widths of ours.
+    for group in ([way for way in ways if way != SCRATCH], [way for way in ways if way == SCRATCH]):
+        with ThreadPoolExecutor(processes) as pool:
+            for way, seed in product(group, range(SEEDS)):
+                pool.submit(one_process, way, seed)
+
+
+def one_process(way: str, seed: int) -> None:
+    """Start this command for one way and one seed, and wait for it."""
+    only = ["--only", way, "--seed", str(seed)]
+    command = [sys.executable, *sys.argv, *only]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    print(f"{way}, seed {seed}: {'done' if done.returncode == 0 else done.stderr}", flush=True)
+
+
 def main() -> None:
     """Compare, and write what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -136,6 +159,8 @@ def main() -> None:
     parser.add_argument("--ablation", action="store_true", help="ours with parts taken away")
     parser.add_argument("--run", type=Path, help="folder; runs/SUBJECT-compare if not given")
     parser.add_argument("--only", help="just do these ways, comma between them, and write nothing")
+    parser.add_argument("--seed", type=int, help="with --only: just this one")
+    parser.add_argument("--processes", type=int, default=1, help="at once")
     arguments = parser.parse_args()
     name, changes = SUBJECTS[arguments.subject]
     recipe = load_recipe(HERE.parent / "recipes" / f"{name}.yaml", changes)
@@ -146,8 +171,13 @@ def main() -> None:
     budgets = (0.15, 0.07) if arguments.ablation else (0.5, 0.3, 0.15, 0.07)
     if arguments.only:
         ways = tuple(arguments.only.split(","))
+    elif arguments.processes > 1:
+        side_by_side(ways, arguments.processes)
     console = open_console()
-    result = compare(recipe, folder, ways, budgets, SEEDS, ConsoleReporter(console))
+    first, seeds = (0, SEEDS) if arguments.seed is None else (arguments.seed, 1)
+    result = compare(
+        recipe, folder, ways, budgets, seeds, ConsoleReporter(console), first_seed=first
+    )
     console.print(comparison_table(result))
     if arguments.only:
         return

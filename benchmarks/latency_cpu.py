@@ -16,60 +16,19 @@ from typing import Any
 import torch
 
 from checks import tell
+from published import CLASSES, networks
 from secateur.benchmarking.benchmark import Benchmark, Measurement, benchmark
 from secateur.console import ConsoleReporter, open_console, show_benchmark
 from secateur.exporting.pictures import drawn_pictures
 from secateur.exporting.source import load_source
 from secateur.exporting.target import Target, described
 from secateur.exporting.writing import write_file
-from secateur.measuring import count_macs
-from secateur.models.network import example_input, raw_network
 from secateur.models.network_file import save_network
-from secateur.models.ssd import FULL_WIDTHS, build_ssd, layer_names, ssd_architecture
+from secateur.models.ssd import build_ssd, ssd_architecture
 from secateur.whole_file import write_json
 
 HERE = Path(__file__).parent
 SEED = 20261124
-STEP = 16
-CLASSES = tuple(f"class{number}" for number in range(1, 21))  # as many as Pascal VOC's
-
-# Filters of conv1_1 to conv11_2 in the paper's Table 1, pruned-6det.
-PRUNED_6DET = (
-    *(64, 56, 107, 121, 193, 158, 195, 263, 181, 331, 98, 108, 78, 146, 106),
-    *(34, 198, 12, 36, 22, 41, 22, 66),
-)
-
-
-def networks() -> dict[str, dict[str, int]]:
-    """Widths of each network by its name."""
-    names = layer_names("ssd300", 6)
-    slim = dict(zip(names, PRUNED_6DET, strict=True))
-    return {
-        "dense": {name: FULL_WIDTHS[name] for name in names},
-        "slim": slim,
-        "rounded": rounded(slim),
-    }
-
-
-def rounded(widths: dict[str, int]) -> dict[str, int]:
-    """Round to multiples, and stay within the multiply-adds."""
-    found = {name: max(STEP, STEP * round(n / STEP)) for name, n in widths.items()}
-    # First those down that were rounded up by the largest share.
-    order = sorted(widths, key=lambda name: widths[name] / found[name])
-    most = macs(widths)
-    for name in order:
-        if macs(found) <= most:
-            break
-        found[name] = max(STEP, STEP * (widths[name] // STEP))
-    return found
-
-
-def macs(widths: dict[str, int]) -> int:
-    """Count the multiply-adds of an SSD300."""
-    architecture = ssd_architecture("ssd300", CLASSES, widths=widths)
-    with torch.device("meta"):
-        ssd = build_ssd(architecture)
-        return count_macs(raw_network(ssd), example_input(architecture))
 
 
 def write_networks(folder: Path) -> list[str]:

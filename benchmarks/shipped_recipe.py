@@ -27,6 +27,8 @@ FRESH_SEED = 20261123
 PROMISES: dict[str, dict[str, float]] = {
     "quickstart": {"params": 10, "macs": 4.5, "lost": 2, "dense": 80},
     "gtsdb_laptop": {"params": 5, "lost": 2},
+    "vgg16_cifar10": {"params": 125, "macs": 10.5, "lost": 0},
+    "vgg16_gtsrb": {"params": 200, "macs": 29.4, "lost": 0},
     "vgg_gtsrb_laptop": {"params": 20, "macs": 5, "lost": 0, "dense": 97},
 }
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from secateur.alone import alone
 from secateur.whole_file import write_json
 
 # Writes a step's files into its folder, and gives what ``step.json`` should hold.
@@ -84,12 +85,22 @@ def run_step(
         work: writes the step's files into the folder and gives what ``step.json`` should hold; in
             ``UNFINISHED`` there it may keep what it would go on from if it were stopped.
         say: told whether the step is done anew or was found.
-        pool: a folder of steps that several runs share, each under its key; None for none.
+        pool: a folder of steps that several runs share, each under its key; None for none. What
+            another process is doing for it is waited for.
     """
     key = fingerprint(depends_on)
+    if pool is None:
+        return _run_step(folder, key, work, say, None)
+    pooled = pool / f"{folder.name}-{key}"
+    with alone(pool / ".locks" / pooled.name, say):
+        return _run_step(folder, key, work, say, pooled)
+
+
+def _run_step(
+    folder: Path, key: str, work: Work, say: Callable[[str], None], pooled: Path | None
+) -> Step:
     record = folder / "step.json"
     found = read_record(record)
-    pooled = pool / f"{folder.name}-{key}" if pool else None
     if pooled and pooled.is_dir() and (found is None or found["key"] != key):
         shutil.rmtree(folder, ignore_errors=True)
         _link(pooled, folder)

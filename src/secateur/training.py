@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from secateur.cuda_graph import record_passes
+from secateur.data.cached_batches import CachedBatches
 from secateur.errors import DivergedError
 from secateur.pruning.sparsity import Penalties
 from secateur.training_state import TrainingState
@@ -78,15 +80,20 @@ def train(
     """
     penalty = penalty or Penalties()
     model.to(memory_format=torch.channels_last)  # convolutions are a third quicker so
-    objective = fabric.setup_module(_Objective(model, loss).train())
+    whole = _Objective(model, loss).train()
+    objective = fabric.setup_module(whole)
     bare = make_optimizer(model, schedule)
     trace = state.restore(model, bare) if state else []
     optimizer: Any = fabric.setup_optimizers(bare)
     steps = len(trace) + len(batches)
     seed = torch.initial_seed()
+    one_gpu = fabric.device.type == "cuda" and fabric.world_size == 1
     if isinstance(batches, DataLoader):
         loader = fabric.setup_dataloaders(batches, use_distributed_sampler=False)
         batches = cast(Batches, loader)
+    elif isinstance(batches, CachedBatches) and one_gpu:
+        bf16 = fabric.strategy.precision.precision == "bf16-mixed"
+        record_passes(whole, next(iter(batches)), bf16=bf16)
     for step, batch in enumerate(batches, start=len(trace) + 1):
         if fabric.global_rank > 0:  # with chances of its own, that depend on the step alone
             torch.manual_seed(hash((seed, step, fabric.global_rank)))
@@ -127,9 +134,10 @@ def make_optimizer(model: nn.Module, schedule: Schedule) -> Optimizer:
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": schedule.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
+    fused = True if all(p.is_cuda for p in parameters) else None  # one launch for all weights
     if schedule.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=schedule.lr, momentum=0.9)
-    return torch.optim.AdamW(groups, lr=schedule.lr)
+        return torch.optim.SGD(groups, lr=schedule.lr, momentum=0.9, fused=fused)
+    return torch.optim.AdamW(groups, lr=schedule.lr, fused=fused)
 
 
 def learning_rate_share(schedule: Schedule, step: int, steps: int) -> float:

@@ -95,8 +95,13 @@ def compare(
     keep_macs: Sequence[float],
     seeds: int,
     reporter: Reporter,
+    *,
+    first_seed: int = 0,
 ) -> Comparison:
     """Compress in every way, with every budget and every seed.
+
+    Several processes may be at different ways or seeds of one folder; steps that these have in
+    common are done by one.
 
     Args:
         recipe: of the dense network, the schedules and the phases; its own goal is not used.
@@ -104,8 +109,9 @@ def compare(
             after every run.
         variants: names of ways.
         keep_macs: shares of the dense network's MACs, 0–1.
-        seeds: how many, from 0.
+        seeds: how many.
         reporter: told of what goes on.
+        first_seed: the others follow it.
 
     Raises:
         RecipeError: a way is unknown, or does not fit the recipe.
@@ -123,7 +129,7 @@ def compare(
     metric = recipe.evaluate.metric
     rows: list[Row] = []
     total = seeds * len(wanted) * len(keep_macs)
-    for seed in range(seeds):
+    for seed in range(first_seed, first_seed + seeds):
         for variant in wanted:
             for keep in keep_macs:
                 title = f"{variant}, {keep:.0%} of the MACs, seed {seed}"

@@ -77,7 +77,8 @@ class TrainingSamples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             "labels": picture.labels[wanted],
         }
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(hash((self.seed, position)))
+            # Of the CPU alone: torch.manual_seed looks at every kind of device, for long.
+            torch.default_generator.manual_seed(hash((self.seed, position)))
             image, target = self.transform(tv_tensors.Image(pixels), target)
         return image.as_subclass(Tensor), {k: v.as_subclass(Tensor) for k, v in target.items()}
 

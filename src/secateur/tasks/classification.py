@@ -1,6 +1,7 @@
 """What a classifier is to the training loop: its loss, its answers, its accuracy."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -116,6 +117,12 @@ def accuracy_by_class(predicted: Tensor, labels: Tensor, classes: Sequence[str])
 
 
 def _normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    shift = torch.tensor(mean, device=pixels.device).view(1, 3, 1, 1)
-    scale = torch.tensor(std, device=pixels.device).view(1, 3, 1, 1)
-    return (pixels / 255 - shift) / scale
+    return (pixels / 255 - _of_channels((*mean,), pixels.device)) / _of_channels(
+        (*std,), pixels.device
+    )
+
+
+@lru_cache(maxsize=8)
+def _of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """A number for each channel, (1, C, 1, 1), moved to the device but once."""
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)

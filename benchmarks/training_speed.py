@@ -1,0 +1,299 @@
+"""Time training: its data, its penalty, and what of the machine's rate it reaches.
+
+``python benchmarks/training_speed.py`` writes ``benchmarks/results/training_speed_cpu.json``, or
+``…_cuda.json`` where there is a GPU. What is held against each other takes turns, step by step; all
+times are medians. Pictures are noise, and weights are fresh, for time does not depend on them.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from checks import tell
+from published import CLASSES, networks
+from secateur.data.classification_set import ClassificationSet
+from secateur.measuring import count_macs
+from secateur.models.network import build_network, example_input, raw_network, recipe_architecture
+from secateur.models.ssd import SSDArchitecture, build_ssd, ssd_architecture
+from secateur.phases import network_groups
+from secateur.pruning.sparsity import Penalties, make_penalty
+from secateur.recipe import load_recipe
+from secateur.run import provenance
+from secateur.tasks.classifier import Classifier
+from secateur.tasks.detection import ssd_loss
+from secateur.training import Schedule, make_optimizer, train
+from secateur.whole_file import write_json
+
+HERE = Path(__file__).parent
+SEED = 20261128
+SCHEDULE = Schedule("sgd", 1e-3, 5e-4, 0.0, "constant")
+
+
+def wait() -> None:
+    """Until the GPU is through."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Time something, the GPU's part of it included."""
+    wait()
+    start = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - start
+
+
+def make_fabric() -> Fabric:
+    """One device, and bf16 on a GPU."""
+    precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    return Fabric(accelerator="auto", devices=1, precision=precision)
+
+
+def matrix_rate(device: torch.device) -> float:
+    """FLOPs a second of a large product in bf16."""
+    a, b = (torch.randn(8192, 8192, device=device, dtype=torch.bfloat16) for _ in range(2))
+    times = [seconds(lambda: [a @ b for _ in range(10)]) for _ in range(4)]
+    return 10 * 2 * 8192**3 / min(times)
+
+
+def noise(count: int, classes: tuple[str, ...], size: int = 32) -> ClassificationSet:
+    """Pictures of nothing."""
+    pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
+    names = tuple(str(number) for number in range(count))
+    return ClassificationSet(classes, pixels, torch.randint(0, len(classes), (count,)), names)
+
+
+def feed(device: torch.device, batches: int) -> dict[str, Any]:
+    """Pictures a second that a cached set gives, augmented as for CIFAR-10."""
+    recipe = load_recipe(HERE.parent / "recipes" / "vgg16_cifar10.yaml", [])
+    task = Classifier(recipe.data, recipe.evaluate)  # type: ignore[arg-type]
+    settings = recipe.train.model_copy(update={"steps": batches, "batch_size": 1024})
+    dataset = noise(50_000, tuple("0123456789"))
+    given = task.batches(dataset, None, settings, SEED, device)  # type: ignore[arg-type]
+    iterator = iter(given)
+    each = [seconds(lambda: next(iterator)) for _ in range(batches)]
+    return {"batch_size": 1024, "pictures_per_second": 1024 / median(each[1:])}
+
+
+def classifier(rate: float | None, batch_size: int, steps: int) -> dict[str, Any]:
+    """Train VGG16 on CIFAR-10's shapes as its recipe does, data included."""
+    recipe = load_recipe(HERE.parent / "recipes" / "vgg16_cifar10.yaml", [])
+    dataset = noise(10_000, tuple("0123456789"))
+    architecture = recipe_architecture(recipe, dataset.classes)
+    model = build_network(architecture)
+    macs = count_macs(raw_network(model), example_input(architecture))
+    fabric = make_fabric()
+    task = Classifier(recipe.data, recipe.evaluate)  # type: ignore[arg-type]
+    settings = recipe.train.model_copy(update={"steps": steps, "batch_size": batch_size})
+    batches = task.batches(dataset, architecture, settings, SEED, fabric.device)  # type: ignore[arg-type]
+    ends: list[float] = []
+    train(
+        fabric,
+        model,
+        task.loss(architecture),  # type: ignore[arg-type]
+        batches,
+        SCHEDULE,
+        on_step=lambda _step, _loss: ends.append(time.perf_counter()),
+    )
+    step = median(after - before for before, after in pairwise(ends[2:]))
+    found = {
+        "batch_size": batch_size,
+        "step_s": step,
+        "pictures_per_second": batch_size / step,
+        "flops_per_picture": 3 * 2 * macs,
+    }
+    if rate:
+        found["share_of_matrix_rate"] = 3 * 2 * macs * batch_size / step / rate
+    return found
+
+
+class Steps:
+    """Training steps of a network on one batch, with a penalty or without."""
+
+    def __init__(
+        self, fabric: Fabric, model: nn.Module, loss: Callable[..., Tensor], batch: tuple[Any, ...]
+    ) -> None:
+        model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.model = fabric.setup_module(_Loss(model, loss))
+        self.fabric = fabric
+        self.bare = make_optimizer(model, SCHEDULE)
+        self.optimizer = fabric.setup_optimizers(self.bare)
+        self.batch = batch
+
+    def __call__(self, penalty: Penalties | None = None) -> None:
+        """Take one."""
+        self.fabric.backward(self.model(*self.batch))
+        if penalty:
+            penalty.before_step(self.bare)
+        self.optimizer.step()  # type: ignore[call-arg]
+        if penalty:
+            penalty.after_step(self.bare)
+        self.optimizer.zero_grad()
+
+
+class _Loss(nn.Module):
+    def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, *batch: Any) -> Tensor:
+        return self.loss(self.model, *batch)
+
+
+def detector_batch(size: int, batch_size: int, device: torch.device) -> tuple[Any, ...]:
+    """Pictures of noise with five boxes each."""
+    pictures = torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8, device=device)
+    targets = []
+    for _ in range(batch_size):
+        corner = torch.rand(5, 2, device=device) * 0.6 * size
+        sides = (0.1 + 0.3 * torch.rand(5, 2, device=device)) * size
+        labels = torch.randint(1, len(CLASSES) + 1, (5,), device=device)
+        targets.append({"boxes": torch.cat([corner, corner + sides], 1), "labels": labels})
+    return pictures, targets
+
+
+def penalty_cost(batch_size: int, rounds: int) -> dict[str, Any]:
+    """A step of SSD300 with the recipe's penalties against one without, turn and turn about."""
+    fabric = make_fabric()
+    model, architecture = ssd("dense")
+    graph = network_groups(model, architecture)
+    penalties = {
+        "proximal": make_penalty(raw_network(model), graph, strength=1e-6),
+        "proximal_and_group": make_penalty(
+            raw_network(model), graph, strength=1e-6, group_strength=1e-6
+        ),
+        "subgradient": make_penalty(raw_network(model), graph, kind="subgradient", strength=1e-6),
+    }
+    step = Steps(fabric, model, ssd_loss, detector_batch(300, batch_size, fabric.device))
+    for _ in range(2):
+        step()
+    times: dict[str, list[float]] = {"none": [], **{name: [] for name in penalties}}
+    for _ in range(rounds):
+        for name, found in times.items():
+            found.append(seconds(lambda name=name: step(penalties.get(name))))  # type: ignore[misc]
+    # Of each round, so that what slows the machine for a while does not count.
+    ratios = {
+        name: median(a / b for a, b in zip(times[name], times["none"], strict=True))
+        for name in penalties
+    }
+    return {"batch_size": batch_size, "step_s": median(times["none"]), "times_as_long": ratios}
+
+
+def ssd(name: str) -> tuple[nn.Module, SSDArchitecture]:
+    """SSD300, dense, at the paper's widths, or at those rounded."""
+    torch.manual_seed(SEED)
+    architecture = ssd_architecture("ssd300", CLASSES, widths=networks()[name])
+    return build_ssd(architecture), architecture
+
+
+def detectors(batch_size: int, rounds: int) -> dict[str, Any]:
+    """Pictures a second of SSD300, dense and slim: trained, and the network alone run."""
+    fabric = make_fabric()
+    batch = detector_batch(300, batch_size, fabric.device)
+    steps = {n: Steps(fabric, ssd(n)[0], ssd_loss, batch) for n in ("dense", "slim", "rounded")}
+    raw = {}
+    for name in steps:
+        module = raw_network(ssd(name)[0]).eval().to(fabric.device)
+        kind = torch.bfloat16 if fabric.device.type == "cuda" else torch.float32
+        raw[name] = module.to(dtype=kind, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    like = torch.randn(batch_size, 3, 300, 300, device=fabric.device, dtype=kind)
+    like = like.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        runs = {name: inference(module, like) for name, module in raw.items()}
+        times: dict[str, dict[str, list[float]]] = {"training": {}, "inference": {}}
+        for turn in range(rounds + 2):
+            for name, step in steps.items():
+                with torch.inference_mode(False):
+                    trained = seconds(step)
+                ran = seconds(runs[name])
+                if turn >= 2:
+                    times["training"].setdefault(name, []).append(trained)
+                    times["inference"].setdefault(name, []).append(ran)
+    return {
+        "batch_size": batch_size,
+        **{
+            kind: {name: batch_size / median(some) for name, some in each.items()}
+            for kind, each in times.items()
+        },
+    }
+
+
+def inference(module: nn.Module, pictures: Tensor) -> Callable[[], Any]:
+    """A network as it is served: on a GPU replayed as a graph."""
+    if pictures.device.type != "cuda":
+        return lambda: module(pictures)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            module(pictures)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        module(pictures)
+    return graph.replay
+
+
+def parts(cuda: bool) -> Iterator[tuple[str, Callable[[float | None], Any]]]:
+    """What is measured, on a GPU or on a CPU."""
+    device = torch.device("cuda" if cuda else "cpu")
+    yield "feed", lambda _rate: feed(device, 40 if cuda else 12)
+    yield (
+        "vgg16",
+        lambda rate: [
+            classifier(rate, size, 60 if cuda else 6) for size in ((128, 512) if cuda else (64,))
+        ],
+    )
+    yield "penalty", lambda _rate: penalty_cost(32 if cuda else 8, 15 if cuda else 5)
+    yield "ssd300", lambda _rate: detectors(32 if cuda else 4, 12 if cuda else 3)
+
+
+def main() -> None:
+    """Measure, and write what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="of the result, if not benchmarks/results/…")
+    arguments = parser.parse_args()
+    cuda = torch.cuda.is_available()
+    torch.manual_seed(SEED)
+    result: dict[str, Any] = {**provenance(), "seed": SEED}
+    rate = matrix_rate(torch.device("cuda")) if cuda else None
+    if rate:
+        result["matrix_rate_flops"] = rate
+    for name, part in parts(cuda):
+        result[name] = part(rate)
+        print(name, result[name], flush=True)
+    worst = max(result["penalty"]["times_as_long"][name] for name in ("proximal", "subgradient"))
+    result["checks"] = [
+        {
+            "name": "time of a training step with the penalty, of one without",
+            "value": worst,
+            "target": 1.02,
+            "met": worst <= 1.02,
+        }
+    ]
+    if cuda:
+        value = result["feed"]["pictures_per_second"]
+        result["checks"].append(
+            {
+                "name": "32 × 32 pictures a second from a cached set",
+                "value": value,
+                "target": 1e5,
+                "met": value >= 1e5,
+            }
+        )
+    tell(result["checks"])
+    target = HERE / "results" / f"training_speed_{'cuda' if cuda else 'cpu'}.json"
+    write_json(arguments.out or target, result)
+
+
+if __name__ == "__main__":
+    main()
