@@ -92,7 +92,7 @@ def run_step(
     if pool is None:
         return _run_step(folder, key, work, say, None)
     pooled = pool / f"{folder.name}-{key}"
-    with alone(pool / ".locks" / pooled.name, say):
+    with alone(pool.with_name("locks") / pooled.name, say):
         return _run_step(folder, key, work, say, pooled)
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
-from torchvision.ops import box_iou
 
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.data.loading import evaluation_batches
@@ -24,6 +23,7 @@ from secateur.tasks.average_precision import (
     coco_average_precision,
 )
 from secateur.tasks.device import best_device
+from secateur.tasks.multibox import multibox_loss
 from secateur.tasks.postprocessing import postprocess
 from secateur.tasks.teacher import Teacher, divergence
 
@@ -43,7 +43,7 @@ def ssd_loss(
     *,
     teacher: Teacher | None = None,
 ) -> Tensor:
-    """The multibox loss of one batch (torchvision's, with hard negatives 3 to 1).
+    """The multibox loss of one batch.
 
     Args:
         ssd: in training mode.
@@ -52,14 +52,7 @@ def ssd_loss(
         teacher: an SSD with the same default boxes, learnt from too; None: none.
     """
     outputs, boxes = _forward(ssd, pictures)
-    matches = [
-        ssd.proposal_matcher(box_iou(target["boxes"], boxes))
-        if len(target["boxes"])
-        else torch.full((len(boxes),), -1, dtype=torch.int64, device=boxes.device)
-        for target in targets
-    ]
-    losses = ssd.compute_loss(list(targets), outputs, [boxes] * len(targets), matches)
-    loss = cast(Tensor, losses["bbox_regression"] + losses["classification"])
+    loss = multibox_loss(outputs["cls_logits"], outputs["bbox_regression"], boxes, targets)
     if teacher is None:
         return loss
     with torch.no_grad():
