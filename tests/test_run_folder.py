@@ -1,6 +1,11 @@
 """Steps of a run folder, and of a pool that several runs share."""
 
+import os
+import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -132,6 +137,8 @@ def test_a_stopped_step_is_taken_from_the_pool_whole(steps: Steps) -> None:
 
 
 def test_what_another_run_pools_meanwhile_is_kept(steps: Steps) -> None:
+    """As on a drive where locks keep nobody out."""
+
     def meanwhile(work: Callable[[], Step]) -> Callable[[Path], dict[str, int]]:
         def slow(folder: Path) -> dict[str, int]:
             work()
@@ -140,12 +147,46 @@ def test_what_another_run_pools_meanwhile_is_kept(steps: Steps) -> None:
 
         return slow
 
-    slow = meanwhile(lambda: steps("b", 3))
+    def other() -> Step:
+        step = steps("b", 3, pool=False)
+        shutil.copytree(step.folder, pooled(steps, 3), copy_function=os.link)
+        return step
+
+    slow = meanwhile(other)
     pool = steps.root / "pool"
     step = run_step(steps.root / "a/dense", {"value": 3}, slow, say=steps.said.append, pool=pool)
     assert step.result == {"twice": 6}
     assert [path.name for path in pool.iterdir()] == [pooled(steps, 3).name], "no draft is left"
     assert (pooled(steps, 3) / "network.txt").samefile(steps.root / "b/dense/network.txt")
+
+
+def test_two_processes_do_a_shared_step_once(tmp_path: Path) -> None:
+    """The second waits, says so, and finds it."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        runs = [processes.submit(slow_step, tmp_path, place) for place in ("a", "b")]
+        said = sorted(" ".join(run.result()) for run in runs)
+    assert said == [
+        "another process is at this step here: waiting for it dense: found",
+        "dense",
+    ]
+    made = [tmp_path / place / "dense/made.txt" for place in ("a", "b")]
+    assert made[0].samefile(made[1])
+
+
+def slow_step(root: Path, place: str) -> list[str]:
+    """Do a step that waits until the other process wants it too."""
+    said: list[str] = []
+    (root / f"{place} is there").touch()
+
+    def work(folder: Path) -> dict[str, int]:
+        while len(list(root.glob("* is there"))) < 2:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        write_text(folder / "made.txt", place)
+        return {}
+
+    run_step(root / place / "dense", {}, work, say=said.append, pool=root / "pool")
+    return said
 
 
 def test_what_a_stopped_step_left_is_its_own_to_go_on_from(tmp_path: Path) -> None:
