@@ -264,7 +264,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cuda = torch.cuda.is_available()
     torch.manual_seed(SEED)
-    result: dict[str, Any] = {**provenance(), "seed": SEED}
+    result: dict[str, Any] = {"seed": SEED, "provenance": provenance()}
     rate = matrix_rate(torch.device("cuda")) if cuda else None
     if rate:
         result["matrix_rate_flops"] = rate
