@@ -40,6 +40,12 @@ def test_recipe_can_be_planned_without_its_pictures(
     assert not any(tmp_path.iterdir()), "a plan writes nothing"
 
 
+@pytest.mark.parametrize(("written", "read"), [("32", "32"), ("'32'", "32"), ("bf16", "bf16")])
+def test_precision_needs_no_quotes(written: str, read: str) -> None:
+    changes = [f"precision={written}"]
+    assert load_recipe(FOLDER / "quickstart.yaml", changes).precision == read
+
+
 @pytest.mark.parametrize(
     ("name", "params", "macs"),
     # Exact counts at the published widths; MACs are 31.4 G and 90.2 G.

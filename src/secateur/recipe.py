@@ -440,6 +440,11 @@ class Recipe(_Section):
     compress: Compress
     evaluate: Evaluate = Evaluate()
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        return "32" if value == 32 else value  # as YAML reads it without quotes
+
     def phase(self, number: int) -> tuple[Phase, Sparsify, Select, Retrain]:
         """Give a phase, from 1, and its steps' entries with the phase's own put in."""
         phase = self.compress.phases[number - 1]

@@ -116,6 +116,21 @@ def test_group_proximal_reads_slices_of_any_dimension() -> None:
     torch.testing.assert_close(w.detach(), torch.tensor([[3 * left, 0.0], [4 * left, 0.0]]))
 
 
+def test_group_proximal_takes_filters_before_slices_and_each_slice_once() -> None:
+    # As of a weight that makes one group and reads two: its slices are named twice.
+    w = nn.Parameter(torch.tensor([[3.0, 4.0], [6.0, 8.0]]))
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    step(GroupProximal([(w, 0), (w, 1), (w, 1)], 5.0), optimizer, (w, [0.0] * 4))
+    shrink = 0.5 * math.sqrt(2)
+    upper, lower = 1 - shrink / 5, 1 - shrink / 10
+    left = [1 - shrink / math.hypot(c * upper, 2 * c * lower) for c in (3, 4)]
+    expected = [
+        [3 * upper * left[0], 4 * upper * left[1]],
+        [6 * lower * left[0], 8 * lower * left[1]],
+    ]
+    torch.testing.assert_close(w.detach(), torch.tensor(expected))
+
+
 def test_group_proximal_under_adamw_takes_the_mean_step_of_a_block() -> None:
     w = nn.Parameter(torch.tensor([[3.0, 4.0], [1.0, 0.0]]))
     optimizer = torch.optim.AdamW([w], lr=0.01, eps=1e-8, weight_decay=0.0)

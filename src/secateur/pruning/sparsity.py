@@ -224,16 +224,42 @@ def group_proximal_step(optimizer: Optimizer, blocks: Sequence[Block], strength:
     for tensors, steps in _step_lengths(optimizer, [weight for weight, _ in blocks]):
         each = [steps] * len(tensors) if isinstance(steps, float) else steps
         lengths.update(zip(tensors, each, strict=True))
-    for weight, dim in blocks:
-        if weight not in lengths:
-            continue
-        step = lengths[weight]
+    waiting = [block for block in blocks if block[0] in lengths]
+    while waiting:  # a weight's filters first, then its slices, or the other way round
+        turn: dict[nn.Parameter, int] = {}
+        later = []
+        for weight, dim in waiting:
+            if turn.setdefault(weight, dim) != dim:
+                later.append((weight, dim))
+        _shrink_blocks(turn, lengths, strength)
+        waiting = later
+
+
+def _shrink_blocks(
+    blocks: Mapping[nn.Parameter, int], lengths: Mapping[Tensor, float | Tensor], strength: float
+) -> None:
+    """The same for one way through each weight: what can be is done for all in one call."""
+    shares: list[float] = []
+    keep, adapted, means = [], [], []
+    for weight, dim in blocks.items():
+        length = lengths[weight]
         others = [d for d in range(weight.dim()) if d != dim]
-        norm = torch.linalg.vector_norm(weight, dim=others, keepdim=True)
-        length = step if isinstance(step, float) else step.mean(dim=others, keepdim=True)
+        keep.append(torch.linalg.vector_norm(weight, dim=others, keepdim=True))
         root = math.sqrt(weight.numel() / weight.shape[dim])
-        shrink = strength * root * length / norm.clamp_min(1e-12)
-        weight.mul_((1 - shrink).clamp_min(0))
+        shares.append(-strength * root * (length if isinstance(length, float) else 1.0))
+        if not isinstance(length, float):
+            adapted.append(keep[-1])
+            means.append(length.mean(dim=others, keepdim=True))
+    # 1 − λ√n·η ÷ norm, at least 0
+    torch._foreach_clamp_min_(keep, 1e-12)
+    torch._foreach_reciprocal_(keep)
+    torch._foreach_mul_(keep, shares)
+    if means:
+        torch._foreach_mul_(adapted, means)
+    torch._foreach_add_(keep, 1.0)
+    torch._foreach_clamp_min_(keep, 0.0)
+    for weight, share in zip(blocks, keep, strict=True):
+        weight.mul_(share)
 
 
 def zero_share(
