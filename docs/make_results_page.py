@@ -209,8 +209,8 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         parts.append(
             f"\n## {TITLES[name]}\n\n"
             f"Measured on the {result['split']} split, seed {result['seed']}, "
-            f"{result['provenance']['date'][:10]}; {seconds / 60:.0f} minutes of steps on "
-            f"{machine['threads']} threads ({machine['accelerator'] or machine['processor']}); "
+            f"{result['provenance']['date'][:10]}; {seconds / 60:.0f} minutes of steps"
+            f"{_bill(result)} on {machine['threads']} threads ({machine['accelerator'] or machine['processor']}); "
             f"torch {versions['torch']}, torchvision {versions['torchvision']}, "
             f"Python {versions['python']}.\n\n{NOTES[name]}\n"
             "| | dense | slim |\n|---|---|---|\n"
@@ -410,6 +410,23 @@ def read_results() -> dict[str, dict[str, Any]]:
         for name in TITLES
         if (RESULTS / f"{name}.json").is_file()
     }
+
+
+def _bill(result: dict[str, Any]) -> str:
+    """What compressing cost, by the dense training; evaluation counts for neither."""
+    train, compress = result["recipe"]["train"], result["recipe"]["compress"]
+    pictures = sum(
+        settings["steps"] * settings["batch_size"]
+        for phase in compress["phases"]
+        for name in ("sparsify", "retrain")
+        for settings in [compress[name] | phase[name]]
+    )
+    seconds = result["seconds"]
+    longer = sum(value for name, value in seconds.items() if name.startswith("phase"))
+    return (
+        f" (compressing: {pictures / (train['steps'] * train['batch_size']):.1f} times the "
+        f"pictures, {longer / seconds['dense']:.1f} times the time of the dense training)"
+    )
 
 
 def _checks(result: dict[str, Any]) -> str:
