@@ -81,11 +81,13 @@ def _section(place: str, model: type[BaseModel]) -> str:
     if model in KINDS:
         title += f" of {KINDS[model]}"
     lines = [f"## {title}", "", (model.__doc__ or "").strip(), ""]
-    if place == "compress.retrain":
-        return "\n".join([f"## {title}", "", "Step 4. The entries are those of `train`.", ""])
-    lines += ["| entry | values | default | meaning |", "|---|---|---|---|"]
     schema = model.model_json_schema()
-    for name, entry in schema["properties"].items():
+    entries = schema["properties"]
+    if place == "compress.retrain":
+        lines = [f"## {title}", "", "Step 4. The entries are those of `train`, and", ""]
+        entries = {name: entries[name] for name in entries if name not in Training.model_fields}
+    lines += ["| entry | values | default | meaning |", "|---|---|---|---|"]
+    for name, entry in entries.items():
         child = f"{place}.{name}".lstrip(".")
         if child in PLACES:
             required = name in schema.get("required", [])

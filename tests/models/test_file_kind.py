@@ -12,6 +12,7 @@ from secateur.models.network_file import load_network
     ("name", "content", "kind"),
     [
         ("a.safetensors", b"", "empty"),
+        ("a.safetensors", b"\x80\x31\0\0\0\0\0\0{", "part of one, cut off or damaged"),
         ("a.safetensors", b"\xff\xd8\xff\xe0", "a JPEG picture"),
         ("a.safetensors", b"\x89PNG\r\n", "a PNG picture"),
         ("a.xml", b"<net>", "XML"),

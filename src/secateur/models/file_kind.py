@@ -12,6 +12,8 @@ _BEGINNINGS = (
     (b"<", "XML"),
     (b"{", "JSON"),
 )
+# Of a safetensors file: 8 bytes for the length of what follows, which is JSON.
+_LENGTH = 8
 _ENDINGS = {".onnx": "an ONNX file", ".tflite": "a TensorFlow Lite file", ".engine": "an engine"}
 
 
@@ -21,5 +23,7 @@ def file_kind(path: Path) -> str:
         start = file.read(16)
     if not start:
         return "empty"
+    if start[_LENGTH : _LENGTH + 1] == b"{":  # asked for by who could not read it
+        return "part of one, cut off or damaged"
     known = (kind for beginning, kind in _BEGINNINGS if start.startswith(beginning))
     return next(known, _ENDINGS.get(path.suffix.lower(), "of an unknown kind"))

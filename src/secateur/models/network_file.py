@@ -133,7 +133,8 @@ def read_header(path: Path) -> Header:
             )
     except (SafetensorError, OSError):
         raise ModelError(
-            f"{path}: not a safetensors file, but {file_kind(path)}; give one that secateur wrote"
+            f"{path}: not a safetensors file, but {file_kind(path)}; give a whole one that "
+            "secateur wrote"
         ) from None
     except (KeyError, ValidationError):
         raise ModelError(
