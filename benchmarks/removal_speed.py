@@ -4,7 +4,8 @@
 get the same fresh network and one picture of its size, find what must go together, rank channels by
 the L1 norms of what makes and what reads them, take half of each group out, and are timed from end
 to end; building the network is not. The last layers keep their outputs: with us because they are
-the network's, with Torch-Pruning because it is told to leave them. Sides take turns.
+the network's, with Torch-Pruning because it is told to leave them. Sides take turns. Times are the
+processor's, all in one thread, so that other programs on the machine count for little.
 
 Torch-Pruning cuts in place, and we a copy. Neither is asked to prove that the cut is right: what
 ``prove_removal`` takes stands beside the rest. The first round in a process is not counted, for
@@ -75,13 +76,13 @@ def half(graph: ChannelGraph, model: nn.Module) -> dict[str, Tensor]:
 
 def ours(model: nn.Module, picture: Tensor) -> tuple[nn.Module, Parts]:
     """Graph, selection and removal."""
-    start = time.perf_counter()
+    start = time.process_time()
     graph = channel_groups(model, picture)
-    found = time.perf_counter()
+    found = time.process_time()
     kept = half(graph, model)
-    chosen = time.perf_counter()
+    chosen = time.process_time()
     slim = remove_filters(model, graph, kept)
-    cut = time.perf_counter()
+    cut = time.process_time()
     return slim, {"graph": found - start, "selection": chosen - found, "removal": cut - chosen}
 
 
@@ -93,7 +94,7 @@ def theirs(model: nn.Module, picture: Tensor) -> tuple[nn.Module, Parts]:
         for path, module in model.named_modules()
         if isinstance(module, nn.Conv2d | nn.Linear) and path.startswith(("head", "fc"))
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a parameter in no module, which it handles
         pruner = package.pruner.BasePruner(
@@ -103,9 +104,9 @@ def theirs(model: nn.Module, picture: Tensor) -> tuple[nn.Module, Parts]:
             pruning_ratio=0.5,
             ignored_layers=last,
         )
-        found = time.perf_counter()
+        found = time.process_time()
         pruner.step()
-    return model, {"graph": found - start, "selection_and_removal": time.perf_counter() - found}
+    return model, {"graph": found - start, "selection_and_removal": time.process_time() - found}
 
 
 @contextmanager
@@ -115,9 +116,9 @@ def clocks() -> Iterator[dict[str, float]]:
 
     def clocked(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
+            start = time.process_time()
             result = work(*args, **kwargs)
-            seconds[name] += time.perf_counter() - start
+            seconds[name] += time.process_time() - start
             return result
 
         return timed
@@ -171,9 +172,9 @@ def proof(model: nn.Module, picture: Tensor) -> float:
     graph = channel_groups(model, picture)
     kept = half(graph, model)
     slim = remove_filters(model, graph, kept)
-    start = time.perf_counter()
+    start = time.process_time()
     prove_removal(model, slim, graph, kept, torch.randn_like(picture))
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def whole(parts: Parts) -> float:
@@ -214,6 +215,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="counted, of each network")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "removal_speed.json")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     networks = {}
     for name, build in NETWORKS.items():
         networks[name] = measure(build, arguments.rounds)
