@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 import torch
@@ -51,7 +51,7 @@ TIMES_FASTER = 5.0
 Parts = dict[str, float]
 
 
-def ssd(name: str) -> tuple[nn.Module, Tensor]:
+def ssd(name: Literal["ssd300", "ssd512"]) -> tuple[nn.Module, Tensor]:
     """The network alone, without decoding and NMS."""
     architecture = ssd_architecture(name, CLASSES)
     return raw_network(build_ssd(architecture)).eval(), example_input(architecture)
