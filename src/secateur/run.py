@@ -200,7 +200,7 @@ def batch_losses(
 
 def provenance() -> dict[str, Any]:
     """Say what made the result: versions, machine and date."""
-    packages = ("secateur", "torch", "torchvision", "lightning", "faster-coco-eval")
+    packages = ("secateur", "torch", "torchvision", "lightning")
     return {
         "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
         "machine": {

@@ -1,5 +1,7 @@
 """Average precision: literal cases by hand, and a slow count in exact fractions."""
 
+import contextlib
+import io
 import math
 from fractions import Fraction
 from pathlib import Path
@@ -9,10 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import ModelError
-from secateur.tasks import average_precision as module
+from secateur.tasks import joined_boxes
 from secateur.tasks.average_precision import (
     Detections,
     average_precision,
@@ -325,7 +329,7 @@ def tensors(case):
 @given(case=cases, pairs_at_once=st.sampled_from([1, 3, 200_000]))
 def test_agrees_with_the_slow_count(case, pairs_at_once):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_PAIRS_AT_ONCE", pairs_at_once)
+        patch.setattr(joined_boxes, "PAIRS_AT_ONCE", pairs_at_once)
         result = average_precision(*tensors(case))
     voc07, area = [], []
     for label, name in enumerate(["cat", "dog", "cow"], start=1):
@@ -355,6 +359,80 @@ def test_agrees_with_the_slow_count(case, pairs_at_once):
 def test_outcomes_agree_with_the_slow_loop(case):
     outcomes = judge(*tensors(case))
     assert [each.tolist() for each in outcomes] == slow_judge(case)
+
+
+def pycocotools_count(detections, pictures, classes):
+    """COCO's six figures by the package that defines them."""
+
+    def rows(parts):
+        for i, part in enumerate(parts):
+            for j, (x1, y1, x2, y2) in enumerate(part.boxes.tolist()):
+                yield (
+                    i,
+                    j,
+                    {
+                        "image_id": i,
+                        "category_id": int(part.labels[j]),
+                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                        "area": (x2 - x1) * (y2 - y1),
+                    },
+                )
+
+    truth = [row | {"iscrowd": int(pictures[i].difficult[j])} for i, j, row in rows(pictures)]
+    results = [row | {"score": float(detections[i].scores[j])} for i, j, row in rows(detections)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        sides = []
+        for annotations in (truth, results):
+            side = COCO()
+            side.dataset = {
+                "images": [{"id": i} for i in range(len(pictures))],
+                "categories": [{"id": k} for k in range(1, len(classes) + 1)],
+                "annotations": [a | {"id": n} for n, a in enumerate(annotations, start=1)],
+            }
+            side.createIndex()
+            sides.append(side)
+        evaluation = COCOeval(*sides, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return [100 * each if each >= 0 else math.nan for each in evaluation.stats[:6]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    case=cases, scale=st.sampled_from([8, 24.5, 60]), pairs_at_once=st.sampled_from([1, 3, 200_000])
+)
+def test_coco_agrees_with_pycocotools(case, scale, pairs_at_once):
+    # Objects are small, medium and large, and some just as large as the limits.
+    scaled = [
+        tuple([([scale * side for side in box], *rest) for box, *rest in part] for part in one)
+        for one in case
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(joined_boxes, "PAIRS_AT_ONCE", pairs_at_once)
+        ours = coco_average_precision(*tensors(scaled))
+    theirs = pycocotools_count(*tensors(scaled))
+    assert list(ours.values()) == pytest.approx(theirs, rel=1e-9, abs=1e-9, nan_ok=True)
+
+
+def test_coco_takes_the_hundred_surest_of_a_picture_and_class():
+    random = np.random.default_rng(0)
+    pictures, detections = [], []
+    for _ in range(3):
+        corners = 300 * random.random((150, 2))
+        there = np.concatenate([corners, corners + 20 + 40 * random.random((150, 2))], 1)
+        seen = there + random.normal(0, 3, there.shape)
+        labels = random.integers(1, 3, 150)
+        difficult = random.random(40) < 0.2
+        truths = zip(there[:40].tolist(), labels[:40].tolist(), difficult, strict=True)
+        labels[40:] = 1
+        scores = random.random(150).round(1)
+        pictures.append(picture(*truths))
+        detections.append(found(*zip(seen.tolist(), labels, scores, strict=True)))
+    ours = coco_average_precision(detections, pictures, ["cat", "dog"])
+    assert 1 < ours["AP_coco"] < 99
+    theirs = pycocotools_count(detections, pictures, ["cat", "dog"])
+    assert list(ours.values()) == pytest.approx(theirs, rel=1e-9, nan_ok=True)
 
 
 def test_coco_at_one_half_is_near_the_area_where_no_rule_differs():

@@ -2,7 +2,7 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.pruning.example_inputs import ExampleInputs, call_arguments, map_tensors
-from secateur.pruning.groups import ChannelGraph
+from secateur.pruning.groups import ChannelGraph, module_path
 from secateur.pruning.modes import evaluating
 
 # The kept channels of each group, by the group's name; a group not named keeps all.
@@ -36,8 +36,11 @@ def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) 
         PruningError: a group is fixed, unknown, or would lose all its channels, or indices are
             not rising or out of range.
     """
-    slim = copy.deepcopy(model)
-    cut_in_place(slim, graph, selection)
+    stays = kept_positions(graph, selection)
+    tensors = ((_tensor(model, name), kept) for name, kept in stays.items())
+    # What is in a deep copy's memory is not copied: what will be cut never is as a whole.
+    slim = copy.deepcopy(model, {id(tensor): _shrunk(tensor, kept) for tensor, kept in tensors})
+    _recount(slim, graph, selection, stays)
     return slim
 
 
@@ -47,23 +50,11 @@ def cut_in_place(model: nn.Module, graph: ChannelGraph, selection: Selection) ->
     Raises:
         PruningError: as for ``remove_filters``.
     """
-    for name, kept in kept_positions(graph, selection).items():
+    stays = kept_positions(graph, selection)
+    for name, kept in stays.items():
         owner, _, attribute = name.rpartition(".")
-        module = model.get_submodule(owner)
-        tensor = cast(Tensor, getattr(module, attribute))
-        small = tensor.detach()
-        for dim, positions in kept.items():
-            small = small.index_select(dim, positions.to(small.device))
-        if isinstance(tensor, nn.Parameter):
-            setattr(module, attribute, nn.Parameter(small.clone(), tensor.requires_grad))
-        else:
-            setattr(module, attribute, small.clone())
-        refit(module)
-    for name, indices in selection.items():
-        group = graph.groups[name]
-        for path, times in group.counts:
-            norm = cast(nn.modules.batchnorm._NormBase, model.get_submodule(path))
-            norm.num_features -= times * (group.channels - len(indices))
+        setattr(model.get_submodule(owner), attribute, _shrunk(_tensor(model, name), kept))
+    _recount(model, graph, selection, stays)
 
 
 def mask_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) -> nn.Module:
@@ -74,8 +65,7 @@ def mask_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) ->
     """
     masked = copy.deepcopy(model)
     for name, kept in kept_positions(graph, selection).items():
-        owner, _, attribute = name.rpartition(".")
-        tensor = cast(Tensor, getattr(masked.get_submodule(owner), attribute)).detach()
+        tensor = _tensor(masked, name).detach()
         for dim, positions in kept.items():
             gone = torch.ones(tensor.shape[dim], dtype=torch.bool, device=tensor.device)
             gone[positions.to(tensor.device)] = False
@@ -194,6 +184,33 @@ def refit(module: nn.Module) -> None:
         module.num_groups = module.num_channels // size
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
+
+
+def _tensor(model: nn.Module, name: str) -> Tensor:
+    owner, _, attribute = name.rpartition(".")
+    return cast(Tensor, getattr(model.get_submodule(owner), attribute))
+
+
+def _shrunk(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+    """A new parameter or buffer with the positions of each dimension that stay."""
+    small = tensor.detach()
+    for dim, positions in kept.items():
+        small = small.index_select(dim, positions.to(small.device))
+    is_parameter = isinstance(tensor, nn.Parameter)
+    return nn.Parameter(small, tensor.requires_grad) if is_parameter else small
+
+
+def _recount(
+    model: nn.Module, graph: ChannelGraph, selection: Selection, stays: Iterable[str]
+) -> None:
+    """Make the counts of layers whose tensors were cut agree with them."""
+    for name in stays:
+        refit(model.get_submodule(module_path(name)))
+    for name, indices in selection.items():
+        group = graph.groups[name]
+        for path, times in group.counts:
+            norm = cast(nn.modules.batchnorm._NormBase, model.get_submodule(path))
+            norm.num_features -= times * (group.channels - len(indices))
 
 
 @contextmanager

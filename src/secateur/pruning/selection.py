@@ -442,8 +442,11 @@ def channel_worth(
     def share(role: Role) -> Tensor:
         shares = []
         for member in group.of_role(role):
-            slices = tensors[member.name].detach().cpu().double().movedim(member.dim, 0)
-            sums = slices.flatten(1).abs().sum(1)[member.index].sum(1)
+            tensor = tensors[member.name].detach().cpu()
+            others = [dim for dim in range(tensor.dim()) if dim != member.dim]
+            # Summed up in double precision without a copy of that kind, which takes longer.
+            norms = torch.linalg.vector_norm(tensor, 1, others, dtype=torch.float64)
+            sums = norms[member.index].sum(1)
             shares.append(sums / sums.mean().clamp_min(1e-30))
         return torch.stack(shares).mean(0) if shares else torch.ones(group.channels).double()
 

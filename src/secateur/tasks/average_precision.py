@@ -4,25 +4,20 @@ They are different numbers for the same detections, so each name says which one 
 ``AP50_voc07``, ``AP50_area``, ``AP_coco``. All are in percent.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 from torch import Tensor
 
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import ModelError
-
-_Floats = NDArray[np.float64]
+from secateur.tasks.coco_precision import IOUS, coco_precision
+from secateur.tasks.joined_boxes import Floats, Indices, JoinedBoxes, pairs
 
 OUTCOMES = ("hit", "false", "ignored")
 _HIT, _FALSE, _IGNORED = range(len(OUTCOMES))
-
-# Pairs of detection and truth compared at once; a pair takes some 300 bytes while it is.
-_PAIRS_AT_ONCE = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +59,9 @@ class PrecisionRecall:
         recall: hits ÷ objects that are not difficult, 0 to 1.
     """
 
-    scores: _Floats
-    precision: _Floats
-    recall: _Floats
+    scores: Floats
+    precision: Floats
+    recall: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,10 +123,10 @@ def average_precision(
     """
     found, truth, scores = _joined_and_checked(detections, pictures, classes)
     difficult = _difficult(pictures)
-    outcomes = _outcomes(found, truth, scores, difficult, len(classes))
+    order = found.by_class_and_score(scores, len(classes))
+    outcomes = _outcomes(found, truth, order, difficult, len(classes))
 
-    # From here on detections lie class by class, in each by falling score; lexsort is stable.
-    order = np.lexsort((-scores, found.labels))
+    # From here on detections lie class by class, in each by falling score.
     order = order[outcomes[order] != _IGNORED]
     labels, scores, hits = found.labels[order], scores[order], outcomes[order] == _HIT
 
@@ -143,7 +138,13 @@ def average_precision(
         voc07[name], area[name], curves[name] = _of_class(
             hits[of_class], scores[of_class], int(objects[label])
         )
-    return AveragePrecision(_mean(voc07), _mean(area), voc07, area, curves)
+    return AveragePrecision(
+        _mean(np.array(list(voc07.values()))),
+        _mean(np.array(list(area.values()))),
+        voc07,
+        area,
+        curves,
+    )
 
 
 def judge(
@@ -166,7 +167,8 @@ def judge(
         ModelError, ValueError: as for ``average_precision``.
     """
     found, truth, scores = _joined_and_checked(detections, pictures, classes)
-    outcomes = _outcomes(found, truth, scores, _difficult(pictures), len(classes))
+    order = found.by_class_and_score(scores, len(classes))
+    outcomes = _outcomes(found, truth, order, _difficult(pictures), len(classes))
     ends = np.cumsum([len(each.scores) for each in detections])
     return np.split(np.array(OUTCOMES)[outcomes], ends[:-1]) if len(ends) else []
 
@@ -176,7 +178,7 @@ def coco_average_precision(
     pictures: Sequence[AnnotatedPicture],
     classes: Sequence[str],
 ) -> dict[str, float]:
-    """COCO's average precision, as counted by ``faster_coco_eval``, in percent.
+    """COCO's average precision, with the figures of pycocotools, in percent.
 
     The protocol is COCO's (https://cocodataset.org/#detection-eval): 101-point interpolation, at
     most 100 detections a picture and class, and a detection that finds its best object taken may
@@ -199,36 +201,15 @@ def coco_average_precision(
         ValueError: the lengths differ, or a label is not one of the classes'.
     """
     found, truth, scores = _joined_and_checked(detections, pictures, classes)
-    difficult = [int(d) for picture in pictures for d in picture.difficult.tolist()]
-    names = [
-        "AP_coco",
-        "AP50_coco",
-        "AP75_coco",
-        "AP_coco_small",
-        "AP_coco_medium",
-        "AP_coco_large",
-    ]
-    if all(difficult):  # which is also so if there is no object
-        return dict.fromkeys(names, float("nan"))
-
-    images = [{"id": i, "height": p.height, "width": p.width} for i, p in enumerate(pictures)]
-    categories = [{"id": label, "name": name} for label, name in enumerate(classes, start=1)]
-    sides = [
-        COCO(
-            {"images": images, "categories": categories, "annotations": annotations},
-            print_function=_say_nothing,
-        )
-        for annotations in (
-            [a | {"iscrowd": d} for a, d in zip(_annotations(truth), difficult, strict=True)],
-            [a | {"score": s} for a, s in zip(_annotations(found), scores.tolist(), strict=True)],
-        )
-    ]
-    evaluation = COCOeval_faster(*sides, iouType="bbox", print_function=_say_nothing)
-    evaluation.run()
-    # -1 is COCO's mark of a mean over nothing.
+    precision = coco_precision(found, truth, scores, _difficult(pictures), len(classes))
+    at_75 = int(np.abs(IOUS - 0.75).argmin())
     return {
-        name: 100 * float(value) if value >= 0 else float("nan")
-        for name, value in zip(names, evaluation.stats[: len(names)], strict=True)
+        "AP_coco": _mean(100 * precision[:, 0]),
+        "AP50_coco": _mean(100 * precision[:, 0, 0]),
+        "AP75_coco": _mean(100 * precision[:, 0, at_75]),
+        "AP_coco_small": _mean(100 * precision[:, 1]),
+        "AP_coco_medium": _mean(100 * precision[:, 2]),
+        "AP_coco_large": _mean(100 * precision[:, 3]),
     }
 
 
@@ -239,38 +220,29 @@ def _difficult(pictures: Sequence[AnnotatedPicture]) -> NDArray[np.bool_]:
 
 
 def _outcomes(
-    found: "_Joined",
-    truth: "_Joined",
-    scores: _Floats,
+    found: JoinedBoxes,
+    truth: JoinedBoxes,
+    order: Indices,
     difficult: NDArray[np.bool_],
     classes: int,
-) -> NDArray[np.int64]:
-    """(N,) what each detection is, an index of ``OUTCOMES``."""
+) -> Indices:
+    """(N,) what each detection is, an index of ``OUTCOMES``; by falling score in ``order``."""
     best = _best_truths(found, truth, classes)
     outcomes = np.full(len(best), _FALSE)
     # The first detection of a truth hits it. It is the surest, for all of a truth's detections
     # are of one class; and rule 2 makes a detection's truth independent of the other detections.
-    order = np.argsort(-scores, kind="stable")
-    found_truths, first = np.unique(best[order], return_index=True)
-    outcomes[order[first[found_truths >= 0]]] = _HIT
-    matched = np.flatnonzero(best >= 0)
+    matched = order[best[order] >= 0]
+    _, first = np.unique(best[matched], return_index=True)
+    outcomes[matched[first]] = _HIT
     outcomes[matched[difficult[best[matched]]]] = _IGNORED
     return outcomes
-
-
-class _Joined(NamedTuple):
-    """The boxes of all pictures, one after the other."""
-
-    boxes: _Floats  # (N, 4)
-    labels: NDArray[np.int64]  # (N,)
-    pictures: NDArray[np.int64]  # (N,), index of the picture
 
 
 def _joined_and_checked(
     detections: Sequence[Detections],
     pictures: Sequence[AnnotatedPicture],
     classes: Sequence[str],
-) -> tuple[_Joined, _Joined, _Floats]:
+) -> tuple[JoinedBoxes, JoinedBoxes, Floats]:
     """What was found, what is there, and the scores of what was found."""
     if len(detections) != len(pictures):
         raise ValueError(f"{len(detections)} detections for {len(pictures)} pictures")
@@ -294,47 +266,29 @@ def _joined_and_checked(
     return found, truth, scores
 
 
-def _joined(parts: Sequence[Detections] | Sequence[AnnotatedPicture]) -> _Joined:
+def _joined(parts: Sequence[Detections] | Sequence[AnnotatedPicture]) -> JoinedBoxes:
     # float64, so that IoU is exact for whole coordinates and equal overlaps compare equal.
     boxes = [np.empty((0, 4)), *(part.boxes.numpy(force=True) for part in parts)]
     labels = [np.empty(0, np.int64), *(part.labels.numpy(force=True) for part in parts)]
     lengths = np.array([len(part.labels) for part in parts], dtype=np.int64)
-    return _Joined(
+    return JoinedBoxes(
         np.concatenate(boxes), np.concatenate(labels), np.repeat(np.arange(len(parts)), lengths)
     )
 
 
-def _best_truths(found: _Joined, truth: _Joined, classes: int) -> NDArray[np.int64]:
+def _best_truths(found: JoinedBoxes, truth: JoinedBoxes, classes: int) -> Indices:
     """(N,) index of the truth that each detection overlaps most, -1 where IoU < 0.5."""
     best_truth = np.full(len(found.labels), -1)
-    key = truth.pictures * classes + truth.labels - 1
-    by_key = np.argsort(key, kind="stable")  # stable: the first of equal overlaps is to win
-    wanted = found.pictures * classes + found.labels - 1
-    start = np.searchsorted(key, wanted, side="left", sorter=by_key)
-    count = np.searchsorted(key, wanted, side="right", sorter=by_key) - start
-    for block in _blocks(count):
-        n = count[block]
-        begin = np.cumsum(n) - n  # of each detection's pairs
-        of = np.repeat(block, n)
-        to = by_key[np.arange(len(of)) + np.repeat(start[block] - begin, n)]
+    for of, to, begin, count in pairs(found, truth, classes):
         iou = _iou(found.boxes[of], truth.boxes[to])
-        most = np.repeat(np.maximum.reduceat(iou, begin), n)
+        most = np.repeat(np.maximum.reduceat(iou, begin), count)
         best = np.flatnonzero((iou == most) & (iou >= 0.5))
         # Written backwards: of several writes to one place the last stays, here the first truth.
         best_truth[of[best[::-1]]] = to[best[::-1]]
     return best_truth
 
 
-def _blocks(count: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Indices of the detections that have truths to compare with, in blocks that fit memory."""
-    some = np.flatnonzero(count)
-    full = np.diff(np.cumsum(count[some]) // _PAIRS_AT_ONCE) > 0
-    for block in np.split(some, np.flatnonzero(full) + 1):
-        if len(block):
-            yield block
-
-
-def _iou(a: _Floats, b: _Floats) -> _Floats:
+def _iou(a: Floats, b: Floats) -> Floats:
     """(N,) overlap of box ``a[i]`` with box ``b[i]``; 0 if both are empty."""
     # Column by column: numpy is slow along an axis of length 2.
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a.T, b.T
@@ -347,13 +301,13 @@ def _iou(a: _Floats, b: _Floats) -> _Floats:
     return overlap
 
 
-def _area(x1: _Floats, y1: _Floats, x2: _Floats, y2: _Floats) -> _Floats:
+def _area(x1: Floats, y1: Floats, x2: Floats, y2: Floats) -> Floats:
     """(N,) square pixels; 0 where a box is empty or inverted."""
     return np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
 
 
 def _of_class(
-    hits: NDArray[np.bool_], scores: _Floats, objects: int
+    hits: NDArray[np.bool_], scores: Floats, objects: int
 ) -> tuple[float, float, PrecisionRecall]:
     """``AP50_voc07``, ``AP50_area`` and the curve of one class, its detections by falling score."""
     if objects == 0:
@@ -370,28 +324,7 @@ def _of_class(
     return 100 * float(voc07), 100 * float(area), curve
 
 
-def _mean(by_class: dict[str, float]) -> float:
-    values = np.array(list(by_class.values()))
+def _mean(values: Floats) -> float:
+    """Of those that are numbers; NaN if none is."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")
-
-
-def _annotations(joined: _Joined) -> list[dict[str, object]]:
-    """COCO's form of boxes: ``x, y, width, height``, and an id from 1 (0 means unmatched there)."""
-    x1, y1, x2, y2 = joined.boxes.T
-    boxes = np.stack([x1, y1, x2 - x1, y2 - y1], axis=1)
-    rows = zip(
-        joined.pictures.tolist(),
-        joined.labels.tolist(),
-        boxes.tolist(),
-        boxes[:, 2:].prod(axis=1).tolist(),
-        strict=True,
-    )
-    return [
-        {"id": i, "image_id": picture, "category_id": label, "bbox": box, "area": area}
-        for i, (picture, label, box, area) in enumerate(rows, start=1)
-    ]
-
-
-def _say_nothing(*_: object) -> None:
-    """For the library's progress lines."""

@@ -1,0 +1,238 @@
+"""Time pruning by half, from a network to the slim one, against Torch-Pruning.
+
+``python benchmarks/removal_speed.py`` writes ``benchmarks/results/removal_speed.json``. Both sides
+get the same fresh network and one picture of its size, find what must go together, rank channels by
+the L1 norms of what makes and what reads them, take half of each group out, and are timed from end
+to end; building the network is not. The last layers keep their outputs: with us because they are
+the network's, with Torch-Pruning because it is told to leave them. Sides take turns. Times are the
+processor's, all in one thread, so that other programs on the machine count for little.
+
+Torch-Pruning cuts in place, and we a copy. Neither is asked to prove that the cut is right: what
+``prove_removal`` takes stands beside the rest. The first round in a process is not counted, for
+torch then loads what it traces with; it stands by itself.
+"""
+
+import argparse
+import gc
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet50
+
+from checks import tell
+from published import CLASSES
+from secateur.measuring import count_macs
+from secateur.models.network import example_input, raw_network
+from secateur.models.ssd import build_ssd, ssd_architecture
+from secateur.pruning import graph as tracing
+from secateur.pruning.flow import Flow
+from secateur.pruning.graph import ChannelGraph, channel_groups
+from secateur.pruning.removal import prove_removal, remove_filters
+from secateur.pruning.selection import channel_worth
+from secateur.pruning.torch_pruning_rival import load_torch_pruning
+from secateur.run import provenance
+from secateur.whole_file import write_json
+
+HERE = Path(__file__).parent
+SEED = 20261201
+TIMES_FASTER = 5.0
+
+# Of a step's name, the seconds that it took.
+Parts = dict[str, float]
+
+
+def ssd(name: Literal["ssd300", "ssd512"]) -> tuple[nn.Module, Tensor]:
+    """The network alone, without decoding and NMS."""
+    architecture = ssd_architecture(name, CLASSES)
+    return raw_network(build_ssd(architecture)).eval(), example_input(architecture)
+
+
+NETWORKS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
+    "ssd300": lambda: ssd("ssd300"),
+    "ssd512": lambda: ssd("ssd512"),
+    "resnet50": lambda: (resnet50().eval(), torch.zeros(1, 3, 224, 224)),
+}
+
+
+def half(graph: ChannelGraph, model: nn.Module) -> dict[str, Tensor]:
+    """Keep the better half of each group."""
+    tensors = dict(model.named_parameters())
+    kept = {}
+    for name, group in graph.prunable().items():
+        order = channel_worth(group, tensors).argsort(descending=True, stable=True)
+        kept[name] = order[: group.channels - group.channels // 2].sort().values
+    return kept
+
+
+def ours(model: nn.Module, picture: Tensor) -> tuple[nn.Module, Parts]:
+    """Graph, selection and removal."""
+    start = time.process_time()
+    graph = channel_groups(model, picture)
+    found = time.process_time()
+    kept = half(graph, model)
+    chosen = time.process_time()
+    slim = remove_filters(model, graph, kept)
+    cut = time.process_time()
+    return slim, {"graph": found - start, "selection": chosen - found, "removal": cut - chosen}
+
+
+def theirs(model: nn.Module, picture: Tensor) -> tuple[nn.Module, Parts]:
+    """The same by Torch-Pruning; its graph is made as the pruner is."""
+    package = load_torch_pruning()
+    last = [
+        module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear) and path.startswith(("head", "fc"))
+    ]
+    start = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a parameter in no module, which it handles
+        pruner = package.pruner.BasePruner(
+            model,
+            (picture,),
+            importance=package.importance.MagnitudeImportance(p=1),
+            pruning_ratio=0.5,
+            ignored_layers=last,
+        )
+        found = time.process_time()
+        pruner.step()
+    return model, {"graph": found - start, "selection_and_removal": time.process_time() - found}
+
+
+@contextmanager
+def clocks() -> Iterator[dict[str, float]]:
+    """Time the parts of finding the groups."""
+    seconds: dict[str, float] = defaultdict(float)
+
+    def clocked(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = time.process_time()
+            result = work(*args, **kwargs)
+            seconds[name] += time.process_time() - start
+            return result
+
+        return timed
+
+    with ExitStack() as stack:
+        for owner, attribute, name in (
+            (torch.export, "export", "torch.export"),
+            (Flow, "run", "labels"),
+            (tracing, "fix_what_breaks", "trial cut"),
+        ):
+            work = clocked(name, getattr(owner, attribute))
+            stack.enter_context(patch.object(owner, attribute, work))
+        yield seconds
+
+
+def measure(build: Callable[[], tuple[nn.Module, Tensor]], rounds: int) -> dict[str, Any]:
+    """Time both sides on networks of one kind, turn and turn about."""
+    sides = {"secateur": ours, "torch_pruning": theirs}
+    parts: dict[str, list[Parts]] = {side: [] for side in sides}
+    left: dict[str, dict[str, int]] = {}
+    for turn in range(rounds + 1):
+        for side in sorted(sides, reverse=bool(turn % 2)):
+            torch.manual_seed(SEED)
+            model, picture = build()
+            gc.collect()  # so that nobody pays for what another left
+            with clocks() as inner:
+                slim, times = sides[side](model, picture)
+            parts[side].append(times | inner)
+            left[side] = {"params": count_params(slim), "macs": count_macs(slim, picture)}
+    model, picture = build()
+    total = {side: [whole(each) for each in some] for side, some in parts.items()}
+    ratios = [b / a for a, b in zip(total["secateur"], total["torch_pruning"], strict=True)]
+    return {
+        "dense": {"params": count_params(model), "macs": count_macs(model, picture)},
+        "left": left,
+        "first_s": {side: some[0] for side, some in total.items()},
+        "seconds": {side: median(some[1:]) for side, some in total.items()},
+        "parts_s": {
+            side: {name: median(each[name] for each in some[1:]) for name in some[0]}
+            for side, some in parts.items()
+        },
+        "proof_s": proof(model, picture),
+        "times_s": {side: [round(each, 4) for each in some[1:]] for side, some in total.items()},
+        # Of each round, so that what slows the machine for a while does not count.
+        "times_faster": median(ratios[1:]),
+    }
+
+
+def proof(model: nn.Module, picture: Tensor) -> float:
+    """How long it takes to show that the cut is right."""
+    graph = channel_groups(model, picture)
+    kept = half(graph, model)
+    slim = remove_filters(model, graph, kept)
+    start = time.process_time()
+    prove_removal(model, slim, graph, kept, torch.randn_like(picture))
+    return time.process_time() - start
+
+
+def whole(parts: Parts) -> float:
+    """The sum of a side's steps, without the parts of these."""
+    return sum(
+        parts.get(name, 0.0) for name in ("graph", "selection", "removal", "selection_and_removal")
+    )
+
+
+def count_params(model: nn.Module) -> int:
+    """Count the elements of all parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def checks(networks: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Hold the times against the target, which is meant for SSD300, and the cuts against theirs."""
+    faster = networks["ssd300"]["times_faster"]
+    rows = [
+        (
+            "ssd300: times faster than Torch-Pruning",
+            faster,
+            TIMES_FASTER,
+            faster >= TIMES_FASTER,
+        )
+    ]
+    for name, result in networks.items():
+        a, b = (result["left"][side]["params"] for side in ("secateur", "torch_pruning"))
+        rows.append((f"{name}: parameters left beside Torch-Pruning's", a / b, 1.0, a == b))
+    return [
+        {"name": name, "value": value, "target": target, "met": met}
+        for name, value, target, met in rows
+    ]
+
+
+def main() -> None:
+    """Measure, check and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9, help="counted, of each network")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "removal_speed.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    networks = {}
+    for name, build in NETWORKS.items():
+        networks[name] = measure(build, arguments.rounds)
+        print(name, networks[name]["parts_s"], networks[name]["left"], flush=True)
+    held = checks(networks)
+    result = {
+        "what": "half of the channels by L1, from a fresh network to the slim one; medians",
+        "seed": SEED,
+        "rounds": arguments.rounds,
+        "networks": networks,
+        "checks": held,
+        "torch_pruning": version("torch-pruning"),
+        "provenance": provenance(),
+    }
+    write_json(arguments.out, result)
+    tell(held)
+
+
+if __name__ == "__main__":
+    main()
