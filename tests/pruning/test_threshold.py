@@ -32,12 +32,12 @@ def test_falling_metric() -> None:
     tensors = weights()
     before = [tensor.clone() for tensor in tensors]
     found = search_threshold(tensors, metric_of(tensors, lambda z: 1 - z), floor=0.295)
-    # 70.5 % may go: 0.48 holds and 0.76 does not; then 0.62, 0.69, 0.725, 0.7075, 0.69875.
+    # 70.5 % may go: 0.48 holds and 0.76 does not; then 0.62, 0.69, 0.73, 0.71, 0.7.
     assert found.status == "found"
-    assert (found.value, found.zeros) == (699.0, 0.698)
-    assert found.metric == pytest.approx(0.302)
+    assert (found.value, found.zeros) == (701.0, 0.7)
+    assert found.metric == pytest.approx(0.3)
     assert [trial.zeros for trial in found.trace] == pytest.approx(
-        [0.99, 0.97, 0.94, 0.88, 0.76, 0.48, 0.62, 0.69, 0.725, 0.707, 0.698]
+        [0.99, 0.97, 0.94, 0.88, 0.76, 0.48, 0.62, 0.69, 0.73, 0.71, 0.7]
     )
     assert [trial.threshold for trial in found.trace[:2]] == [991.0, 971.0]
     assert all(trial.metric == pytest.approx(1 - trial.zeros) for trial in found.trace)
@@ -64,10 +64,13 @@ def test_value_is_the_largest_of_the_grid_that_holds(of_zeros: Callable[[float],
     assert (found.status == "none") == (max(holding) == 0.0)
 
 
-@pytest.mark.parametrize("zeroed", [0.0, 0.25, 0.9])
-def test_a_dozen_trials_find_what_a_walk_down_the_whole_grid_finds(zeroed: float) -> None:
-    tensor = torch.arange(1.0, 1001.0)
-    tensor[: int(zeroed * 1000)] = 0
+@pytest.mark.parametrize("count", [1000, 997])
+@pytest.mark.parametrize("zeroed", [0.0, 0.253, 0.9])
+def test_a_dozen_trials_find_what_a_walk_down_the_whole_grid_finds(
+    zeroed: float, count: int
+) -> None:
+    tensor = torch.arange(1.0, count + 1.0)
+    tensor[: int(zeroed * count)] = 0
     exact = zero_share([tensor])
     for cut in (step / 500 for step in range(501)):
         evaluate = metric_of([tensor], lambda z, cut=cut: float(z <= cut))  # type: ignore[misc]
@@ -79,7 +82,7 @@ def test_a_dozen_trials_find_what_a_walk_down_the_whole_grid_finds(zeroed: float
             assert found.metric == 0.0
         else:
             assert found.metric == 1.0
-            assert found.zeros == pytest.approx(max(grid, default=exact), abs=0.0125), cut
+            assert found.zeros == pytest.approx(max(grid, default=exact), abs=0.0111), cut
             assert (found.status == "found") == (found.zeros > exact)
 
 
@@ -101,10 +104,10 @@ def test_exact_zeros_are_where_the_search_ends() -> None:
     tensor = torch.cat([torch.zeros(900), torch.arange(1.0, 101.0)])
     found = search_threshold([tensor], metric_of([tensor], lambda z: float(z <= 0.9)), floor=1.0)
     assert (found.status, found.value, found.zeros, found.metric) == ("none", 0.0, 0.9, 1.0)
-    # Then between the exact zeros and what does not hold, at just less than 0.92 and 0.91.
-    assert [trial.zeros for trial in found.trace] == [0.99, 0.97, 0.94, 0.9, 0.919, 0.909]
+    # Then between the exact zeros and what does not hold, at 0.92 and 0.91.
+    assert [trial.zeros for trial in found.trace] == [0.99, 0.97, 0.94, 0.9, 0.92, 0.91]
     found = search_threshold([tensor], metric_of([tensor], lambda z: float(z < 0.94)), floor=1.0)
-    assert (found.status, found.value, found.zeros) == ("found", 30.0, 0.929)
+    assert (found.status, found.value, found.zeros) == ("found", 31.0, 0.93)
 
 
 def test_metric_that_is_no_number() -> None:

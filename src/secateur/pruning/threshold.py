@@ -119,10 +119,11 @@ def search_threshold(
         if best.metric >= floor or share <= exact:
             break
         above = share
-    below = best.zeros
-    # Where not even the exact zeros hold, less cannot be tried. Halves are not exact in floats.
-    while best.metric >= floor and above - below > resolution * (1 + 1e-9):
-        middle = (above + below) / 2
+    below = share
+    # In whole steps of the resolution, so that 0.01 finds shares of whole percents. Where not even
+    # the exact zeros hold, less cannot be tried.
+    while best.metric >= floor and above - below > resolution * (1 + 1e-6):
+        middle = below + resolution * max(1, round((above - below) / resolution / 2))
         trial = attempt(middle)
         if trial.metric >= floor:
             best, below = trial, middle
