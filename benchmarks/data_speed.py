@@ -49,7 +49,7 @@ from secateur.whole_file import write_json
 HERE = Path(__file__).parent
 SEED = 20261130
 SIZE, BATCH = 300, 16
-DRAWN, WIDTH, HEIGHT, QUALITY = 64, 500, 375, 88
+DRAWN, WIDTH, HEIGHT, QUALITY = 64, 500, 375, 93
 WORKERS = (1, 2)
 TIMES_FASTER = 2.0
 # Chance that two sides of one distribution are told apart, for each quantity.
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, help="a folder in VOC's layout; default: drawn")
     parser.add_argument("--split", default="trainval", help="of that folder")
-    parser.add_argument("--rounds", type=int, default=12, help="with one and two processes each")
+    parser.add_argument("--rounds", type=int, default=8, help="with one and two processes each")
     parser.add_argument("--batches", type=int, default=8, help="timed in each round")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "data_speed.json")
     arguments = parser.parse_args()
