@@ -52,6 +52,8 @@ bench: $(STAMP) ## the benchmarks a CPU can run; each writes benchmarks/results/
 	cp runs/quickstart/latency.json benchmarks/results/latency_quickstart.json
 	$(VENV)/bin/python benchmarks/report.py quickstart
 	$(VENV)/bin/python benchmarks/postprocessing.py
+	$(VENV)/bin/python benchmarks/data_speed.py
+	$(VENV)/bin/python benchmarks/threshold_search.py
 	$(VENV)/bin/python benchmarks/latency_cpu.py
 
 bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop, from data/gtsdb and data/gtsrb; about an hour

@@ -1,17 +1,44 @@
-"""Pictures as the network meets them: augmented for training, plain for evaluation."""
+"""Pictures as the network meets them in training: augmented, and of one size.
 
-from collections.abc import Callable
+What a sample shows is settled first, in numbers alone. Only then are pixels touched, and no more of
+them than it shows: canvases are not painted, and light and colours are changed at the final size.
+"""
 
+import math
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import v2
-from torchvision.transforms.v2.functional import crop as crop_picture
+from torch.nn.functional import interpolate
 
-# A picture (3, H, W) uint8 with boxes (N, 4) and labels (N,), to the same.
-Transform = Callable[
-    [tv_tensors.Image, dict[str, Tensor]], tuple[tv_tensors.Image, dict[str, Tensor]]
-]
+from secateur.data.detection_set import AnnotatedPicture
+from secateur.data.photometric import distort
+
+# Pixels (3, size, size) uint8, and boxes (M, 4) float32 and labels (M,) int64.
+Sample = tuple[Tensor, dict[str, Tensor]]
+# A picture, its decoded pixels in RGB, and the chances that are this sample's own.
+Transform = Callable[[AnnotatedPicture, Image.Image, Random], Sample]
+# x1, y1, x2, y2 in pixels.
+Box = Sequence[float]
+
+# Grey: a network trained from scratch has no mean colour of its own yet.
+FILL = (123, 117, 104)
+# Least overlaps with an object, one of which a crop is to have; None for no crop.
+OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, None)
+TRIALS = 40
+
+
+class View(NamedTuple):
+    """The part of the plane that a sample shows, in the picture's own pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
 
 
 def ssd_augmentation(
@@ -31,19 +58,27 @@ def ssd_augmentation(
         crop: crop so that the objects left have some least overlap with the crop.
         flip: mirror half the pictures; false where left and right mean different things.
     """
-    steps: list[torch.nn.Module] = []
-    if photometric:
-        steps.append(v2.RandomPhotometricDistort())
-    if expand > 1:
-        # Filled with grey: a network trained from scratch has no mean colour of its own yet.
-        steps.append(v2.RandomZoomOut(fill=(123, 117, 104), side_range=(1.0, expand)))
-    if crop:
-        steps.append(v2.RandomIoUCrop())
-    if flip:
-        steps.append(v2.RandomHorizontalFlip())
-    steps += [v2.Resize((size, size), antialias=True), v2.SanitizeBoundingBoxes()]
-    composed: Transform = v2.Compose(steps)
-    return composed
+
+    def transform(picture: AnnotatedPicture, image: Image.Image, chances: Random) -> Sample:
+        view = View(0, 0, picture.width, picture.height)
+        boxes: list[Box] = picture.boxes.tolist()
+        kept: Sequence[int] = range(len(boxes))
+        if expand > 1 and chances.random() < 0.5:
+            view = zoomed_out(view, chances.uniform(1, expand), chances)
+        if crop:
+            view = overlapping_crop(view, boxes, chances)
+            kept = [i for i in kept if _shows_centre(view, boxes[i])]
+        pixels = show(image, view, size, chances if photometric else None)
+        mirrored = flip and chances.random() < 0.5
+        placed = [_placed(boxes[i], view, size, mirrored) for i in kept]
+        # Of what is a pixel wide or less, nothing can be seen.
+        seen = [x2 - x1 >= 1 and y2 - y1 >= 1 for x1, y1, x2, y2 in placed]
+        return pixels.flip(-1) if mirrored else pixels, {
+            "boxes": _boxes([box for box, is_seen in zip(placed, seen, strict=True) if is_seen]),
+            "labels": picture.labels[[i for i, is_seen in zip(kept, seen, strict=True) if is_seen]],
+        }
+
+    return transform
 
 
 def native_crops(
@@ -57,49 +92,154 @@ def native_crops(
         zoom: largest factor by which a crop is enlarged or reduced.
         flip: mirror half the crops.
     """
-    finish = v2.Compose(
-        [
-            *([v2.RandomPhotometricDistort()] if photometric else []),
-            *([v2.RandomHorizontalFlip()] if flip else []),
-            v2.Resize((size, size), antialias=True),
-        ]
-    )
 
-    def transform(
-        picture: tv_tensors.Image, target: dict[str, Tensor]
-    ) -> tuple[tv_tensors.Image, dict[str, Tensor]]:
-        height, width = picture.shape[-2:]
-        side = round(size * zoom ** float(torch.empty(()).uniform_(-1, 1)))
-        side = min(side, height, width)
-        boxes = target["boxes"]
-        if len(boxes) and torch.rand(()) < 0.8:
-            x1, y1, x2, y2 = boxes[int(torch.randint(len(boxes), ()))].tolist()
+    def transform(picture: AnnotatedPicture, image: Image.Image, chances: Random) -> Sample:
+        width, height = picture.width, picture.height
+        side = min(round(size * zoom ** chances.uniform(-1, 1)), height, width)
+        boxes: list[Box] = picture.boxes.tolist()
+        if boxes and chances.random() < 0.8:
+            x1, y1, x2, y2 = chances.choice(boxes)
             # Anywhere that holds the whole object, or its middle where it is larger than the crop.
-            left = _between(min(x2 - side, x1), max(x2 - side, x1))
-            top = _between(min(y2 - side, y1), max(y2 - side, y1))
+            left = chances.uniform(min(x2 - side, x1), max(x2 - side, x1))
+            top = chances.uniform(min(y2 - side, y1), max(y2 - side, y1))
         else:
-            left, top = _between(0, width - side), _between(0, height - side)
+            left, top = chances.uniform(0, width - side), chances.uniform(0, height - side)
         x, y = (
             int(min(max(left, 0), width - side)),
             int(min(max(top, 0), height - side)),
         )
-        shifted = boxes.as_subclass(Tensor) - torch.tensor([x, y, x, y])
-        clipped = shifted.clamp(0, side)
+        view = View(x, y, side, side)
+        pixels = show(
+            image.crop((x, y, x + side, y + side)),
+            View(0, 0, side, side),
+            size,
+            chances if photometric else None,
+        )
+        mirrored = flip and chances.random() < 0.5
         # An object of which less than half is left is neither one to learn nor clean background;
         # it is taken as background, as in a picture whose edge cuts it.
-        area = (clipped[:, 2:] - clipped[:, :2]).prod(1)
-        seen = area > 0.5 * (shifted[:, 2:] - shifted[:, :2]).prod(1)
-        target = {
-            "boxes": tv_tensors.BoundingBoxes(
-                clipped[seen], format="XYXY", canvas_size=(side, side)
-            ),
-            "labels": target["labels"][seen],
+        kept = [i for i, box in enumerate(boxes) if _share_inside(view, box) > 0.5]
+        return pixels.flip(-1) if mirrored else pixels, {
+            "boxes": _boxes([_placed(boxes[i], view, size, mirrored) for i in kept]),
+            "labels": picture.labels[kept],
         }
-        result = finish(crop_picture(picture, y, x, side, side), target)
-        return result[0], result[1]
 
     return transform
 
 
-def _between(low: float, high: float) -> float:
-    return float(torch.empty(()).uniform_(low, high)) if high > low else low
+def zoomed_out(view: View, factor: float, chances: Random) -> View:
+    """A view of ``factor`` times the sides, with the old one anywhere in it."""
+    width, height = int(view.width * factor), int(view.height * factor)
+    left = int((width - view.width) * chances.random())
+    top = int((height - view.height) * chances.random())
+    return View(view.x - left, view.y - top, width, height)
+
+
+def overlapping_crop(view: View, boxes: Sequence[Box], chances: Random) -> View:
+    """A part of the view whose IoU with some object is at least a value that is drawn.
+
+    Its sides are 0.3 to 1 of the view's, and at most 2 : 1. Only objects count whose centre is in
+    it. Where 40 trials bring none, another value is drawn; one of the seven leaves the view whole.
+    """
+    # Without an object no crop has any overlap, and only that one value is left.
+    while boxes and (least := chances.choice(OVERLAPS)) is not None:
+        for _ in range(TRIALS):
+            width = int(view.width * chances.uniform(0.3, 1))
+            height = int(view.height * chances.uniform(0.3, 1))
+            if not (0 < width <= 2 * height and 0 < height <= 2 * width):
+                continue
+            x = view.x + int((view.width - width) * chances.random())
+            y = view.y + int((view.height - height) * chances.random())
+            crop = View(x, y, width, height)
+            if any(_shows_centre(crop, box) and _iou(crop, box) >= least for box in boxes):
+                return crop
+    return view
+
+
+def show(image: Image.Image, view: View, size: int, chances: Random | None) -> Tensor:
+    """Draw a view of a picture, size × size pixels, filled with grey where the picture ends.
+
+    Args:
+        image: in RGB.
+        view: what is seen; it may leave the picture.
+        size: side of the result, pixels.
+        chances: for photometric distortion; None for none.
+
+    Returns:
+        (3, size, size) uint8.
+    """
+    left, right, first_column, end_column = _visible(view.x, view.width, image.width, size)
+    top, bottom, first_row, end_row = _visible(view.y, view.height, image.height, size)
+    canvas = torch.tensor(FILL, dtype=torch.uint8).view(3, 1, 1).expand(3, size, size)
+    if first_row >= end_row or first_column >= end_column:
+        return canvas.contiguous()
+    part = _pixels(image.crop((left, top, right, bottom)))
+    shape = (end_row - first_row, end_column - first_column)
+    part = interpolate(part[None], shape, mode="bilinear", antialias=True)[0]
+    if chances is not None:
+        part = distort(part, _spread_sample(image), chances)
+    if shape == (size, size):
+        return part.contiguous()
+    canvas = canvas.contiguous()
+    canvas[:, first_row:end_row, first_column:end_column] = part
+    return canvas
+
+
+def _visible(start: int, length: int, available: int, size: int) -> tuple[int, int, int, int]:
+    """Of one axis of a view: what of the picture is seen, and on which of ``size`` pixels.
+
+    A pixel at the picture's edge is drawn where the picture covers half of it.
+    """
+    low, high = max(start, 0), min(start + length, available)
+    first, end = (math.floor((edge - start) * size / length + 0.5) for edge in (low, high))
+    return low, high, first, end
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    """Pixels (3, H, W) uint8; in memory the three of a place stay together, as resizing likes."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _spread_sample(image: Image.Image) -> Tensor:
+    """Pixels (3, 4096) uint8 from all over a picture, enough for its mean."""
+    return _pixels(image.resize((64, 64), Image.Resampling.NEAREST)).flatten(1)
+
+
+def _placed(box: Box, view: View, size: int, mirrored: bool) -> Box:
+    """A box as the sample shows it, cut off at its edges; pixels."""
+    x1, x2 = (_on_axis(side, view.x, view.width, size) for side in (box[0], box[2]))
+    y1, y2 = (_on_axis(side, view.y, view.height, size) for side in (box[1], box[3]))
+    return (size - x2, y1, size - x1, y2) if mirrored else (x1, y1, x2, y2)
+
+
+def _on_axis(side: float, start: int, length: int, size: int) -> float:
+    return min(max((side - start) * size / length, 0), size)
+
+
+def _boxes(boxes: Sequence[Box]) -> Tensor:
+    return torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
+
+
+def _shows_centre(view: View, box: Box) -> bool:
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return view.x < x < view.x + view.width and view.y < y < view.y + view.height
+
+
+def _inside(view: View, box: Box) -> float:
+    """Area of what of a box is in the view, square pixels."""
+    width = min(box[2], view.x + view.width) - max(box[0], view.x)
+    height = min(box[3], view.y + view.height) - max(box[1], view.y)
+    return max(width, 0) * max(height, 0)
+
+
+def _share_inside(view: View, box: Box) -> float:
+    return _inside(view, box) / _area(box)
+
+
+def _iou(view: View, box: Box) -> float:
+    both = _inside(view, box)
+    return both / (view.width * view.height + _area(box) - both)
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])

@@ -1,15 +1,17 @@
 """Loading: pictures from disk into batches, in an order and with chances fixed by a seed."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from random import Random
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
-from secateur.data.augmentation import Transform
+from secateur.data.augmentation import Sample, Transform
 from secateur.data.decoding import bombs_refused, decode_picture
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import DataError
@@ -20,27 +22,33 @@ Batch = tuple[Tensor, list[dict[str, Tensor]]]
 
 
 def read_picture(picture: AnnotatedPicture) -> Tensor:
-    """Decode a picture, (3, H, W) uint8.
+    """Decode a picture, (3, H, W) uint8; errors as of ``read_image``."""
+    pixels: Tensor = pil_to_tensor(read_image(picture))
+    return pixels
+
+
+def read_image(picture: AnnotatedPicture) -> Image.Image:
+    """Decode a picture, in RGB.
 
     Raises:
         DataError: the file went missing, is broken, or has another size than it had.
     """
     try:
         with bombs_refused():
-            pixels: Tensor = pil_to_tensor(decode_picture(picture.path))
+            image = decode_picture(picture.path)
     except FileNotFoundError:
         raise DataError(
             f"{picture.path}: went missing; restore it or remove it from the data"
         ) from None
-    if pixels.shape[1:] != (picture.height, picture.width):
+    if image.size != (picture.width, picture.height):
         raise DataError(
             f"{picture.path}: is no longer {picture.width} by {picture.height} pixels; restore it, "
             "or give the command again"
         )
-    return pixels
+    return image
 
 
-class TrainingSamples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
+class TrainingSamples(Dataset[Sample]):
     """An endless shuffled walk over pictures, augmented.
 
     Sample ``p`` depends on the seed and on ``p`` alone, so neither the number of workers nor an
@@ -64,23 +72,12 @@ class TrainingSamples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     def __len__(self) -> int:
         return self.length - self.first
 
-    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def __getitem__(self, index: int) -> Sample:
         position = self.first + index
         epoch, offset = divmod(position, len(self.pictures))
         picture = self.pictures[_order(len(self.pictures), self.seed, epoch)[offset]]
-        pixels = read_picture(picture)
-        wanted = ~picture.difficult
-        target: dict[str, Tensor] = {
-            "boxes": tv_tensors.BoundingBoxes(
-                picture.boxes[wanted], format="XYXY", canvas_size=(picture.height, picture.width)
-            ),
-            "labels": picture.labels[wanted],
-        }
-        with torch.random.fork_rng(devices=[]):
-            # Of the CPU alone: torch.manual_seed looks at every kind of device, for long.
-            torch.default_generator.manual_seed(hash((self.seed, position)))
-            image, target = self.transform(tv_tensors.Image(pixels), target)
-        return image.as_subclass(Tensor), {k: v.as_subclass(Tensor) for k, v in target.items()}
+        chances = Random(hash((self.seed, position)))  # noqa: S311 # no secret hangs on it
+        return self.transform(_without_difficult(picture), read_image(picture), chances)
 
 
 def training_batches(
@@ -93,7 +90,7 @@ def training_batches(
     workers: int,
     done: int = 0,
     share: Place = SOLE,
-) -> DataLoader[tuple[Tensor, dict[str, Tensor]]]:
+) -> DataLoader[Sample]:
     """Give ``steps`` batches of augmented pictures, but for the first ``done`` of them.
 
     Of each batch of ``batch_size`` pictures only a process's ``share`` is read.
@@ -140,7 +137,17 @@ def evaluation_batches(
         yield positions, torch.stack(batch)
 
 
-def _collate(samples: list[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
+def _without_difficult(picture: AnnotatedPicture) -> AnnotatedPicture:
+    wanted = ~picture.difficult
+    return replace(
+        picture,
+        boxes=picture.boxes[wanted],
+        labels=picture.labels[wanted],
+        difficult=picture.difficult[wanted],
+    )
+
+
+def _collate(samples: list[Sample]) -> Batch:
     pictures, targets = zip(*samples, strict=True)
     return torch.stack(pictures), list(targets)
 
