@@ -90,11 +90,11 @@ NOTES = {
         COMPARED + "The classifier of the laptop's run, on a shorter schedule: the file names it. "
         "Ours is ahead where little is kept. It is beaten at half of the MACs, by Taylor's way and "
         "several others, which need no sparsity and retrain for the 200 steps that it takes; and "
-        "by a hair at 30 and 15 %, which is within the error. To be met, a promise asks for the first "
-        "place at the two smallest budgets, and elsewhere for no more than a standard error behind "
-        "it. `layer_threshold` is ours with a threshold for each layer. The penalty of "
-        "`group_norm` was chosen on the quick start, where it comes second; four strengths were "
-        "tried here and none did better: one cut over all layers all but closes some.\n"
+        "by a hair at 30 and 15 %, which is within the error. To be met, a promise asks for the "
+        "first place at the two smallest budgets, and elsewhere to be no more than a standard "
+        "error behind it. `layer_threshold` is ours with a threshold for each layer. The penalty "
+        "of `group_norm` was chosen on the quick start; the strengths tried here did no better: "
+        "one cut over all layers all but closes some.\n"
         "\n![By MACs kept](images/compare_gtsrb.svg)\n"
     ),
     "ablation_gtsrb": (
@@ -188,6 +188,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     for name, result in results.items():
         dense, slim = result["dense"], result["slim"]
         machine, versions = result["provenance"]["machine"], result["provenance"]["versions"]
+        device = machine["accelerator"] or f"{machine['processor']}, {machine['threads']} threads"
         rows = [
             f"| {key} | {_figure(dense[key])} | {_figure(slim[key])} |"
             for key in dense
@@ -214,8 +215,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             f"\n## {TITLES[name]}\n\n"
             f"Measured on the {result['split']} split, seed {result['seed']}, "
             f"{result['provenance']['date'][:10]}; {seconds / 60:.0f} minutes of steps"
-            f"{_bill(result)} on "
-            f"{machine['accelerator'] or f'{machine['processor']}, {machine['threads']} threads'}; "
+            f"{_bill(result)} on {device}; "
             f"torch {versions['torch']}, torchvision {versions['torchvision']}, "
             f"Python {versions['python']}.\n\n{NOTES[name]}\n"
             "| | dense | slim |\n|---|---|---|\n"
