@@ -89,7 +89,8 @@ NOTES = {
     ),
     "removal_speed": (
         "From a fresh network to one of half the channels by L1, against Torch-Pruning. More than "
-        "half of our time goes into `torch.export`, which reads any network's graph; the proof of a removal, which the other does not have, is not counted.\n"
+        "half of our time goes into `torch.export`, which reads any network's graph; the proof of "
+        "a removal, which the other does not have, is not counted.\n"
     ),
     "threshold_search": (
         "Searches on accuracies made from a seed (*steady*, *wavy*, *jagged*) and on a small "
