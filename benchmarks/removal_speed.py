@@ -10,6 +10,10 @@ processor's, all in one thread, so that other programs on the machine count for 
 Torch-Pruning cuts in place, and we a copy. Neither is asked to prove that the cut is right: what
 ``prove_removal`` takes stands beside the rest. The first round in a process is not counted, for
 torch then loads what it traces with; it stands by itself.
+
+``parts_s`` says where the time goes; ``torch.export``, ``labels`` and ``trial cut`` are parts of
+``graph``. The trace alone takes about half of ours, whatever the size of the picture; Torch-Pruning
+runs the network to trace it, and so is quick where a pass is cheap.
 """
 
 import argparse
