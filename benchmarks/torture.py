@@ -9,6 +9,7 @@ by Ctrl-C and by SIGTERM instead. ``faults.py`` adds the table of other faults, 
 
 import argparse
 import json
+import os
 import random
 import signal
 import tempfile
@@ -117,7 +118,8 @@ def torture(work: Path, kills: int, stops: int) -> dict[str, Any]:
 
     def at_event(run: Run, number: int) -> dict[str, str]:
         return {
-            "PYTHONPATH": str(HERE / "death"),
+            # Before what is there, so that every start runs the same code.
+            "PYTHONPATH": os.pathsep.join([str(HERE / "death"), os.environ.get("PYTHONPATH", "")]),
             "DEATH_FOLDER": str(run.folder / "run"),
             "DEATH_AT": str(number),
             "DEATH_COUNT": str(work / "events"),
