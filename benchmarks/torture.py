@@ -116,10 +116,12 @@ def torture(work: Path, kills: int, stops: int) -> dict[str, Any]:
         (work / name).mkdir()
         return Run(work / name, recipe)
 
+    death = str(HERE / "death")
+
     def at_event(run: Run, number: int) -> dict[str, str]:
         return {
             # Before what is there, so that every start runs the same code.
-            "PYTHONPATH": os.pathsep.join([str(HERE / "death"), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(filter(None, [death, os.environ.get("PYTHONPATH")])),
             "DEATH_FOLDER": str(run.folder / "run"),
             "DEATH_AT": str(number),
             "DEATH_COUNT": str(work / "events"),
