@@ -174,18 +174,20 @@ def test_two_processes_do_a_shared_step_once(tmp_path: Path) -> None:
 
 
 def slow_step(root: Path, place: str) -> list[str]:
-    """Do a step that waits until the other process wants it too."""
+    """Do a step that is not done before the other process has said something."""
     said: list[str] = []
-    (root / f"{place} is there").touch()
+
+    def say(text: str) -> None:
+        said.append(text)
+        (root / f"{place} spoke").touch()
 
     def work(folder: Path) -> dict[str, int]:
-        while len(list(root.glob("* is there"))) < 2:
+        while len(list(root.glob("* spoke"))) < 2:
             time.sleep(0.05)
-        time.sleep(0.5)
         write_text(folder / "made.txt", place)
         return {}
 
-    run_step(root / place / "dense", {}, work, say=said.append, pool=root / "pool")
+    run_step(root / place / "dense", {}, work, say=say, pool=root / "pool")
     return said
 
 

@@ -82,9 +82,10 @@ def detector_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def classifier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier of squares and discs that has not learnt much."""
+    """A classifier of squares and discs; one of two test pictures it must take for the other's."""
     root = tmp_path_factory.mktemp("shapes")
     draw_class_folders(root)
+    shutil.copyfile(root / "test/square [2]/25.png", root / "test/disc/twin.png")
     return compress(tmp_path_factory.mktemp("classifier"), CLASSIFIER, root)
 
 

@@ -275,9 +275,18 @@ def test_interrupted_sweep_takes_its_trial_up_again(
     assert "phase1-sparsify" not in done_anew(outcome), "it is in the pool"
 
 
-def start(command: Sequence[str]) -> "subprocess.Popen[str]":
+# As in the fixture: all trials are hopeless after so few steps, and none is to be given up.
+NONE_GIVEN_UP = """
+import secateur.cli, secateur.sweeping.trial
+secateur.sweeping.trial.broken = lambda *_: None
+secateur.cli.main()
+"""
+
+
+def start(command: Sequence[str], *, give_up: bool = True) -> "subprocess.Popen[str]":
+    program = ["-m", "secateur"] if give_up else ["-c", NONE_GIVEN_UP]
     return subprocess.Popen(
-        [sys.executable, "-m", "secateur", *command],
+        [sys.executable, *program, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -291,7 +300,7 @@ def test_killed_sweep_loses_no_trial(
     secateur: Callable[..., Outcome],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    process = start(arguments(recipe, copied, 4))
+    process = start(arguments(recipe, copied, 4), give_up=False)
     half_done = copied / "trials/3/steps/phase1-threshold"
     deadline = time.monotonic() + 240
     while not half_done.is_dir():
