@@ -79,7 +79,7 @@ def train(
         DivergedError: the loss or the gradients are no longer finite.
     """
     penalty = penalty or Penalties()
-    model.to(memory_format=torch.channels_last)  # convolutions are a third quicker so
+    model.to(memory_format=torch.channels_last)  # in which convolutions are quicker
     whole = _Objective(model, loss).train()
     objective = fabric.setup_module(whole)
     bare = make_optimizer(model, schedule)
@@ -91,7 +91,7 @@ def train(
     if isinstance(batches, DataLoader):
         loader = fabric.setup_dataloaders(batches, use_distributed_sampler=False)
         batches = cast(Batches, loader)
-    elif isinstance(batches, CachedBatches) and one_gpu:
+    elif isinstance(batches, CachedBatches) and one_gpu:  # whose shapes stay as they are
         bf16 = fabric.strategy.precision.precision == "bf16-mixed"
         record_passes(whole, next(iter(batches)), bf16=bf16)
     for step, batch in enumerate(batches, start=len(trace) + 1):
