@@ -135,7 +135,7 @@ def pictures_read(recipe: Path) -> dict[str, int]:
             )
             for rank in range(count)
         ]
-        counts[str(count)] = sum(len(pixels) for loader in loaders for pixels, _ in loader)
+        counts[str(count)] = sum(len(pixels) for loader in loaders for pixels, *_ in loader)
     return counts
 
 

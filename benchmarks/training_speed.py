@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from checks import tell
 from published import CLASSES, networks
+from secateur.cuda_graph import record_passes
 from secateur.data.classification_set import ClassificationSet
 from secateur.measuring import count_macs
 from secateur.models.network import build_network, example_input, raw_network, recipe_architecture
@@ -123,7 +124,10 @@ class Steps:
         self, fabric: Fabric, model: nn.Module, loss: Callable[..., Tensor], batch: tuple[Any, ...]
     ) -> None:
         model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.model = fabric.setup_module(_Loss(model, loss))
+        whole = _Loss(model, loss)
+        self.model = fabric.setup_module(whole)
+        if fabric.device.type == "cuda":  # as in training
+            record_passes(whole, batch, bf16=True)
         self.fabric = fabric
         self.bare = make_optimizer(model, SCHEDULE)
         self.optimizer = fabric.setup_optimizers(self.bare)
@@ -152,13 +156,10 @@ class _Loss(nn.Module):
 def detector_batch(size: int, batch_size: int, device: torch.device) -> tuple[Any, ...]:
     """Pictures of noise with five boxes each."""
     pictures = torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8, device=device)
-    targets = []
-    for _ in range(batch_size):
-        corner = torch.rand(5, 2, device=device) * 0.6 * size
-        sides = (0.1 + 0.3 * torch.rand(5, 2, device=device)) * size
-        labels = torch.randint(1, len(CLASSES) + 1, (5,), device=device)
-        targets.append({"boxes": torch.cat([corner, corner + sides], 1), "labels": labels})
-    return pictures, targets
+    corner = torch.rand(batch_size, 5, 2, device=device) * 0.6 * size
+    sides = (0.1 + 0.3 * torch.rand(batch_size, 5, 2, device=device)) * size
+    labels = torch.randint(1, len(CLASSES) + 1, (batch_size, 5), device=device)
+    return pictures, torch.cat([corner, corner + sides], -1), labels
 
 
 def penalty_cost(batch_size: int, rounds: int) -> dict[str, Any]:

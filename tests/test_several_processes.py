@@ -118,12 +118,9 @@ def test_processes_read_the_batches_of_one(tmp_path: Path, done: int) -> None:
     )
     parts = [give(share=Place(rank, 3)) for rank in range(3)]
     assert {len(part) for part in parts} == {5 - done}
-    for (pixels, targets), *shares in zip(give(), *parts, strict=True):
-        assert torch.equal(torch.cat([share[0] for share in shares]), pixels)
-        together = [target for share in shares for target in share[1]]
-        for target, whole in zip(together, targets, strict=True):
-            assert torch.equal(target["boxes"], whole["boxes"])
-            assert torch.equal(target["labels"], whole["labels"])
+    for whole, *shares in zip(give(), *parts, strict=True):
+        for tensor, *portions in zip(whole, *shares, strict=True):
+            assert torch.equal(torch.cat(portions), tensor)
 
 
 def test_processes_give_the_cached_batches_of_one() -> None:

@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from secateur.cuda_graph import record_passes
-from secateur.data.cached_batches import CachedBatches
 from secateur.errors import DivergedError
 from secateur.pruning.sparsity import Penalties
 from secateur.training_state import TrainingState
@@ -41,7 +40,7 @@ class Schedule:
 
 
 class Batches(Protocol):
-    """A known number of batches: a ``DataLoader``, or what gives them on the device."""
+    """Batches of the same shapes: a ``DataLoader``, or what gives them on the device."""
 
     def __len__(self) -> int: ...
 
@@ -91,10 +90,11 @@ def train(
     if isinstance(batches, DataLoader):
         loader = fabric.setup_dataloaders(batches, use_distributed_sampler=False)
         batches = cast(Batches, loader)
-    elif isinstance(batches, CachedBatches) and one_gpu:  # whose shapes stay as they are
-        bf16 = fabric.strategy.precision.precision == "bf16-mixed"
-        record_passes(whole, next(iter(batches)), bf16=bf16)
-    for step, batch in enumerate(batches, start=len(trace) + 1):
+    first = len(trace) + 1
+    for step, batch in enumerate(batches, start=first):
+        if one_gpu and step == first:
+            bf16 = fabric.strategy.precision.precision == "bf16-mixed"
+            record_passes(whole, batch, bf16=bf16)
         if fabric.global_rank > 0:  # with chances of its own, that depend on the step alone
             torch.manual_seed(hash((seed, step, fabric.global_rank)))
         for group in optimizer.param_groups:

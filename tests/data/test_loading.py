@@ -1,9 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from secateur.data.augmentation import ssd_augmentation
+from secateur.data.detection_set import AnnotatedPicture
 from secateur.data.loading import Batch, training_batches
 from secateur.data.voc import read_voc
 from shapes import draw_voc_folder
@@ -26,8 +28,32 @@ def test_batches_depend_on_neither_loading_processes_nor_interruptions(
 
     wanted, found = batches(0, 0)[done:], batches(workers, done)
     assert len(found) == 9 - done
-    for (pixels, targets), (others, other_targets) in zip(wanted, found, strict=True):
-        assert torch.equal(pixels, others)
-        for one, other in zip(targets, other_targets, strict=True):
-            assert one.keys() == other.keys()
-            assert all(torch.equal(value, other[name]) for name, value in one.items())
+    for batch, other in zip(wanted, found, strict=True):
+        assert all(torch.equal(one, another) for one, another in zip(batch, other, strict=True))
+
+
+def test_batches_have_room_for_the_objects_of_any_picture(tmp_path: Path) -> None:
+    draw_voc_folder(tmp_path)
+    picture = read_voc(tmp_path, "train", ("square", "disc")).pictures[0]
+    counts = [0, 3, 1]
+    pictures = [with_objects(picture, count) for count in counts]
+    transform = ssd_augmentation(64, photometric=False, expand=1, crop=False, flip=False)
+    batches = training_batches(pictures, transform, steps=3, batch_size=1, seed=0, workers=0)
+    found = []
+    for pixels, boxes, labels in batches:
+        assert pixels.shape == (1, 3, 64, 64)
+        assert boxes.shape == (1, max(counts), 4)
+        count = int((labels != 0).sum())
+        assert labels.shape == (1, max(counts))
+        assert (labels[0, count:] == 0).all()
+        assert (boxes[0, count:] == 0).all()
+        assert (boxes[0, :count, 2:] > boxes[0, :count, :2]).all()
+        found.append(count)
+    assert sorted(found) == sorted(counts)
+
+
+def with_objects(picture: AnnotatedPicture, count: int) -> AnnotatedPicture:
+    """The picture with so many objects to find, and one more marked difficult."""
+    boxes = torch.tensor([[4.0, 4.0, 20.0, 24.0]]).repeat(count + 1, 1)
+    labels, number = torch.ones(count + 1, dtype=torch.int64), torch.arange(count + 1)
+    return replace(picture, boxes=boxes, labels=labels, difficult=number == count)

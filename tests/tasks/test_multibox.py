@@ -32,6 +32,15 @@ def drawn(seed: int, counts: list[int]) -> list[dict[str, Tensor]]:
     return targets
 
 
+def padded(targets: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
+    room = 1 + max(len(target["labels"]) for target in targets)
+    objects, labels = torch.zeros(len(targets), room, 4), torch.zeros(len(targets), room).long()
+    for row, target in enumerate(targets):
+        count = len(target["labels"])
+        objects[row, :count], labels[row, :count] = target["boxes"], target["labels"]
+    return objects, labels
+
+
 def one_by_one(
     ssd: SSD, logits: Tensor, offsets: Tensor, boxes: Tensor, targets: list[dict[str, Tensor]]
 ) -> Tensor:
@@ -53,7 +62,7 @@ def test_the_loss_and_its_gradients_are_torchvisions(ssd: SSD, counts: list[int]
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(len(counts), len(boxes), 3, generator=generator, requires_grad=True)
     offsets = torch.randn(len(counts), len(boxes), 4, generator=generator, requires_grad=True)
-    ours = multibox_loss(logits, offsets, boxes, targets)
+    ours = multibox_loss(logits, offsets, boxes, *padded(targets))
     theirs = one_by_one(ssd, logits, offsets, boxes, targets)
     torch.testing.assert_close(ours, theirs)
     if sum(counts):

@@ -59,16 +59,13 @@ def test_the_teacher_adds_its_weight_to_the_loss_and_takes_no_gradient() -> None
     torch.manual_seed(0)
     learner, teacher = ssd().train(), ssd().eval()
     pictures = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    targets = [
-        {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])},
-        {"boxes": torch.empty(0, 4), "labels": torch.empty(0, dtype=torch.int64)},
-    ]
-    alone = ssd_loss(learner, pictures, targets)
-    once = ssd_loss(learner, pictures, targets, teacher=Teacher(teacher, 1.0))
-    twice = ssd_loss(learner, pictures, targets, teacher=Teacher(teacher, 2.0))
+    targets = torch.tensor([[[8.0, 8, 40, 40]], [[0.0, 0, 0, 0]]]), torch.tensor([[1], [0]])
+    alone = ssd_loss(learner, pictures, *targets)
+    once = ssd_loss(learner, pictures, *targets, teacher=Teacher(teacher, 1.0))
+    twice = ssd_loss(learner, pictures, *targets, teacher=Teacher(teacher, 2.0))
     assert once.item() > alone.item()
     torch.testing.assert_close(twice - once, once - alone)
-    of_itself = ssd_loss(learner, pictures, targets, teacher=Teacher(learner, 1.0))
+    of_itself = ssd_loss(learner, pictures, *targets, teacher=Teacher(learner, 1.0))
     torch.testing.assert_close(of_itself, alone)
     twice.backward()
     assert all(parameter.grad is None for parameter in teacher.parameters())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 
 import torch
@@ -17,8 +17,8 @@ from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import DataError
 from secateur.place import SOLE, Place
 
-# Pictures (N, 3, H, W) uint8 and, for each, boxes (M, 4) float32 and labels (M,) int64.
-Batch = tuple[Tensor, list[dict[str, Tensor]]]
+# Pictures (N, 3, H, W) uint8, boxes (N, M, 4) float32 and labels (N, M) int64, 0 for no object.
+Batch = tuple[Tensor, Tensor, Tensor]
 
 
 def read_picture(picture: AnnotatedPicture) -> Tensor:
@@ -93,8 +93,10 @@ def training_batches(
 ) -> DataLoader[Sample]:
     """Give ``steps`` batches of augmented pictures, but for the first ``done`` of them.
 
-    Of each batch of ``batch_size`` pictures only a process's ``share`` is read.
+    Of each batch of ``batch_size`` pictures only a process's ``share`` is read. All have the same
+    shapes: room for as many objects as there are in any picture.
     """
+    most = max(int((~picture.difficult).sum()) for picture in pictures)
     samples = TrainingSamples(
         pictures, transform, steps * batch_size, seed, first=done * batch_size
     )
@@ -104,7 +106,7 @@ def training_batches(
         samples,
         batch_sampler=[[*range(start + own.start, start + own.stop)] for start in starts],
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=partial(_collate, room=max(1, most)),
         prefetch_factor=4 if workers else None,
         # Fixed here, so that loading draws nothing from the training's own chances.
         generator=torch.Generator().manual_seed(seed),
@@ -147,9 +149,13 @@ def _without_difficult(picture: AnnotatedPicture) -> AnnotatedPicture:
     )
 
 
-def _collate(samples: list[Sample]) -> Batch:
-    pictures, targets = zip(*samples, strict=True)
-    return torch.stack(pictures), list(targets)
+def _collate(samples: list[Sample], room: int) -> Batch:
+    boxes = torch.zeros(len(samples), room, 4)
+    labels = torch.zeros(len(samples), room, dtype=torch.int64)
+    for number, (_, target) in enumerate(samples):
+        count = len(target["labels"])
+        boxes[number, :count], labels[number, :count] = target["boxes"], target["labels"]
+    return torch.stack([pixels for pixels, _ in samples]), boxes, labels
 
 
 @lru_cache(maxsize=4)

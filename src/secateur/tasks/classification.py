@@ -1,7 +1,6 @@
 """What a classifier is to the training loop: its loss, its answers, its accuracy."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from secateur.pruning.graph import evaluating
 from secateur.tasks.device import best_device
+from secateur.tasks.normalising import normalised
 from secateur.tasks.teacher import Teacher, divergence
 
 METRICS = ("top1",)
@@ -38,7 +38,7 @@ def classification_loss(
         label_smoothing: share of a target that is spread over all classes, 0–1.
         teacher: a network with the same classes, learnt from too; None: none.
     """
-    pictures = _normalised(pixels, mean, std)
+    pictures = normalised(pixels, mean, std)
     logits = model(pictures).float()
     loss = nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     if teacher is None:
@@ -76,7 +76,7 @@ def class_scores(
     with evaluating(model):
         for start in range(0, len(pixels), batch_size):
             batch = pixels[start : start + batch_size]
-            logits: Tensor = model(_normalised(batch.to(device), mean, std))
+            logits: Tensor = model(normalised(batch.to(device), mean, std))
             scores.append(logits.float().softmax(1).cpu())
             advance(len(batch))
     model.cpu()
@@ -114,15 +114,3 @@ def accuracy_by_class(predicted: Tensor, labels: Tensor, classes: Sequence[str])
         for name, total, found in counts
     }
     return {"by_class": by_class, "confusion": matrix.tolist()}
-
-
-def _normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    return (pixels / 255 - _of_channels((*mean,), pixels.device)) / _of_channels(
-        (*std,), pixels.device
-    )
-
-
-@lru_cache(maxsize=8)
-def _of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """A number for each channel, (1, C, 1, 1), moved to the device but once."""
-    return torch.tensor(values, device=device).view(1, -1, 1, 1)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from secateur.tasks.average_precision import (
 )
 from secateur.tasks.device import best_device
 from secateur.tasks.multibox import multibox_loss
+from secateur.tasks.normalising import normalised
 from secateur.tasks.postprocessing import postprocess
 from secateur.tasks.teacher import Teacher, divergence
 
@@ -35,11 +37,15 @@ TEMPERATURE = 1.0
 # As many as COCO interpolates at: enough for a drawing.
 CURVE_POINTS = 101
 
+# By generator of default boxes: what they depend on, and those that it made last.
+_MADE: WeakKeyDictionary[nn.Module, tuple[Any, Tensor]] = WeakKeyDictionary()
+
 
 def ssd_loss(
     ssd: SSD,
     pictures: Tensor,
-    targets: Sequence[dict[str, Tensor]],
+    objects: Tensor,
+    labels: Tensor,
     *,
     teacher: Teacher | None = None,
 ) -> Tensor:
@@ -48,11 +54,12 @@ def ssd_loss(
     Args:
         ssd: in training mode.
         pictures: (N, 3, H, W) uint8.
-        targets: for each picture ``boxes`` (M, 4) float32 in pixels and ``labels`` (M,) int64.
+        objects: boxes (N, M, 4) float32, in pixels; M at least 1.
+        labels: of the boxes, (N, M) int64, from 1; 0 where there is no object.
         teacher: an SSD with the same default boxes, learnt from too; None: none.
     """
     outputs, boxes = _forward(ssd, pictures)
-    loss = multibox_loss(outputs["cls_logits"], outputs["bbox_regression"], boxes, targets)
+    loss = multibox_loss(outputs["cls_logits"], outputs["bbox_regression"], boxes, objects, labels)
     if teacher is None:
         return loss
     with torch.no_grad():
@@ -104,14 +111,20 @@ def detect(ssd: SSD, pictures: Tensor) -> list[Detections]:
 
 def _forward(ssd: SSD, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """Raw outputs in float32, and the default boxes (B, 4), the same for every picture."""
-    mean = torch.tensor(ssd.transform.image_mean, device=pictures.device).view(1, 3, 1, 1)
-    std = torch.tensor(ssd.transform.image_std, device=pictures.device).view(1, 3, 1, 1)
-    x = (pictures / 255 - mean) / std
+    x = normalised(pictures, ssd.transform.image_mean, ssd.transform.image_std)
     maps = list(ssd.backbone(x).values())
     outputs = {name: value.float() for name, value in ssd.head(maps).items()}
-    one = ImageList(x[:1], [cast(tuple[int, int], tuple(x.shape[-2:]))])
-    boxes = ssd.anchor_generator(one, [m[:1].float() for m in maps])[0]
-    return outputs, boxes
+    return outputs, _default_boxes(ssd, x, maps)
+
+
+def _default_boxes(ssd: SSD, x: Tensor, maps: Sequence[Tensor]) -> Tensor:
+    """Made when shapes change, not for every batch: on a GPU that is a good part of a step."""
+    generator = ssd.anchor_generator
+    key = (x.device, *(tuple(each.shape[-2:]) for each in (x, *maps)))
+    if generator not in _MADE or _MADE[generator][0] != key:
+        one = ImageList(x[:1], [cast(tuple[int, int], tuple(x.shape[-2:]))])
+        _MADE[generator] = key, generator(one, [each[:1].float() for each in maps])[0]
+    return _MADE[generator][1]
 
 
 def set_thresholds(ssd: SSD, settings: Evaluate) -> None:

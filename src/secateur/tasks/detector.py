@@ -54,7 +54,7 @@ class Detector:
         done: int = 0,
         share: Place = SOLE,
     ) -> Batches:
-        """Pictures (N, 3, size, size) uint8, and boxes and labels of each."""
+        """Pictures (N, 3, size, size) uint8, boxes (N, M, 4) and labels (N, M)."""
         return training_batches(
             dataset.pictures,
             training_transform(self.data, architecture.size),

@@ -5,12 +5,9 @@ go from picture to picture and wait for the device at each, so that a GPU stands
 step; here nothing is waited for.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, smooth_l1_loss
-from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import box_iou
 
 MATCHED = 0.5  # least IoU of a default box and the object that it is to find
@@ -20,7 +17,7 @@ CENTRE, SIDES = 10.0, 5.0  # weights of the offsets
 
 
 def multibox_loss(
-    logits: Tensor, offsets: Tensor, boxes: Tensor, targets: Sequence[dict[str, Tensor]]
+    logits: Tensor, offsets: Tensor, boxes: Tensor, objects: Tensor, labels: Tensor
 ) -> Tensor:
     """The loss of a batch: classes and offsets, per matched default box (Liu et al. 2016, 2.2).
 
@@ -28,15 +25,10 @@ def multibox_loss(
         logits: (N, B, 1 + K) float32, raw; class 0 is the background.
         offsets: (N, B, 4) float32, raw.
         boxes: default boxes (B, 4) float32, ``x1, y1, x2, y2`` in pixels.
-        targets: for each picture ``boxes`` (M, 4) float32 in pixels and ``labels`` (M,) int64,
-            from 1; M differs, and may be 0.
+        objects: (N, M, 4) float32, in pixels too; M at least 1.
+        labels: of the objects, (N, M) int64, from 1; 0 where there is none.
     """
-    labels = pad_sequence([t["labels"] for t in targets], batch_first=True, padding_value=NOTHING)
-    objects = pad_sequence([t["boxes"] for t in targets], batch_first=True)
-    if labels.shape[1] == 0:  # of no picture any
-        labels, objects = labels.new_full((len(targets), 1), NOTHING), boxes.new_zeros(1, 1, 4)
-        objects = objects.expand(len(targets), 1, 4)
-    match = match_boxes(boxes, objects, labels != NOTHING)  # (N, B)
+    match = match_boxes(boxes, objects, labels != 0)  # (N, B)
     found = match != NOTHING
     which = match.clamp_min(0)
     wanted = torch.where(found, labels.gather(1, which), 0)  # (N, B)
