@@ -68,10 +68,8 @@ SUBJECTS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "precision=bf16",
             "train.steps=2400",
-            "compress.sparsify.steps=200",
-            "compress.retrain.steps=500",
-            "compress.select.evenness=2",
-            "compress.remove={}",
+            "compress.sparsify.steps=100",
+            "compress.retrain.steps=600",
         ),
     ),
 }

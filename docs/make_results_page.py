@@ -15,6 +15,7 @@ TITLES = {
     "gtsdb_laptop": "GTSDB, four super-categories (`make bench-gtsdb`)",
     "vgg_gtsrb_laptop": "GTSRB, narrow VGG16 (`make bench-gtsrb`)",
     "vgg16_gtsrb": "GTSRB, VGG16 (`benchmarks/shipped_recipe.py vgg16_gtsrb`)",
+    "vgg16_cifar10": "CIFAR-10, VGG16 (`benchmarks/shipped_recipe.py vgg16_cifar10`)",
 }
 
 # Results of another kind, each with a table of its own.
@@ -104,32 +105,44 @@ NOTES = {
         "One picture of the drawn test set at a time. So small a network is mostly the cost of "
         "calling it, and gains less time than MACs.\n"
     ),
-    "compare_quickstart": COMPARED + "\n![Accuracy by MACs kept](images/compare_quickstart.svg)\n",
+    "compare_quickstart": (
+        COMPARED + "The dense network is trained for minutes: what is retrained longer can surpass "
+        "it. Ours is first but at 15 %, where `layer_threshold`, which is ours with a threshold "
+        "for each layer, is ahead by no more than the error; of ways that others published none "
+        "comes within a point of ours at any budget. To be met, a promise asks for the first place "
+        "at the two smallest budgets, and elsewhere to be no more than a standard error behind "
+        "it.\n"
+        "\n![Accuracy by MACs kept](images/compare_quickstart.svg)\n"
+    ),
     "ablation_quickstart": COMPARED
     + "\n![Accuracy by MACs kept](images/ablation_quickstart.svg)\n",
     "compare_gtsrb": (
         COMPARED + "The classifier of the laptop's run, on a shorter schedule: the file names it. "
-        "Ours is ahead where little is kept. It is beaten at half of the MACs, by Taylor's way and "
-        "several others, which need no sparsity and retrain for the 200 steps that it takes; and "
-        "by a hair at 30 and 15 %, which is within the error. To be met, a promise asks for the "
-        "first place at the two smallest budgets, and elsewhere to be no more than a standard "
-        "error behind it. `layer_threshold` is ours with a threshold for each layer. The penalty "
-        "of `group_norm` was chosen on the quick start.\n"
+        "At half of the MACs ours is beaten by Taylor's way, by 0.28 of a point (error 0.21). At "
+        "15 % it is first by 0.12. At 30 and 7 % `layer_threshold`, ours with a threshold for each "
+        "layer, is ahead by a hair (0.12 and 0.02), well within the error: one threshold for all "
+        "layers or one for each makes no difference here. How 700 steps are parted, 100 for "
+        "sparsity and 600 behind it, was chosen by validation for ours. The strength of "
+        "`norm_scale` was chosen by validation of one seed at 15 %; with the one next to it, three "
+        "times as much, it has 93.2 there, as much as ours. That and what the others had with "
+        "steps of 200 and 500 stands in the file under `tried`. The penalty of `group_norm` was "
+        "chosen on the quick start. The five ways without a penalty ran earlier on another card "
+        "(NVIDIA H100), from dense networks of the same accuracy to the last picture.\n"
         "\n![By MACs kept](images/compare_gtsrb.svg)\n"
     ),
     "ablation_gtsrb": (
         COMPARED + "The same classifier and schedule. What is worth most is that retraining "
-        "begins at a high learning rate again; then, at 7 %, the penalty, layers that give by "
-        "their loss and not all the same share, one phase instead of four, and evenness. G beside "
-        "F, mending and distillation gain nothing here.\n"
+        "begins at a high learning rate again; then, at 7 %, layers that give by their loss and "
+        "not all the same share, the penalty, one phase instead of four, and evenness. Mending "
+        "and the one threshold gain nothing that can be told from the error, and distillation "
+        "loses.\n"
         "\n![By MACs kept](images/ablation_gtsrb.svg)\n"
     ),
     "training_speed_cuda": (
-        "Pictures of noise and fresh weights. VGG16 in 32 × 32, data and augmentation included, "
-        "its passes recorded and replayed. SSD300 in batches of 32 that lie on the GPU: a step "
-        "took as long for dense and slim, for the GPU waits for Python; its loss has been "
-        "rewritten since, and not been timed again. For inference a network is replayed as a graph "
-        "in bf16: channels that are no multiples of 16 cost more there than they save.\n"
+        "Pictures of noise and fresh weights. Passes are recorded and replayed. VGG16 in 32 × 32, "
+        "data and augmentation included; SSD300 in batches of 32 that lie on the GPU. Channels "
+        "that are no multiples of 16, *slim*, cost more there than they save; *rounded* has "
+        "multiples.\n"
     ),
     "training_speed_cpu": "The same on a CPU, in single precision.\n",
     "torture": (
@@ -163,6 +176,13 @@ NOTES = {
         "Full-size VGG16 in its CIFAR form, from scratch, on one GPU that other work shared; the "
         "slim network has 12,500 steps more behind it than the dense one. The budget of "
         "parameters decided, and MACs fell further than they had to.\n"
+    ),
+    "vgg16_cifar10": (
+        "Full-size VGG16 in its CIFAR form, from scratch, on one GPU that other work shared. The "
+        "pictures had been recompressed as JPEG, and the dense network stays below what is "
+        "published for the originals. At a 125th of the parameters the slim network is four and a "
+        "half points behind: it cannot fit the training pictures any more. A strength of 3e-4 "
+        "instead of 1e-3 made no difference on validation.\n"
     ),
     "report_quickstart": "One phase, 19 layers, 12 classes.\n",
     "report_gtsdb_laptop": "One phase, 17 layers, 4 classes, photographs of 1280 × 736.\n",
