@@ -57,6 +57,7 @@ bench: $(STAMP) ## the benchmarks a CPU can run; each writes benchmarks/results/
 	$(VENV)/bin/python benchmarks/evaluation_speed.py
 	$(VENV)/bin/python benchmarks/removal_speed.py
 	$(VENV)/bin/python benchmarks/training_speed.py
+	$(VENV)/bin/python benchmarks/growth.py
 	$(VENV)/bin/python benchmarks/latency_cpu.py
 
 bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop, from data/gtsdb and data/gtsrb; about an hour

@@ -34,6 +34,7 @@ MEASURED = {
     "ablation_gtsrb": "What each part is worth (`benchmarks/compare.py gtsrb --ablation`)",
     "training_speed_cuda": "Speed of training on a GPU (`benchmarks/training_speed.py`)",
     "training_speed_cpu": "Speed of training on a CPU (`benchmarks/training_speed.py`)",
+    "growth": "Growth with pictures, classes, pixels and layers (`benchmarks/growth.py`)",
     "sweep_quickstart": "How small the quick start can go (`benchmarks/sweep.py`)",
     "sweep_postgres": "Two processes at one sweep (`benchmarks/sweep_postgres.py`)",
     "several_processes": "Two processes at one run (`benchmarks/several_processes.py`)",
@@ -144,7 +145,16 @@ NOTES = {
         "that are no multiples of 16, *slim*, cost more there than they save; *rounded* has "
         "multiples.\n"
     ),
-    "training_speed_cpu": "The same on a CPU, in single precision.\n",
+    "training_speed_cpu": (
+        "The same on a CPU, in single precision. *Plain* is the network with torchvision's own "
+        "loss and transform and with weights in the usual memory format, on batches that lie in "
+        "memory. What is gained is the memory format, on which processors differ.\n"
+    ),
+    "growth": (
+        "A tiny detector on pictures of noise, one thing doubled at a time; steps of the whole "
+        "pipeline, one thread. Of layers: graph, selection, removal and proof of a chain of "
+        "convolutions. The broken lines are linear.\n\n![Growth](images/growth.svg)\n"
+    ),
     "torture": (
         "The real command on a tiny recipe, killed at random moments again and again until it is "
         "through; then summary and networks must be those of a run that was left alone, bit for "
@@ -381,6 +391,15 @@ def training_table(result: dict[str, Any]) -> str:
     lines += [f"| {what} | {value:,.0f} | {more} |" for what, value, more in rows]
     lines += ["", "| penalty | time of a step of SSD300, of one without |", "|---|---|"]
     lines += [f"| {n} | {value:.3f} |" for n, value in result["penalty"]["times_as_long"].items()]
+    if shares := result.get("shares_of_ssd300"):
+        lines += ["", "| of a step of SSD300 | share of its time |", "|---|---|"]
+        lines += [f"| `{name}` | {share:.1%} |" for name, share in shares.items()]
+    if plain := result.get("plain"):
+        lines += ["", "| a step of | ours, pictures a second | plain torchvision | times faster |"]
+        lines.append("|---|---|---|---|")
+        for name, each in plain.items():
+            ours, other = (each["pictures_per_second"][side] for side in ("ours", "plain"))
+            lines.append(f"| {name} | {ours:.1f} | {other:.1f} | {each['times_faster']:.2f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -433,6 +452,19 @@ def memory_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def growth_table(result: dict[str, Any]) -> str:
+    """Seconds and memory at every point."""
+    lines = ["| of | | seconds | MiB at most | exponent |", "|---|---|---|---|---|"]
+    for axis, found in result["axes"].items():
+        for number, point in enumerate(found["points"]):
+            mib = "" if point["mib"] is None else f"{point['mib']:,.0f}"
+            exponent = "" if number else f"{found['exponent']:.2f}"
+            lines.append(
+                f"| {axis} | {point[axis]:,} | {point['seconds']:.1f} | {mib} | {exponent} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "latency_cpu": latency_table,
     "export_gtsdb": export_table,
@@ -451,6 +483,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "torture": torture_table,
     "fuzz": fuzz_table,
     "memory": memory_table,
+    "growth": growth_table,
     "sweep_quickstart": sweep_table,
     "sweep_postgres": lambda _result: "",
     "several_processes": lambda _result: "",
