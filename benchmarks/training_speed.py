@@ -199,7 +199,7 @@ def ssd(name: str) -> tuple[nn.Module, SSDArchitecture]:
     return build_ssd(architecture), architecture
 
 
-def detectors(batch_size: int, rounds: int) -> dict[str, Any]:
+def detectors(rate: float | None, batch_size: int, rounds: int) -> dict[str, Any]:
     """Pictures a second of SSD300, dense and slim: trained, and the network alone run."""
     fabric = make_fabric()
     batch = detector_batch(300, batch_size, fabric.device)
@@ -222,13 +222,16 @@ def detectors(batch_size: int, rounds: int) -> dict[str, Any]:
                 if turn >= 2:
                     times["training"].setdefault(name, []).append(trained)
                     times["inference"].setdefault(name, []).append(ran)
-    return {
-        "batch_size": batch_size,
-        **{
-            kind: {name: batch_size / median(some) for name, some in each.items()}
-            for kind, each in times.items()
-        },
+    found: dict[str, Any] = {
+        kind: {name: batch_size / median(some) for name, some in each.items()}
+        for kind, each in times.items()
     }
+    if rate:
+        flops = {n: 3 * 2 * count_macs(module, like[:1]) for n, module in raw.items()}
+        found["share_of_matrix_rate"] = {
+            name: found["training"][name] * flops[name] / rate for name in flops
+        }
+    return {"batch_size": batch_size, **found}
 
 
 def against_plain(rounds: int) -> dict[str, Any]:
@@ -344,7 +347,7 @@ def parts(cuda: bool) -> Iterator[tuple[str, Callable[[float | None], Any]]]:
         ],
     )
     yield "penalty", lambda _rate: penalty_cost(32 if cuda else 8, 15 if cuda else 5)
-    yield "ssd300", lambda _rate: detectors(32 if cuda else 4, 12 if cuda else 3)
+    yield "ssd300", lambda rate: detectors(rate, 32 if cuda else 4, 12 if cuda else 3)
     yield "shares_of_ssd300", lambda _rate: shares(32 if cuda else 4)
     if not cuda:
         yield "plain", lambda _rate: against_plain(5)

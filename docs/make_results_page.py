@@ -376,17 +376,17 @@ def training_table(result: dict[str, Any]) -> str:
     """Pictures a second, and what a penalty adds to a step."""
     rows = [("cached pictures of 32 × 32, augmented", result["feed"]["pictures_per_second"], "")]
     for each in result["vgg16"]:
-        share = each.get("share_of_matrix_rate")
-        more = f"{share:.1%} of the rate of large matrix products" if share else ""
+        more = _of_rate(each.get("share_of_matrix_rate"))
         rows.append(
             (f"VGG16 trained, batch {each['batch_size']}", each["pictures_per_second"], more)
         )
     ssd = result["ssd300"]
     for kind, word in (("training", "trained"), ("inference", "run")):
-        rows += [
-            (f"SSD300 {name} {word}, batch {ssd['batch_size']}", value, "")
-            for name, value in ssd[kind].items()
-        ]
+        for name, value in ssd[kind].items():
+            share = ssd.get("share_of_matrix_rate", {}).get(name) if kind == "training" else None
+            rows.append(
+                (f"SSD300 {name} {word}, batch {ssd['batch_size']}", value, _of_rate(share))
+            )
     lines = ["| what | pictures a second | |", "|---|---|---|"]
     lines += [f"| {what} | {value:,.0f} | {more} |" for what, value, more in rows]
     lines += ["", "| penalty | time of a step of SSD300, of one without |", "|---|---|"]
@@ -536,6 +536,10 @@ def _checks(result: dict[str, Any]) -> str:
             f"| {check['name']} | {_figure(check['target'])} | {_figure(check['value'])} | {met} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _of_rate(share: float | None) -> str:
+    return f"{share:.1%} of the rate of large matrix products" if share else ""
 
 
 def _figure(value: float) -> str:
