@@ -70,6 +70,8 @@ SUBJECTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "train.steps=2400",
             "compress.sparsify.steps=100",
             "compress.retrain.steps=600",
+            "compress.select.evenness=2",
+            "compress.remove={}",
         ),
     ),
 }
