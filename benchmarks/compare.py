@@ -24,7 +24,7 @@ from secateur.comparing.chart import draw_comparison
 from secateur.comparing.compare import RESULT_FILE, Comparison, compare
 from secateur.comparing.results import standard_error
 from secateur.comparing.variants import OURS, SCRATCH, VARIANTS, Variant
-from secateur.console import ConsoleReporter, comparison_table, open_console
+from secateur.console import ConsoleReporter, open_console, show_comparison
 from secateur.recipe import load_recipe
 from secateur.whole_file import write_json
 
@@ -178,7 +178,7 @@ def main() -> None:
     result = compare(
         recipe, folder, ways, budgets, seeds, ConsoleReporter(console), first_seed=first
     )
-    console.print(comparison_table(result))
+    show_comparison(console, result)
     if arguments.only:
         return
     title = f"{'ablation' if arguments.ablation else 'compare'}_{arguments.subject}"

@@ -5,7 +5,7 @@ import time
 import pytest
 from rich.console import Console
 
-from secateur.comparing.compare import Comparison, Mean
+from secateur.comparing.compare import Comparison, Mean, Row
 from secateur.comparing.scales import ScaleMean, Scales
 from secateur.console import (
     ConsoleReporter,
@@ -89,9 +89,16 @@ def test_comparison_has_a_row_for_each_way(capsys: pytest.CaptureFixture[str]) -
         Mean("scratch", 0.5, 3, None, 61.0, 0.1, 60.0, 1.5),
         Mean("scratch", 0.15, 3, None, 51.0, 0.1, 50.0, 12.0),
     ]
-    open_console().print(comparison_table(Comparison("top1", "test", [], means)))
+    rows = [
+        Row(way, keep, seed, 10, 20, dense, None, 1.0, 1.0)
+        for seed, dense in ((0, 90.0), (1, 91.0))
+        for way in ("ours", "scratch")
+        for keep in (0.5, 0.15)
+    ]
+    open_console().print(comparison_table(Comparison("top1", "test", rows, means)))
     lines = [re.split(r"\s{2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
     assert ["top1 on test", "50% of MACs", "15% of MACs"] in lines
+    assert ["dense", "90.50", "90.50"] in lines
     assert ["ours", "80.12 ± 0.25", "70.00"] in lines
     assert ["scratch", "60.00 ± 1.50", "50.00 ± 12.00"] in lines
 

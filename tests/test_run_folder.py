@@ -61,6 +61,15 @@ def test_without_a_pool_each_run_does_its_own(steps: Steps) -> None:
     assert not (steps.root / "pool").exists()
 
 
+def test_what_a_kill_left_beside_a_step_that_is_done_goes(steps: Steps) -> None:
+    steps("a", 3, pool=False)
+    state = steps.root / "a" / "dense" / UNFINISHED / "state.txt"
+    write_text(state, "half")
+    assert steps("a", 3, pool=False).result == {"twice": 6}
+    assert steps.said[-1] == "dense: found"
+    assert not state.parent.exists()
+
+
 def test_a_step_is_found_in_the_pool_by_its_key(steps: Steps) -> None:
     first, second = steps("a", 3), steps("b", 3)
     assert steps.done == ["a"]

@@ -21,7 +21,6 @@ import typer
 
 from secateur.console import (
     ConsoleReporter,
-    comparison_table,
     complain,
     detections_table,
     evaluation_tables,
@@ -31,6 +30,7 @@ from secateur.console import (
     open_console,
     say,
     show_benchmark,
+    show_comparison,
     show_plan,
     show_scales,
     summary_table,
@@ -506,8 +506,8 @@ def report(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where to write the page alone; report.html in the run's folder, and beside the "
-            "folders of several, if not given. Markdown is printed.",
+            help="Where to write the page alone; report.html in the run's folder, or in the one "
+            "that holds the folders of several, if not given. Markdown is printed.",
         ),
     ] = None,
     markdown: Annotated[
@@ -555,7 +555,7 @@ def compare(
             "taylor, scratch, and group_norm, which is Torch-Pruning and needs the extra dev; "
             "ours with parts taken away or changed: uniform, layer_threshold, F_only, G_only, "
             "no_penalty, subgradient, uneven, unmended, one_phase, four_phases, gradual, distill, "
-            "fine_tune.",
+            "fine_tune. docs/method.md says what each does.",
         ),
     ] = "ours,random,l1,l2,geometric_median,norm_scale,taylor,scratch",
     keep_macs: Annotated[
@@ -575,9 +575,10 @@ def compare(
     All have the same dense network, pictures, schedule and budget; a way that does not sparsify
     retrains for as many pictures more. The recipe's own goal and round_to are not used.
 
-    Every way, budget and seed is a run in DIR, which report shows like any other; but scratch is a
-    training and nothing more. A comparison that was stopped goes on when the same command is given
-    again. DIR/comparison.json has all figures, and DIR/comparison.svg draws them.
+    Every way, budget and seed is a run, DIR/seedS/WAY/keepSHARE, which report makes a page of like
+    of any other; but scratch is a training and nothing more. A comparison that was stopped goes on
+    when the same command is given again. DIR/comparison.json has all figures, and
+    DIR/comparison.svg draws them.
     """
     from secateur.comparing.chart import draw_comparison
     from secateur.comparing.compare import compare as compare_ways
@@ -590,8 +591,8 @@ def compare(
     names = [name.strip() for name in criteria.split(",")]
     result = compare_ways(loaded, folder, names, shares(keep_macs), seeds, ConsoleReporter(console))
     draw_comparison(result, folder)
-    console.print(comparison_table(result))
-    say(console, f"written: {folder / 'comparison.json'}")
+    show_comparison(console, result)
+    say(console, f"written: {folder / 'comparison.json'}, and drawn in comparison.svg")
 
 
 @app.command(epilog="Example: secateur scales recipes/quickstart.yaml --layers 2,3,4 --seeds 1")
@@ -624,9 +625,9 @@ def scales(
     Large objects need late detection layers: the table shows the side of the largest default box
     beside what is gained and what it costs.
 
-    Every k and seed is a run in DIR, which report shows like any other. A comparison that was
-    stopped goes on when the same command is given again. DIR/scales.json has all figures, and
-    DIR/scales.svg draws them.
+    Every k and seed is a run, DIR/kK/seedS, which report makes a page of like of any other. A
+    comparison that was stopped goes on when the same command is given again. DIR/scales.json has
+    all figures, and DIR/scales.svg draws them.
     """
     from secateur.comparing.chart import draw_scales
     from secateur.comparing.scales import compare_scales
@@ -638,7 +639,7 @@ def scales(
     result = compare_scales(loaded, folder, layers, seeds, ConsoleReporter(console))
     draw_scales(result, folder)
     show_scales(console, result)
-    say(console, f"written: {folder / 'scales.json'}")
+    say(console, f"written: {folder / 'scales.json'}, and drawn in scales.svg")
 
 
 @app.command(epilog="Example: secateur sweep recipes/quickstart.yaml --trials 30")
@@ -680,8 +681,9 @@ def sweep(
 ) -> None:
     """Search for the settings that leave the smallest and most accurate networks.
 
-    A trial is the recipe with other strengths, learning rates, phases and goals, around its own;
-    the first is the recipe as it stands. Trials go by accuracy on validation, parameters and
+    A trial is the recipe with other strengths, learning rates, phases and goals, around its own,
+    as docs/method.md tells; the first is the recipe as it stands, with what it does not say in the
+    middle of what is tried. Trials go by accuracy on validation, parameters and
     MACs, and hopeless ones are given up before they are retrained. Test is read once, at the end,
     for the networks that no other surpasses.
 
@@ -698,6 +700,7 @@ def sweep(
 
     require("optuna")
     from secateur.sweeping.chart import draw_sweep
+    from secateur.sweeping.finish import FRONT
     from secateur.sweeping.sweep import sweep as sweep_recipe
 
     loaded = load_recipe(recipe, changes or ())
@@ -715,7 +718,8 @@ def sweep(
     draw_sweep(result, folder)
     console.print(front_table(result))
     say(console, sweep_totals(result))
-    say(console, f"written: {folder / 'sweep.json'}")
+    files = f"{folder / 'sweep.json'}, and drawn in sweep.svg"
+    say(console, f"written: {files}; recipes and networks are in {folder / FRONT}")
 
 
 @app.command(epilog="Example: secateur init my/pictures --out my.yaml")
@@ -760,16 +764,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except SecateurError as error:
-        if _tells(error):
-            complain(f"error: {' '.join(str(error).splitlines())}")
-        sys.exit(WRONG_INPUT)
+        told = f"error: {' '.join(str(error).splitlines())}" if _tells(error) else None
     except SystemExit as end:
         if end.code in (INTERRUPTED, TERMINATED):
             resumes = RESUMED & set(sys.argv if arguments is None else arguments)
-            again = "; give the same command again: it goes on behind the last step done"
+            again = "; give the same command again: it goes on from what was last saved"
             if own_place().local_rank == 0:
                 complain(f"stopped{again if resumes else ''}")
         raise
+    else:
+        return
+    # Behind it all, for an error holds on to all that was in memory when it was raised.
+    if told is not None:
+        complain(told)
+    sys.exit(WRONG_INPUT)
 
 
 def _tells(error: SecateurError) -> bool:

@@ -194,11 +194,21 @@ def evaluation_tables(evaluation: "Evaluation") -> tuple[Table, Table]:
     return metrics, classes
 
 
+def show_comparison(console: Console, comparison: "Comparison") -> None:
+    """Print the metric of every way at every budget, and what to make of it."""
+    console.print(comparison_table(comparison))
+    if max(mean.seeds for mean in comparison.means) == 1:
+        say(console, "one seed: small differences may be chance; --seeds 3 tells how large it is")
+    if comparison.poor:
+        say(console, "the dense network finds next to nothing: these figures tell little")
+
+
 def comparison_table(comparison: "Comparison") -> Table:
     """A row for each way, a column for each budget: the metric on test, with its standard error."""
     budgets = list(dict.fromkeys(mean.keep_macs for mean in comparison.means))
     name = f"{comparison.metric} on {comparison.split}"
     table = _table(name, *(f"{budget:.0%} of MACs" for budget in budgets))
+    _add(table, "dense", *[_around(comparison.dense, None)] * len(budgets))
     for variant in dict.fromkeys(mean.variant for mean in comparison.means):
         found = {m.keep_macs: m for m in comparison.means if m.variant == variant}
         _add(table, variant, *(_around(found[b].test, found[b].test_error) for b in budgets))
@@ -259,8 +269,10 @@ def front_table(sweep: "Sweep") -> Table:
 def sweep_totals(sweep: "Sweep") -> str:
     """How many trials there were, and what giving hopeless ones up was good for."""
     states = [row.state for row in sweep.trials]
+    through, hopeless = states.count("complete"), states.count("given up")
+    ends = f"{through} went through" + (f", {hopeless} were given up" if hopeless else "")
     steps = f"{sweep.steps:,} of {sweep.steps + sweep.spared:,} training steps were taken"
-    return f"{states.count('complete')} trials, {states.count('given up')} given up: {steps}"
+    return f"{through + hopeless} trials: {ends}; {steps}"
 
 
 def export_table(export: "Export") -> Table:

@@ -204,5 +204,5 @@ def _loss_told() -> Iterator[None]:
         line = re.sub(r"^\[[^]]*\] ", "", str(error).strip()).partition("\n")[0].partition(". ")[0]
         raise LostError(
             f"another process of this run has ended or cannot be reached ({line}); see what it "
-            "said, and give the same command again: it goes on behind the last step done"
+            "said, and give the same command again: it goes on from what was last saved"
         ) from error

@@ -21,6 +21,8 @@ RUN_FILES = (
     *("recipe.json", "split.json", "steps.json", "summary.json"),
     *("dense.safetensors", "slim.safetensors", "report.html"),
 )
+# Folder of a sweep, in which each of its runs has its own.
+TRIALS = "trials"
 # Folder in a step's own, gone once the step is done.
 UNFINISHED = "unfinished"
 
@@ -106,6 +108,7 @@ def _run_step(
         _link(pooled, folder)
         found = read_record(record)
     if found is not None and found["key"] == key:
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # where a kill came just before
         say(f"{folder.name}: found")
         return Step(folder, key, found["seconds"], found["result"])
     if _begun_with(record) != key:

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -192,6 +193,16 @@ def test_runs_can_be_reported(
     assert ("Not finished" in page) == (way == "scratch")
 
 
+def test_a_comparison_is_no_run_and_one_page_of_its_runs_lies_beside_them(
+    compared: Path, secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    one_error(secateur("report", compared), "is no run", f"such as {compared / 'seed0'}")
+    copy = shutil.copytree(compared / "seed0", tmp_path / "seed0")
+    several = secateur("report", copy / "ours/keep0.4", copy / "taylor/keep0.4")
+    assert several.code == 0, several.err
+    assert (copy / "report.html").is_file()
+
+
 def test_chart_has_a_mark_for_each_way(compared: Path) -> None:
     svg = (compared / "comparison.svg").read_text("utf-8")
     assert svg.count('class="mark"') == len(WAYS)
@@ -211,7 +222,9 @@ def test_second_call_trains_nothing_and_prints_the_same(
     assert len([line for line in lines if re.fullmatch(f"{STEP}: found", line)]) == 2 * 2 * (
         8 + 6 + 2
     )
-    assert "== 12 of 12: scratch, 40% of the MACs, seed 1" in lines
+    assert "== 1 of 12: ours, 60% of the MACs, seed 0" in lines
+    last = r"== 12 of 12: scratch, 40% of the MACs, seed 1 \([\d:]+ gone, about [\d:]+ left\)"
+    assert [line for line in lines if re.fullmatch(last, line)]
     again = json_of(compared / "comparison.json")
     for content in (again, result):
         del content["provenance"]["date"]
@@ -224,7 +237,9 @@ def test_second_call_trains_nothing_and_prints_the_same(
     for way in WAYS:
         own = [means[way, keep] for keep in BUDGETS]
         assert [way, *(f"{m['test']:.2f} ± {m['test_error']:.2f}" for m in own)] in cells
-    assert lines[-1] == f"written: {compared / 'comparison.json'}"
+    dense = fmean({row["seed"]: row["dense"] for row in result["rows"]}.values())
+    assert ["dense", f"{dense:.2f}", f"{dense:.2f}"] in cells
+    assert lines[-1] == f"written: {compared / 'comparison.json'}, and drawn in comparison.svg"
 
 
 def test_stopped_comparison_goes_on(
@@ -256,6 +271,7 @@ def test_stopped_comparison_goes_on(
         assert mean["seeds"] == 1
         assert mean["validation_error"] is mean["test_error"] is None
     assert "±" not in outcome.out
+    assert "one seed: small differences may be chance" in outcome.out
     assert (folder / "comparison.svg").read_text("utf-8").count('class="mark"') == len(WAYS)
 
 

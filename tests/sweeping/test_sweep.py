@@ -213,8 +213,12 @@ def test_second_call_trains_nothing_and_finds_the_same(
         del content["provenance"]["date"]
     assert again == before
     lines = outcome.out.splitlines()
-    assert lines[-1] == f"written: {copied / 'sweep.json'}"
-    assert lines[-2] == "3 trials, 0 given up: 30 of 30 training steps were taken"
+    assert lines[-1] == (
+        f"written: {copied / 'sweep.json'}, and drawn in sweep.svg; recipes and networks are in "
+        f"{copied / 'front'}"
+    )
+    one_error(secateur("report", copied), "is a sweep, not a run", f"{copied / 'trials'}")
+    assert lines[-2] == "3 trials: 3 went through; 30 of 30 training steps were taken"
     cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
     head = next(row for row in cells if row[0] == "trial")
     assert head == ["trial", "AP50_area on validation", "on test", "parameters", "MACs"]
@@ -264,7 +268,7 @@ def test_interrupted_sweep_takes_its_trial_up_again(
     outcome = secateur(*arguments(recipe, copied, 4))
     assert outcome.code == 130
     assert outcome.err.splitlines()[-1] == (
-        "stopped; give the same command again: it goes on behind the last step done"
+        "stopped; give the same command again: it goes on from what was last saved"
     )
     monkeypatch.setattr(trial_module, "broken", lambda *_: None)
     outcome = secateur(*arguments(recipe, copied, 4))
@@ -370,7 +374,10 @@ def test_hopeless_trials_are_not_retrained(
         (4, 6),
         (4, 6),
     ]
-    assert "1 trials, 2 given up: 18 of 30 training steps were taken" in outcome.out
+    assert (
+        "3 trials: 1 went through, 2 were given up; 18 of 30 training steps were taken"
+        in outcome.out
+    )
     assert outcome.out.count("  given up: phase1-remove: trial 0 is no larger\n") == 2
     for row in result["trials"][1:]:
         assert not (tmp_path / f"run/trials/{row['number']}/steps/phase1-retrain").exists()
@@ -460,7 +467,7 @@ def test_a_choice_that_is_not_possible_is_not_counted(
     *_, impossible, instead = result["trials"]
     assert (impossible["state"], impossible["spared"]) == ("not possible", 0)
     assert instead["state"] == "complete"
-    assert "4 trials, 0 given up: 40 of 40 training steps were taken" in outcome.out
+    assert "4 trials: 4 went through; 40 of 40 training steps were taken" in outcome.out
 
 
 def test_a_learning_rate_that_is_too_high_ends_its_trial(

@@ -1,7 +1,6 @@
 """The charts of comparisons, as files."""
 
 from pathlib import Path
-from statistics import fmean
 
 from secateur.comparing.compare import Comparison
 from secateur.comparing.scales import Scales
@@ -33,10 +32,8 @@ def draw_comparison(result: Comparison, folder: Path) -> None:
                 [mean.test_error for mean in means],
             )
         )
-    # Every row has the dense network of its seed.
-    dense = fmean({row.seed: row.dense for row in result.rows}.values())
     metric = f"{result.metric} on {result.split}"
-    figure = comparison(curves, dense, metric)
+    figure = comparison(curves, result.dense, metric)
     svg = inline_svg(figure, "comparison", f"{metric} against the MACs kept")
     write_figure(figure, svg, folder, "comparison")
 

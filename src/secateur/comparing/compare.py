@@ -4,11 +4,13 @@ Every way, budget and seed is a run of its own, so a comparison that was stopped
 of its runs has its report. The dense network of a seed is trained once for all.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
+from secateur.comparing.outlook import outlook
 from secateur.comparing.results import standard_error, write_result
 from secateur.comparing.variants import OURS, SCRATCH, VARIANTS, scratch_recipe, variant_recipe
 from secateur.data.source import read_splits
@@ -19,7 +21,7 @@ from secateur.pipeline import compress_recipe
 from secateur.recipe import Recipe
 from secateur.run import Reporter, open_run
 from secateur.run_folder import read_record
-from secateur.steps import evaluate_network, train_dense
+from secateur.steps import POOR, evaluate_network, train_dense
 
 RESULT_FILE = "comparison.json"
 # Steps that several runs have in common.
@@ -87,6 +89,16 @@ class Comparison:
     rows: list[Row]
     means: list[Mean]
 
+    @property
+    def dense(self) -> float:
+        """Metric of the dense networks of all seeds, each of which every row of its seed has."""
+        return fmean({row.seed: row.dense for row in self.rows}.values())
+
+    @property
+    def poor(self) -> bool:
+        """Whether dense networks are so poor that nothing can be told by them."""
+        return self.dense < POOR
+
 
 def compare(
     recipe: Recipe,
@@ -129,11 +141,13 @@ def compare(
     metric = recipe.evaluate.metric
     rows: list[Row] = []
     total = seeds * len(wanted) * len(keep_macs)
+    starts: list[float] = []
     for seed in range(first_seed, first_seed + seeds):
         for variant in wanted:
             for keep in keep_macs:
                 title = f"{variant}, {keep:.0%} of the MACs, seed {seed}"
-                reporter.say(f"== {len(rows) + 1} of {total}: {title}")
+                starts.append(time.monotonic())
+                reporter.say(f"== {len(starts)} of {total}: {title}{outlook(starts, total)}")
                 rows.append(_run(recipe, folder, variant, keep, seed, reporter))
                 result = Comparison(metric, recipe.data.test or "validation", rows, _means(rows))
                 _write(folder, recipe, result)

@@ -5,6 +5,7 @@ the detector of every number of layers is trained, compressed and retrained by i
 that had to learn large objects on maps that it then loses would look worse than one need be.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
@@ -12,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
 
+from secateur.comparing.outlook import outlook
 from secateur.comparing.results import standard_error, write_result
 from secateur.data.source import read_splits
 from secateur.errors import RecipeError
@@ -121,11 +123,13 @@ def compare_scales(
         each = scale_recipe(recipe, count, 0)
         check_phases(each, recipe_architecture(each, classes))
     rows: list[ScaleRow] = []
+    total, starts = seeds * len(counts), list[float]()
     result = Scales(recipe.evaluate.metric, recipe.data.test or "validation", rows, [])
     for seed in range(seeds):
         for count in counts:
             title = f"{count} detection layer{'s' if count > 1 else ''}, seed {seed}"
-            reporter.say(f"== {len(rows) + 1} of {seeds * len(counts)}: {title}")
+            starts.append(time.monotonic())
+            reporter.say(f"== {len(starts)} of {total}: {title}{outlook(starts, total)}")
             own = scale_recipe(recipe, count, seed)
             architecture = cast(SSDArchitecture, recipe_architecture(own, classes))
             summary = compress_recipe(own, folder / f"k{count}" / f"seed{seed}", reporter)

@@ -62,8 +62,8 @@ def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
 
     Args:
         folders: the runs', all finished, on the same pictures and by the same metric.
-        out: the page; None for ``report.html`` beside the runs' folders, where they lie in one,
-            or else in the working folder.
+        out: the page; None for ``report.html`` in the nearest folder that holds all runs, or in
+            the working folder where none does.
 
     Returns:
         Where the page is.
@@ -73,12 +73,19 @@ def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
     """
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise RunError("a run is named twice; name each once")
-    parents = {folder.resolve().parent for folder in folders}
-    beside = folders[0].parent if len(parents) == 1 else Path()
-    path = out or beside / REPORT_FILE
+    path = out or _holder(folders) / REPORT_FILE
     _check_page(path)
     write_text(path, comparison_page([read_run(folder) for folder in folders]))
     return path
+
+
+def _holder(folders: Sequence[Path]) -> Path:
+    """The nearest folder that all lie in."""
+    wanted = {folder.resolve() for folder in folders}
+    holders = (each for each in folders[0].parents if each != each.parent)  # but for the root
+    return next(
+        (each for each in holders if all(each.resolve() in run.parents for run in wanted)), Path()
+    )
 
 
 def _check_page(path: Path) -> None:

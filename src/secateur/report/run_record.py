@@ -26,6 +26,7 @@ from secateur.report.artifacts import (
     checked,
     read_artifact,
 )
+from secateur.run_folder import TRIALS
 
 LATENCY_FILE = "latency.json"
 LATENCY_CURE = "make it again by secateur benchmark, or delete it"
@@ -203,10 +204,14 @@ def _check_folder(folder: Path) -> None:
         raise RunError(f"{folder}: is a file; give the folder of a run")
     if not folder.is_dir():
         raise RunError(f"{folder}: no such folder; give one that 'secateur compress' wrote")
-    if not (folder / "recipe.json").is_file():
-        inside = sorted(path.parent.name for path in folder.glob("*/recipe.json"))
-        hint = f"of those in it, such as {folder / inside[0]}" if inside else "of a run"
-        raise RunError(f"{folder}: is no run, for it holds no recipe.json; give the folder {hint}")
+    sweep = (folder / TRIALS).is_dir()
+    if sweep or not (folder / "recipe.json").is_file():
+        # Of a sweep, of a comparison, or of a folder that runs were put into.
+        places = (f"{TRIALS}/*", "seed*/*/*", "k*/seed*", "*")
+        found = sorted(path for place in places for path in folder.glob(f"{place}/recipe.json"))
+        what = "is a sweep, not a run" if sweep else "is no run, for it holds no recipe.json"
+        hint = f"of those in it, such as {found[0].parent}" if found else "of a run"
+        raise RunError(f"{folder}: {what}; give the folder {hint}")
 
 
 def _file(folder: Path, step: str) -> Path:

@@ -11,10 +11,10 @@ from secateur.errors import DivergedError, PruningError, RecipeError
 from secateur.pipeline import run_phases
 from secateur.recipe import Recipe
 from secateur.run import Reporter, open_run
-from secateur.run_folder import Step
+from secateur.run_folder import TRIALS, Step
 from secateur.sweeping.hopeless import Finished, broken, outdone
 
-TRIALS, POOL = "trials", "pool"
+POOL = "pool"
 # How long a network is timed; seconds.
 TIMING = 5.0
 
