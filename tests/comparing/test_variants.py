@@ -255,3 +255,10 @@ def test_the_scales_of_norms_need_norms_and_their_own_penalty() -> None:
 
 def architecture(*changes: str) -> Architecture:
     return recipe_architecture(quickstart(*changes), ("stop", "yield"))
+
+
+def test_every_way_is_told_of() -> None:
+    page = (FOLDER.parent / "docs" / "method.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    told = {name for line in rows for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert {*VARIANTS} - {OURS} <= told
