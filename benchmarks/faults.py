@@ -68,10 +68,10 @@ class Case:
                 raise SystemExit(f"{path} never came: {self.log[-500:]}")
             time.sleep(0.01)
 
-    def last_line(self) -> str:
-        """Give the last line that was said, with the folder's own path left out."""
-        lines = self.log.strip().splitlines() or [""]
-        return lines[-1].replace(f"{self.folder}/", "")
+    def last_line(self, start: str = "") -> str:
+        """Give the last line that was said and starts so, with the folder's own path left out."""
+        lines = [line for line in self.log.strip().splitlines() if line.startswith(start)]
+        return lines[-1].replace(f"{self.folder}/", "") if lines else ""
 
 
 # What a fault gives: the exit code, the line that told of it, and the code once it was mended.
@@ -219,7 +219,7 @@ def second_process(case: Case) -> Tried:
     first = case.begin(*LONG)
     case.wait_for("run/steps/dense/step.json")
     code = case.compress()
-    line = case.last_line()
+    line = case.last_line("error:")  # for the first goes on telling how far it is
     first.kill()
     first.wait()
     return code, line, case.compress()

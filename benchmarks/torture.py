@@ -192,15 +192,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--stops", type=int, default=5, help="by each of two signals")
+    parser.add_argument(
+        "--faults", action="store_true", help="just the faults; the file keeps what it has of kills"
+    )
     arguments = parser.parse_args()
+    target = HERE / "results" / "torture.json"
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
-    with tempfile.TemporaryDirectory() as work:
-        result = torture(Path(work), arguments.kills, arguments.stops)
+    if arguments.faults:
+        result = json.loads(target.read_text("utf-8"))
+    else:
+        with tempfile.TemporaryDirectory() as work:
+            result = torture(Path(work), arguments.kills, arguments.stops)
     with tempfile.TemporaryDirectory() as work:
         result["faults"] = try_faults(Path(work))
     found = checks(result, arguments.kills, arguments.stops)
     made_by = {"checks": found, "seed": SEED, "provenance": provenance()}
-    write_json(HERE / "results" / "torture.json", {**result, **made_by})
+    write_json(target, {**result, **made_by})
     tell(found)
 
 

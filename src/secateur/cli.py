@@ -5,6 +5,7 @@ What needs torch is imported inside the commands, so that help comes at once.
 
 # ruff: noqa: PLC0415 # imports inside the commands, for the reason above
 
+import atexit
 import io
 import json
 import signal
@@ -777,6 +778,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Behind it all, for an error holds on to all that was in memory when it was raised.
     if told is not None:
         complain(told)
+    # At the end torch sums up compile times that nobody asked for, which takes memory: if that is
+    # what ran short, a traceback would stand behind our line.
+    if dynamo := sys.modules.get("torch._dynamo.utils"):
+        atexit.unregister(getattr(dynamo, "dump_compile_times", None))
     sys.exit(WRONG_INPUT)
 
 
