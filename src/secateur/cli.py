@@ -780,8 +780,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         complain(told)
     # At the end torch sums up compile times that nobody asked for, which takes memory: if that is
     # what ran short, a traceback would stand behind our line.
-    if dynamo := sys.modules.get("torch._dynamo.utils"):
-        atexit.unregister(getattr(dynamo, "dump_compile_times", None))
+    if sum_up := getattr(sys.modules.get("torch._dynamo.utils"), "dump_compile_times", None):
+        atexit.unregister(sum_up)
     sys.exit(WRONG_INPUT)
 
 
