@@ -153,7 +153,8 @@ NOTES = {
     "growth": (
         "A tiny detector on pictures of noise, one thing doubled at a time; steps of the whole "
         "pipeline, one thread. Of layers: graph, selection, removal and proof of a chain of "
-        "convolutions. The broken lines are linear.\n\n![Growth](images/growth.svg)\n"
+        "convolutions. The broken lines are linear. Other work ran beside it; what does not grow, "
+        "about ten seconds here, hides a part of what does.\n\n![Growth](images/growth.svg)\n"
     ),
     "torture": (
         "The real command on a tiny recipe, killed at random moments again and again until it is "
