@@ -4,13 +4,14 @@
 ``docs/images/growth.svg``. Of pictures, classes and pixels, each point is the real ``secateur
 compress`` in a process of its own on pictures of noise with boxes, every training an epoch long;
 its seconds are those of all steps, and its memory the most that it ever had. Of layers, it is
-graph, selection, removal and proof of a chain of convolutions, which three rounds are made of for
-every one of the others. One thing grows at a time, doubling; points take turns, and medians count.
-The exponent is the slope from the first point to the last on logarithmic axes: 1 is linear, and
-what does not grow makes it less.
+graph, selection, removal and proof of a chain of convolutions, in three times as many rounds. One
+thing grows at a time, doubling; points take turns, and medians count. The exponent is the slope
+from the first point to the last on logarithmic axes: 1 is linear, and what does not grow makes it
+less.
 """
 
 import argparse
+import json
 import math
 import os
 import shutil
@@ -129,7 +130,7 @@ def compress(pictures: int = PICTURES, classes: int = CLASSES, side: int = SIDE)
             process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise SystemExit(f"failed: {log.read_text('utf-8')[-500:]}")
-        summary = yaml.safe_load((folder / "run" / "summary.json").read_text("utf-8"))
+        summary = json.loads((folder / "run" / "summary.json").read_text("utf-8"))
         return {"seconds": sum(summary["seconds"].values()), "mib": used.ru_maxrss * 1024 / MIB}
 
 
