@@ -34,9 +34,9 @@ RECIPE: dict[str, Any] = {
 SHAPES = Path(__file__).parents[1] / "tests" / "shapes.py"
 
 
-def write_recipe(folder: Path) -> Path:
+def write_recipe(folder: Path, pictures: int = 24) -> Path:
     """Draw the pictures into ``folder/pictures``, and write the recipe beside them."""
-    runpy.run_path(str(SHAPES))["draw_voc_folder"](folder / "pictures")
+    runpy.run_path(str(SHAPES))["draw_voc_folder"](folder / "pictures", train=pictures)
     recipe = folder / "tiny.yaml"
     data = {**RECIPE["data"], "root": str(folder / "pictures")}
     recipe.write_text(yaml.safe_dump({**RECIPE, "data": data}))

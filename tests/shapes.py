@@ -7,12 +7,14 @@ import torch
 from PIL import Image, ImageDraw
 
 
-def draw_voc_folder(root: Path, disc: str = "disc", square: str = "square") -> None:
+def draw_voc_folder(
+    root: Path, disc: str = "disc", square: str = "square", train: int = 24
+) -> None:
     """Draw 24 pictures to train on and 8 to test, each with one shape, in VOC's layout."""
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
     generator = torch.Generator().manual_seed(0)
-    for number in range(32):
+    for number in range(train + 8):
         x, y, side = torch.randint(4, 28, (3,), generator=generator).tolist()
         x2, y2 = x + side + 6, y + side + 6
         _shape((72, 64), (x, y, x2, y2), square=number % 2 == 1).save(
@@ -24,8 +26,8 @@ def draw_voc_folder(root: Path, disc: str = "disc", square: str = "square") -> N
             "</bndbox></object></annotation>"
         )
     lists = root / "ImageSets/Main"
-    (lists / "train.txt").write_text("\n".join(f"{n:02}" for n in range(24)))
-    (lists / "test.txt").write_text("\n".join(f"{n:02}" for n in range(24, 32)))
+    (lists / "train.txt").write_text("\n".join(f"{n:02}" for n in range(train)))
+    (lists / "test.txt").write_text("\n".join(f"{n:02}" for n in range(train, train + 8)))
 
 
 def draw_class_folders(root: Path) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from secateur.answer_file import ANSWER_FILE, save_answers
 from secateur.data.source import PictureSet, describe
+from secateur.growing_validation import GrowingValidation, Look
 from secateur.measuring import count_macs, count_params
 from secateur.models.network import (
     Architecture,
@@ -144,13 +145,17 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
         groups = phase_groups(phase, model, architecture, graph)
         weights = prunable_weights(raw_network(model), graph, groups)
         units = layer_deviations(weights) if settings.scope == "layer" else None
-        found = search_threshold(
-            weights,
-            lambda: validate(run, model, architecture),
-            reference - settings.max_drop,
-            settings.resolution,
-            units,
+        floor = reference - settings.max_drop
+        validation = growing_validation(
+            run, f"{name} threshold", model, architecture, reference, floor
         )
+        looks: list[Look] = []
+
+        def evaluate() -> float:
+            looks.append(validation())
+            return looks[-1].metric
+
+        found = search_threshold(weights, evaluate, floor, settings.resolution, units)
         apply_threshold(weights, found.value, units)
         save_network(
             folder / "network.safetensors", model, architecture, {"step": f"{name}-threshold"}
@@ -161,6 +166,7 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
             "metric": found.metric,
             "status": found.status,
             "trace": [[trial.threshold, trial.zeros, trial.metric] for trial in found.trace],
+            "pictures": [look.pictures for look in looks],
         }
 
     # The scope only where it is set, so that runs from before there was one are found.
@@ -436,6 +442,26 @@ def validate(run: Run, model: nn.Module, architecture: Architecture) -> float:
     metric, dataset = run.recipe.evaluate.metric, run.splits.validation
     found = answers(run, model, architecture, dataset)
     return run.processes.first_says(run.task.measure(found, dataset, (metric,))[metric])
+
+
+def growing_validation(
+    run: Run, name: str, model: nn.Module, architecture: Architecture, metric: float, floor: float
+) -> GrowingValidation:
+    """Validation of what a model will be, which has ``metric`` as it is, against a floor."""
+    dataset, metrics = run.splits.validation, (run.recipe.evaluate.metric,)
+
+    def measure(said: Sequence[Any], positions: Sequence[int]) -> float:
+        found = run.task.measure(run.task.joined(said), dataset.subset(positions), metrics)
+        return run.processes.first_says(found[metrics[0]])
+
+    return GrowingValidation(
+        len(dataset),
+        lambda positions: answers(run, model, architecture, dataset.subset(positions)),
+        measure,
+        metric,
+        floor,
+        run.seed(name),
+    )
 
 
 def _selection_record(choice: Choice) -> dict[str, Any]:

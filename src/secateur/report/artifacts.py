@@ -42,13 +42,17 @@ class Trained(Artifact):
 
 
 class Thresholded(Artifact):
-    """A search for the threshold; a trial is threshold, share of zeros, and metric."""
+    """A search for the threshold; a trial is threshold, share of zeros, and metric.
+
+    ``pictures`` is how many of validation each was asked about; None in older runs: all.
+    """
 
     threshold: float
     zeros: Share
     metric: float
     status: str
     trace: list[tuple[float, Share, float]]
+    pictures: list[int] | None = None
 
 
 class Selected(Artifact):

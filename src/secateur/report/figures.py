@@ -257,6 +257,13 @@ def _threshold(run: RunRecord) -> list[Chart]:
             run.recipe.evaluate.metric,
             "magnitude, in each layer's deviation" if deviations else "magnitude",
         )
+        looked = found.pictures or []
+        parts = sum(pictures < max(looked) for pictures in looked)
+        if parts:
+            held += (
+                f" Of {len(looked)} trials {parts} fell so far that a part of validation told; "
+                "their accuracy is an estimate."
+            )
         unit = " standard deviations of each layer" if deviations else ""
         charts.append(
             Chart(
