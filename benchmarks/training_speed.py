@@ -63,10 +63,11 @@ def make_fabric() -> Fabric:
 
 
 def matrix_rate(device: torch.device) -> float:
-    """FLOPs a second of a large product in bf16."""
-    a, b = (torch.randn(8192, 8192, device=device, dtype=torch.bfloat16) for _ in range(2))
+    """FLOPs a second of a large product: in bf16 on a GPU, in single precision on a CPU."""
+    side, kind = (8192, torch.bfloat16) if device.type == "cuda" else (2048, torch.float32)
+    a, b = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
     times = [seconds(lambda: [a @ b for _ in range(10)]) for _ in range(4)]
-    return 10 * 2 * 8192**3 / min(times)
+    return 10 * 2 * side**3 / min(times)
 
 
 def noise(count: int, classes: tuple[str, ...], size: int = 32) -> ClassificationSet:
@@ -88,7 +89,7 @@ def feed(device: torch.device, batches: int) -> dict[str, Any]:
     return {"batch_size": 1024, "pictures_per_second": 1024 / median(each[1:])}
 
 
-def classifier(rate: float | None, batch_size: int, steps: int) -> dict[str, Any]:
+def classifier(rate: float, batch_size: int, steps: int) -> dict[str, Any]:
     """Train VGG16 on CIFAR-10's shapes as its recipe does, data included."""
     recipe = load_recipe(HERE.parent / "recipes" / "vgg16_cifar10.yaml", [])
     dataset = noise(10_000, tuple("0123456789"))
@@ -109,15 +110,13 @@ def classifier(rate: float | None, batch_size: int, steps: int) -> dict[str, Any
         on_step=lambda _step, _loss: ends.append(time.perf_counter()),
     )
     step = median(after - before for before, after in pairwise(ends[2:]))
-    found = {
+    return {
         "batch_size": batch_size,
         "step_s": step,
         "pictures_per_second": batch_size / step,
         "flops_per_picture": 3 * 2 * macs,
+        "share_of_matrix_rate": 3 * 2 * macs * batch_size / step / rate,
     }
-    if rate:
-        found["share_of_matrix_rate"] = 3 * 2 * macs * batch_size / step / rate
-    return found
 
 
 class Steps:
@@ -199,7 +198,7 @@ def ssd(name: str) -> tuple[nn.Module, SSDArchitecture]:
     return build_ssd(architecture), architecture
 
 
-def detectors(rate: float | None, batch_size: int, rounds: int) -> dict[str, Any]:
+def detectors(rate: float, batch_size: int, rounds: int) -> dict[str, Any]:
     """Pictures a second of SSD300, dense and slim: trained, and the network alone run."""
     fabric = make_fabric()
     batch = detector_batch(300, batch_size, fabric.device)
@@ -226,11 +225,10 @@ def detectors(rate: float | None, batch_size: int, rounds: int) -> dict[str, Any
         kind: {name: batch_size / median(some) for name, some in each.items()}
         for kind, each in times.items()
     }
-    if rate:
-        flops = {n: 3 * 2 * count_macs(module, like[:1]) for n, module in raw.items()}
-        found["share_of_matrix_rate"] = {
-            name: found["training"][name] * flops[name] / rate for name in flops
-        }
+    flops = {n: 3 * 2 * count_macs(module, like[:1]) for n, module in raw.items()}
+    found["share_of_matrix_rate"] = {
+        name: found["training"][name] * flops[name] / rate for name in flops
+    }
     return {"batch_size": batch_size, **found}
 
 
@@ -336,7 +334,7 @@ def inference(module: nn.Module, pictures: Tensor) -> Callable[[], Any]:
     return graph.replay
 
 
-def parts(cuda: bool) -> Iterator[tuple[str, Callable[[float | None], Any]]]:
+def parts(cuda: bool) -> Iterator[tuple[str, Callable[[float], Any]]]:
     """What is measured, on a GPU or on a CPU."""
     device = torch.device("cuda" if cuda else "cpu")
     yield "feed", lambda _rate: feed(device, 40 if cuda else 12)
@@ -361,9 +359,8 @@ def main() -> None:
     cuda = torch.cuda.is_available()
     torch.manual_seed(SEED)
     result: dict[str, Any] = {"seed": SEED, "provenance": provenance()}
-    rate = matrix_rate(torch.device("cuda")) if cuda else None
-    if rate:
-        result["matrix_rate_flops"] = rate
+    rate = matrix_rate(torch.device("cuda" if cuda else "cpu"))
+    result["matrix_rate_flops"] = rate
     for name, part in parts(cuda):
         result[name] = part(rate)
         print(name, result[name], flush=True)

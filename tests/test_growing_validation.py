@@ -157,6 +157,34 @@ def test_networks_at_the_floor_are_hardly_ever_refused() -> None:
     assert refused <= 1
 
 
+def test_few_pictures_are_left_out_one_by_one() -> None:
+    network = Network(torch.ones(64))
+    look = validation(network, floor=0.0)
+    part = look.order[:16]
+    network.right[part[:4]] = 0
+    difference, error = look.difference(network(part))
+    # Four of 16 wrong: the error of their share is √(¼ · ¾ / 15), of which ¾ are left to chance.
+    assert difference == -25
+    assert error == pytest.approx(100 * (0.25 * 0.75 / 15 * 0.75) ** 0.5)
+
+
+def test_an_object_that_one_picture_has_alone_refuses_nothing() -> None:
+    # As average precision of a rare class: all hangs on whether that picture is among those asked.
+    rare = 0
+
+    def measure(said: Sequence[bool], positions: Sequence[int]) -> float:
+        found = dict(zip(positions, said, strict=True))
+        return (100 + 100 * found[rare]) / 2 if rare in found else 100.0
+
+    right = torch.ones(COUNT)
+    for seed in range(20):
+        right[rare] = 1
+        network = Network(right)
+        look = GrowingValidation(COUNT, network, measure, 100.0, 80.0, seed)
+        network.right[rare] = 0
+        assert look().pictures == COUNT
+
+
 def test_a_metric_that_is_no_number_on_a_part_decides_nothing() -> None:
     def measure(_said: Sequence[int], positions: Sequence[int]) -> float:
         return 50.0 if len(positions) == COUNT else float("nan")

@@ -14,7 +14,7 @@ import torch
 
 # Shares of the pictures that are tried before all of them, and the fewest that are worth it.
 PARTS = (1 / 16, 1 / 4)
-LEAST = 64
+LEAST = 16
 # Left out one after the other to see how much a difference depends on chance (the jackknife; Efron
 # and Stein, Annals of Statistics 1981, which average precision, no mean over pictures, calls for).
 GROUPS = 20
@@ -89,13 +89,14 @@ class GrowingValidation:
             said: of the first pictures, in the order in which they are taken.
         """
         size = len(said)
+        groups = min(GROUPS, size)
 
         def without(group: int | None) -> float:
-            kept = [i for i in range(size) if i % GROUPS != group]
+            kept = [i for i in range(size) if i % groups != group]
             positions = [self.order[i] for i in kept]
             own = self.measure([said[i] for i in kept], positions)
             return own - self.measure([self.expected[i] for i in kept], positions)
 
-        left_out = torch.tensor([without(group) for group in range(GROUPS)], dtype=torch.float64)
-        spread = float((left_out - left_out.mean()).square().sum()) * (GROUPS - 1) / GROUPS
+        left_out = torch.tensor([without(group) for group in range(groups)], dtype=torch.float64)
+        spread = float((left_out - left_out.mean()).square().sum()) * (groups - 1) / groups
         return without(None), math.sqrt(spread * (1 - size / len(self.order)))
