@@ -15,7 +15,7 @@ demo: $(STAMP) ## compress a small detector of drawn signs, from nothing
 	$(VENV)/bin/secateur compress recipes/quickstart.yaml --run runs/quickstart
 
 test: lint browser ## lint, then every test
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n auto --dist worksteal
 
 lint: $(STAMP) ## style, format and types
 	$(VENV)/bin/ruff check .

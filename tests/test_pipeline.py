@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +20,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from commands import Outcome
 from event_files import read_curves
 from secateur import steps
 from secateur.answer_file import load_answers
-from secateur.cli import main
 from secateur.data.voc import read_voc
 from secateur.models.network_file import load_network
 from secateur.recipe import DetectionData, Evaluate
@@ -99,6 +100,34 @@ def summary_of(folder: Path) -> dict[str, Any]:
     summary: dict[str, Any] = json.loads((folder / "run/summary.json").read_text())
     del summary["seconds"], summary["provenance"]["date"]
     return summary
+
+
+@pytest.fixture
+def changed(
+    secateur: Callable[..., Outcome],
+    unbroken: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., str]:
+    """Go on from the unbroken run's steps, in this process, with something changed."""
+    # Its drawings take longer than these steps, and it has tests of its own.
+    monkeypatch.setattr("secateur.report.report.write_report", lambda folder, **_: folder)
+    shutil.copytree(unbroken / "run/steps", tmp_path / "run/steps")
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE))
+
+    def run(*changes: str, command: str = "compress") -> str:
+        options = [
+            option
+            for change in ("checkpoint=5", f"data.root={pictures}", *changes)
+            for option in ("--set", change)
+        ]
+        outcome = secateur(command, recipe, "--run", tmp_path / "run", *options)
+        assert outcome.code == 0, outcome.err
+        return outcome.out
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -256,11 +285,9 @@ def test_killed_run_ends_like_an_unbroken_one(
 
 
 def test_changed_recipe_redoes_what_depends_on_it(
-    unbroken: Path, pictures: Path, tmp_path: Path
+    unbroken: Path, changed: Callable[..., str], tmp_path: Path
 ) -> None:
-    (tmp_path / "run").mkdir()
-    subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
-    output = finish(start(tmp_path, pictures, "compress.phases.1.retrain={steps: 5}"))
+    output = changed("compress.phases.1.retrain={steps: 5}")
     found = {line.split(":")[0] for line in output.splitlines() if line.endswith(": found")}
     assert {"dense", "phase1-sparsify", "phase1-retrain", "phase2-remove"} <= found
     assert "phase2-retrain" not in found
@@ -279,11 +306,14 @@ def test_changed_recipe_redoes_what_depends_on_it(
     ],
 )
 def test_what_mends_and_what_teaches_belong_to_their_steps(
-    unbroken: Path, pictures: Path, tmp_path: Path, change: str, kept: str, redone: str
+    unbroken: Path,
+    changed: Callable[..., str],
+    tmp_path: Path,
+    change: str,
+    kept: str,
+    redone: str,
 ) -> None:
-    (tmp_path / "run").mkdir()
-    subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
-    output = finish(start(tmp_path, pictures, change))
+    output = changed(change)
     found = {line.split(":")[0] for line in output.splitlines() if line.endswith(": found")}
     assert kept in found
     assert redone not in found
@@ -296,19 +326,15 @@ def test_what_mends_and_what_teaches_belong_to_their_steps(
 
 
 def test_changed_way_of_reading_pictures_redoes_the_dense_network(
-    unbroken: Path, pictures: Path, tmp_path: Path
+    changed: Callable[..., str], tmp_path: Path
 ) -> None:
-    (tmp_path / "run").mkdir()
-    subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
-    output = finish(start(tmp_path, pictures, "data.resize=false"))
+    output = changed("data.resize=false", command="train")
     assert "dense: found" not in output
     assert not load_network(tmp_path / "run/dense.safetensors").architecture.resize
 
 
-def test_largest_drop_is_kept(unbroken: Path, pictures: Path, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
-    finish(start(tmp_path, pictures, "compress.select={max_drop: 100, attempts: 2}"))
+def test_largest_drop_is_kept(changed: Callable[..., str], tmp_path: Path) -> None:
+    changed("compress.select={max_drop: 100, attempts: 2}")
     trail = json.loads((tmp_path / "run/steps.json").read_text())["steps"]
     assert "phase1-try2-retrain" in trail
     assert "phase1-retrain" not in trail, "it lies there from the recipe before"
@@ -330,12 +356,9 @@ def changed_widths(phase: dict[str, Any]) -> list[int]:
     "way", ["{keep_params: 0.4, keep_macs: 0.5", "{max_drop: 100, attempts: 2"]
 )
 def test_kept_filters_come_in_multiples(
-    way: str, unbroken: Path, pictures: Path, tmp_path: Path
+    way: str, changed: Callable[..., str], tmp_path: Path
 ) -> None:
-    (tmp_path / "run").mkdir()
-    subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
-    change = f"compress.select={way}, min_filters: 1, round_to: 4}}"
-    output = finish(start(tmp_path, pictures, change))
+    output = changed(f"compress.select={way}, min_filters: 1, round_to: 4}}")
     assert "phase1-threshold: found" in output
     assert "phase1-remove: found" not in output
     summary = summary_of(tmp_path)
@@ -358,17 +381,8 @@ def test_kept_filters_come_in_multiples(
 
 
 def test_width_steps_are_measured_and_kept(
-    unbroken: Path,
-    pictures: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    changed: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.set_num_threads(1)
-    (tmp_path / "run").mkdir()
-    subprocess.run(["cp", "-r", f"{unbroken}/run/steps", f"{tmp_path}/run/"], check=True)  # noqa: S607
-    recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(yaml.safe_dump(RECIPE))
     now, compiled = [0.0], []
 
     def compile_layer(module: nn.Module, example: Tensor, runtime: str) -> Callable[[], None]:
@@ -382,18 +396,8 @@ def test_width_steps_are_measured_and_kept(
 
     fake = partial(measure_width_steps, compile_layer=compile_layer, clock=lambda: now[0])
     monkeypatch.setattr(steps, "measure_width_steps", fake)
-    command = ["compress", str(recipe), "--run", str(tmp_path / "run")]
-    changes = (f"data.root={pictures}", "select.round_to=auto", "select.runtime=torch")
-    for change in changes:
-        command += ["--set", change.replace("select", "compress.select")]
-
-    def compress() -> str:
-        with pytest.raises(SystemExit) as end:
-            main(command)
-        assert end.value.code == 0
-        return capsys.readouterr().out
-
-    assert "  width steps on torch, by number of layers: 1 for " in compress()
+    changes = ("compress.select.round_to=auto", "compress.select.runtime=torch")
+    assert "  width steps on torch, by number of layers: 1 for " in changed(*changes)
     assert set(compiled) == {"torch"}
     summary = summary_of(tmp_path)
     for number, phase in enumerate(summary["phases"], start=1):
@@ -414,7 +418,7 @@ def test_width_steps_are_measured_and_kept(
     assert summary["slim"]["macs"] <= 0.5 * summary["dense"]["macs"]
 
     compiled.clear()
-    again = compress()
+    again = changed(*changes)
     assert "phase1-remove: found" in again
     assert "  width steps on torch, by number of layers: 1 for " in again
     assert not compiled, "what was measured is part of the step"
