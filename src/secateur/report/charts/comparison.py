@@ -7,7 +7,9 @@ from matplotlib.figure import Figure
 
 from secateur.report.charts.theme import LIGHT, SERIES, new_figure, themed
 
-# One more than there are colours, so that no two of many curves have both alike.
+# But for the blue that is near to the strongest curve's.
+_OTHERS = SERIES[1:]
+# Two more than there are such colours, so that no two of many curves have both alike.
 _MARKERS = "osD^vPX"
 
 
@@ -33,14 +35,14 @@ def comparison(curves: Sequence[Curve], dense: float, metric: str) -> Figure:
     axes.axhline(dense, color=LIGHT["dense"], linewidth=1, linestyle="--", label="dense")
     for number, curve in enumerate(curves):
         first = number == 0
-        colour = LIGHT["slim"] if first else SERIES[(number - 1) % len(SERIES)]
+        colour = LIGHT["slim"] if first else _OTHERS[(number - 1) % len(_OTHERS)]
         drawn = axes.errorbar(
             [100 * share for share in curve.shares],
             curve.accuracy,
             [error or 0.0 for error in curve.errors],
             color=colour,
             marker=_MARKERS[number % len(_MARKERS)],
-            linestyle="-" if number <= len(SERIES) else ":",
+            linestyle="-" if number <= len(_OTHERS) else ":",
             linewidth=2.2 if first else 1.1,
             markersize=5 if first else 4,
             capsize=2,
