@@ -124,8 +124,7 @@ def classifier_recipe(layout: Layout, file: Path) -> FirstRecipe:
     steps = min(max(_PASSES * len(pictures) // _BATCH, _LEAST_STEPS), _MOST_STEPS) // 100 * 100
     summary = (
         f"{len(pictures):,} pictures to train on, of {len(folders)} "
-        f"class{'es' if len(folders) > 1 else ''}, "
-        + (f"{test:,} to test on" if layout.test is not None else "none to test on")
+        f"class{'es' if len(folders) > 1 else ''}, " + tests_told(test, layout.test)
     )
     hint = (
         f"Half of the pictures are {median} pixels or less on their shorter side; they are "
@@ -148,6 +147,14 @@ def classifier_recipe(layout: Layout, file: Path) -> FirstRecipe:
         retrain_steps=max(500, steps // 2 // 100 * 100),
     )
     return FirstRecipe(text, summary, hint)
+
+
+def tests_told(pictures: int, split: str | None) -> str:
+    """Say how many pictures there are to test on, and what it means if they are called val."""
+    if split is None:
+        return "none to test on"
+    other = "" if split == "test" else f" ({split}, looked at once: decisions have a part of train)"
+    return f"{pictures:,} to test on{other}"
 
 
 def entry(key: str, value: Any) -> str:

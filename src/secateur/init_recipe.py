@@ -13,7 +13,7 @@ from secateur.data.detection_set import DetectionSet
 from secateur.data.layout import Layout, guess_layout
 from secateur.data.source import read_detection_split
 from secateur.errors import RecipeError
-from secateur.init_classifier import FirstRecipe, classifier_recipe, entry, run_name
+from secateur.init_classifier import FirstRecipe, classifier_recipe, entry, run_name, tests_told
 from secateur.recipe import DetectionData
 from secateur.whole_file import write_text
 
@@ -137,7 +137,7 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path) -> FirstRecipe:
     summary = (
         f"{pictures:,} pictures to train on with {objects:,} objects of {len(names)} "
         f"class{'es' if len(names) > 1 else ''}, "
-        + (f"{len(test.pictures):,} to test on" if test is not None else "none to test on")
+        + tests_told(0 if test is None else len(test.pictures), layout.test)
     )
     hint = _hint(train)
     text = _TEMPLATE.format(
