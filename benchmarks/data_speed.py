@@ -247,14 +247,22 @@ def measure(
     }
 
 
-def summaries(pixels: Tensor, targets: list[dict[str, Tensor]]) -> list[Sample]:
-    """Keep of a batch what is compared: mean and spread of pixels, 0 to 1, and the boxes."""
+def summaries(pixels: Tensor, *annotations: Any) -> list[Sample]:
+    """Keep of a batch what is compared: mean and spread of pixels, 0 to 1, and the boxes.
+
+    Args:
+        pixels: (N, 3, H, W).
+        annotations: of the reference a mapping with ``boxes`` for each picture, of ours boxes
+            (N, M, 4) and labels (N, M), 0 where there is none.
+    """
     scale = 255 if pixels.dtype == torch.uint8 else 1
     flat = pixels[:, :, ::4, ::4].flatten(1).float() / scale
     kept = torch.stack([flat.mean(1), flat.std(1)], 1)
-    return list(
-        zip(kept.clone(), [{k: v.clone() for k, v in t.items()} for t in targets], strict=True)
-    )
+    if len(annotations) == 1:
+        boxes = [target["boxes"] for target in annotations[0]]
+    else:
+        boxes = [all_[labels > 0] for all_, labels in zip(*annotations, strict=True)]
+    return [(pair, {"boxes": some.clone()}) for pair, some in zip(kept.clone(), boxes, strict=True)]
 
 
 def decoding_rate(pictures: Sequence[AnnotatedPicture]) -> float:
