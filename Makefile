@@ -52,10 +52,10 @@ bench: $(STAMP) ## the benchmarks a CPU can run; each writes benchmarks/results/
 	cp runs/quickstart/latency.json benchmarks/results/latency_quickstart.json
 	$(VENV)/bin/python benchmarks/report.py quickstart
 	$(VENV)/bin/python benchmarks/postprocessing.py
-	$(VENV)/bin/python benchmarks/data_speed.py
+	$(VENV)/bin/python benchmarks/data_speed.py --rounds 4
 	$(VENV)/bin/python benchmarks/threshold_search.py
-	$(VENV)/bin/python benchmarks/evaluation_speed.py
-	$(VENV)/bin/python benchmarks/removal_speed.py
+	$(VENV)/bin/python benchmarks/evaluation_speed.py --rounds 1
+	$(VENV)/bin/python benchmarks/removal_speed.py --rounds 5
 	$(VENV)/bin/python benchmarks/training_speed.py
 	$(VENV)/bin/python benchmarks/growth.py
 	$(VENV)/bin/python benchmarks/latency_cpu.py

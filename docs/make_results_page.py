@@ -106,7 +106,10 @@ NOTES = {
     ),
     "threshold_search": (
         "Searches on accuracies made from a seed (*steady*, *wavy*, *jagged*) and on a small "
-        "trained detector, against a grid that tries every step of its resolution.\n"
+        "trained detector, against a grid that tries every step of its resolution. *By parts*: as "
+        "a run searches, with validation that ends at a part of the pictures where that tells "
+        "enough, against all pictures in every trial, on 4,000 pictures *made* from a seed and on "
+        "768 with a *trained* detector.\n"
     ),
     "data_speed": (
         "SSD's augmentation, from JPEG files to batches, against the same steps put together from "
@@ -156,15 +159,17 @@ NOTES = {
         "multiples.\n"
     ),
     "training_speed_cpu": (
-        "The same on a CPU, in single precision. *Plain* is the network with torchvision's own "
-        "loss and transform and with weights in the usual memory format, on batches that lie in "
-        "memory. What is gained is the memory format, on which processors differ.\n"
+        "The same on two cores of a CPU, in single precision but for one column. *Plain* is the "
+        "network with torchvision's own loss and transform and with weights in the usual memory "
+        "format, on batches that lie in memory. What is gained is the memory format, on which "
+        "processors differ; bf16 is quicker on those with matrix units for it, which this one has "
+        "not. Nearly all that remains is convolutions, near the rate of large products.\n"
     ),
     "growth": (
         "A tiny detector on pictures of noise, one thing doubled at a time; steps of the whole "
-        "pipeline, one thread. Of layers: graph, selection, removal and proof of a chain of "
-        "convolutions. The broken lines are linear. Other work ran beside it; what does not grow, "
-        "about ten seconds here, hides a part of what does.\n\n![Growth](images/growth.svg)\n"
+        "pipeline but for the report, one thread. Of layers: graph, selection, removal and proof "
+        "of a chain of convolutions. The broken lines are linear. What does not grow, about ten "
+        "seconds here, hides a part of what does.\n\n![Growth](images/growth.svg)\n"
     ),
     "torture": (
         "The real command on a tiny recipe, killed at random moments again and again until it is "

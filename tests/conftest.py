@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +27,13 @@ def secateur(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(end.value.code, found.out, found.err)
 
     return run
+
+
+@pytest.fixture
+def benchmark_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Import a module that lies among the benchmarks."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    return import_module
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,12 @@
 """The short form of ``make torture``."""
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 QUICK = ("second_process",)
-
-
-@pytest.fixture
-def benchmark_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Import a module that lies among the benchmarks."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return import_module
 
 
 def test_killed_and_stopped_runs_end_like_one_that_was_not(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from secateur.report.charts.texts import short
-from secateur.report.charts.theme import LIGHT, new_figure, themed
+from secateur.report.charts.theme import LIGHT, new_panel, themed
 
 Curve = tuple[Sequence[float], Sequence[float], float]
 
@@ -20,7 +20,7 @@ def precision_recall(name: str, dense: Curve | None, slim: Curve | None) -> Figu
             known.
         slim: the same of the slim network.
     """
-    figure, (axes,) = new_figure(3.1, 2.6)
+    figure, axes = new_panel(2.6)
     for label, curve, line in (("dense", dense, "--"), ("slim", slim, "-")):
         if curve is not None:
             recall, precision, average = curve
@@ -40,5 +40,5 @@ def precision_recall(name: str, dense: Curve | None, slim: Curve | None) -> Figu
     axes.set_ylabel("precision")
     axes.grid()
     if dense is not None or slim is not None:
-        figure.legend(loc="outside lower center", ncols=2)
+        figure.legend(loc="lower center", ncols=2)
     return figure

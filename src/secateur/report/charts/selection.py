@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
 from secateur.report.charts.texts import short
-from secateur.report.charts.theme import LIGHT, new_figure, themed
+from secateur.report.charts.theme import LIGHT, new_panel, themed
 
 
 @themed
@@ -26,7 +26,7 @@ def selection(
         kept: whether each filter stays.
         levels: (s_F, s'_F, s_G); the region F >= s_F or (F >= s'_F and G >= s_G) is shaded.
     """
-    figure, (axes,) = new_figure(3.1, 2.6)
+    figure, axes = new_panel(2.6)
     groups = {
         "kept": [i for i in range(len(F)) if kept[i]],
         "removed": [i for i in range(len(F)) if not kept[i]],
@@ -44,7 +44,7 @@ def selection(
             clip_on=False,
             label=f"{len(groups[name])} {name}",
             zorder=3,
-        )[0].set_in_layout(False)
+        )
     if levels is not None:
         axes.add_patch(
             Polygon(
@@ -60,7 +60,7 @@ def selection(
     axes.set_title(short(layer))
     axes.set_xlabel("zeros in F")
     axes.set_ylabel("zeros in G")
-    figure.legend(loc="outside lower center", ncols=2, markerscale=1.4)
+    figure.legend(loc="lower center", ncols=2, markerscale=1.4)
     return figure
 
 

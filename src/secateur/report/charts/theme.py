@@ -52,6 +52,8 @@ _VARIABLE = re.compile(r"var\(--chart-([\w-]+)\)")
 
 # Points; an SVG's point is 4/3 of a page's pixel.
 TICKS, LABELS, TITLES = 7.0, 7.5, 8.0
+# Inches.
+PANEL_WIDTH = 3.1
 
 # From matplotlib's own defaults, whatever the user's settings are.
 STYLE: dict[Any, Any] = {
@@ -108,6 +110,29 @@ def new_figure(
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, **subplots)
         return figure, list(axes.flat)
+
+
+def new_panel(height: float, *, legend: bool = True) -> tuple[Figure, Axes]:
+    """Give an empty figure in the theme, small and one of many that stand side by side.
+
+    Margins are fixed, so that axes are in line; and to find them takes as long as the drawing.
+
+    Args:
+        height: inches.
+        legend: whether there is one below the axes.
+    """
+    left, right, bottom, top = 0.6, 0.14, 0.7 if legend else 0.44, 0.27
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(PANEL_WIDTH, height))
+        axes = figure.add_axes(
+            (
+                left / PANEL_WIDTH,
+                bottom / height,
+                1 - (left + right) / PANEL_WIDTH,
+                1 - (bottom + top) / height,
+            )
+        )
+        return figure, axes
 
 
 def inline_svg(figure: Figure, key: str, title: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from secateur.report.charts.texts import set_log_ticks, short
-from secateur.report.charts.theme import LIGHT, new_figure, themed
+from secateur.report.charts.theme import LIGHT, new_panel, themed
 
 
 @themed
@@ -17,7 +17,7 @@ def training_curve(name: str, loss: Sequence[float], steps: int) -> Figure:
         loss: averages over equal spans of the steps, in their order; one at least.
         steps: number of steps of the whole training.
     """
-    figure, (axes,) = new_figure(3.1, 2.1)
+    figure, axes = new_panel(2.1, legend=False)
     span = steps / len(loss)
     middles = [(n + 0.5) * span for n in range(len(loss))]
     axes.plot(

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from secateur.report.charts.texts import compact, set_log_ticks, short
-from secateur.report.charts.theme import LIGHT, new_figure, themed
+from secateur.report.charts.theme import LIGHT, new_panel, themed
 
 
 @themed
@@ -26,7 +26,7 @@ def weight_histogram(
         after: weights in each bin.
         threshold: magnitude below which weights were zeroed, drawn on both sides; None: not yet.
     """
-    figure, (axes,) = new_figure(3.1, 2.3)
+    figure, axes = new_panel(2.3)
     # An empty bin ends below the axis.
     heights = [np.maximum(np.asarray(counts, dtype=float), 0.1) for counts in (before, after)]
     axes.stairs(
@@ -61,5 +61,5 @@ def weight_histogram(
     axes.set_title(short(layer))
     axes.set_xlabel("weight")
     axes.set_ylabel("weights in a bin")
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="lower center", ncols=3)
     return figure
