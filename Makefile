@@ -45,7 +45,7 @@ audit: $(STAMP) ## every package's licence, to docs/licences.md, and known vulne
 torture: $(STAMP) ## kill runs at a hundred random moments, and try other faults; root tries a full disk too
 	$(VENV)/bin/python benchmarks/torture.py
 
-bench: $(STAMP) ## the benchmarks a CPU can run; each writes benchmarks/results/NAME.json
+bench: $(STAMP) ## the benchmarks a CPU can run, into benchmarks/results and docs/results.md; half an hour
 	$(VENV)/bin/python benchmarks/shipped_recipe.py quickstart
 	$(VENV)/bin/secateur benchmark runs/quickstart/dense.safetensors runs/quickstart/slim.safetensors \
 	  --runtime onnxruntime --data data/signs/signs1-14to60-128px-seed0-test1000/test --out runs/quickstart/latency.json
@@ -58,7 +58,9 @@ bench: $(STAMP) ## the benchmarks a CPU can run; each writes benchmarks/results/
 	$(VENV)/bin/python benchmarks/removal_speed.py --rounds 5
 	$(VENV)/bin/python benchmarks/training_speed.py
 	$(VENV)/bin/python benchmarks/growth.py
-	$(VENV)/bin/python benchmarks/latency_cpu.py
+	$(VENV)/bin/python benchmarks/latency_cpu.py --seconds 10
+	$(VENV)/bin/python docs/make_latency_chart.py
+	$(VENV)/bin/python docs/make_results_page.py
 
 bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop, from data/gtsdb and data/gtsrb; about an hour
 	$(VENV)/bin/secateur train recipes/gtsdb_backbone.yaml

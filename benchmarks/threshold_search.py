@@ -41,7 +41,8 @@ from secateur.pruning.sparsity import prunable_weights, zero_share
 from secateur.pruning.threshold import Threshold, search_threshold, thresholded
 from secateur.recipe import load_recipe
 from secateur.run import Run, open_run, provenance
-from secateur.steps import growing_validation, sparsify_network, train_dense, validate
+from secateur.steps import sparsify_network, train_dense
+from secateur.validating import growing_validation, validate
 from secateur.whole_file import write_json
 from tiny import write_recipe
 

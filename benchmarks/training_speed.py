@@ -353,11 +353,11 @@ def parts(cuda: bool) -> Iterator[tuple[str, Callable[[float], Any]]]:
             classifier(rate, size, 60 if cuda else 6) for size in ((128, 512) if cuda else (64,))
         ],
     )
-    yield "penalty", lambda _rate: penalty_cost(32 if cuda else 8, 15 if cuda else 5)
+    yield "penalty", lambda _rate: penalty_cost(32 if cuda else 8, 15 if cuda else 4)
     yield "ssd300", lambda rate: detectors(rate, 32 if cuda else 4, 12 if cuda else 3)
     yield "shares_of_ssd300", lambda _rate: shares(32 if cuda else 4)
     if not cuda:
-        yield "plain", lambda _rate: against_plain(5)
+        yield "plain", lambda _rate: against_plain(4)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ ORDER = (
     ("answer_file", "mishaps", "run_folder", "phases", "width_steps"),
     ("processes",),
     ("run",),
-    ("selecting",),
+    ("selecting", "validating"),
     ("examples", "steps"),
     ("pipeline",),
     ("drawing", "layers", "video"),

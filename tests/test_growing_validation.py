@@ -12,7 +12,8 @@ from secateur.console import ConsoleReporter
 from secateur.growing_validation import GROUPS, LEAST, GrowingValidation, Look
 from secateur.recipe import load_recipe
 from secateur.run import open_run
-from secateur.steps import growing_validation, train_dense, validate
+from secateur.steps import train_dense
+from secateur.validating import growing_validation, validate
 from tiny_recipe import TINY, write_recipe
 
 COUNT = 1600  # whose parts are 100 and 400 pictures

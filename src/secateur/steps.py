@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import torchvision
 from torch import Tensor, nn
 
 from secateur.answer_file import ANSWER_FILE, save_answers
-from secateur.data.source import PictureSet, describe
-from secateur.growing_validation import GrowingValidation, Look
+from secateur.data.source import describe
+from secateur.growing_validation import Look
 from secateur.measuring import count_macs, count_params
 from secateur.models.network import (
     Architecture,
@@ -50,6 +50,7 @@ from secateur.tasks.teacher import Teacher
 from secateur.training import Schedule, learning_rate_share, train
 from secateur.training_log import DEAR_POINTS, POINTS, is_point, training_log
 from secateur.training_state import TrainingState
+from secateur.validating import answers, growing_validation, validate
 from secateur.whole_file import write_json
 from secateur.width_steps import WidthSteps, measure_width_steps, select_within_reach
 
@@ -410,58 +411,6 @@ def train_network(
     span = max(1, len(trace) // 100)
     parts = [trace[i : i + span] for i in range(0, len(trace), span)]
     return metric, [round(sum(part) / len(part), 4) for part in parts]
-
-
-def answers(run: Run, model: nn.Module, architecture: Architecture, dataset: PictureSet) -> Any:
-    """What a network says of a set of pictures, in the task's own terms.
-
-    Of several processes each asks about its share of the pictures, and all get all answers.
-    """
-    task, share = run.task, run.processes.share
-
-    def ask(pictures: PictureSet) -> Any:
-        with run.reporter.bar("evaluating", len(pictures)) as advance:
-            return task.answers(
-                model, architecture, pictures, device=run.fabric.device, advance=advance
-            )
-
-    if share.count == 1:
-        return ask(dataset)
-    own = share.of_pictures(len(dataset), run.recipe.evaluate.batch_size)
-    said = task.to_tensors(ask(dataset.subset(own))) if own else {}
-    answered: dict[int, Any] = {}
-    for positions, tensors in run.processes.gather((own, said)):
-        if positions:
-            parted = task.from_tensors(tensors, dataset.subset(positions))
-            answered |= zip(positions, parted, strict=True)
-    return task.joined([answered[position] for position in range(len(dataset))])
-
-
-def validate(run: Run, model: nn.Module, architecture: Architecture) -> float:
-    """The recipe's metric on validation, in percent."""
-    metric, dataset = run.recipe.evaluate.metric, run.splits.validation
-    found = answers(run, model, architecture, dataset)
-    return run.processes.first_says(run.task.measure(found, dataset, (metric,))[metric])
-
-
-def growing_validation(
-    run: Run, name: str, model: nn.Module, architecture: Architecture, metric: float, floor: float
-) -> GrowingValidation:
-    """Validation of what a model will be, which has ``metric`` as it is, against a floor."""
-    dataset, metrics = run.splits.validation, (run.recipe.evaluate.metric,)
-
-    def measure(said: Sequence[Any], positions: Sequence[int]) -> float:
-        found = run.task.measure(run.task.joined(said), dataset.subset(positions), metrics)
-        return run.processes.first_says(found[metrics[0]])
-
-    return GrowingValidation(
-        len(dataset),
-        lambda positions: answers(run, model, architecture, dataset.subset(positions)),
-        measure,
-        metric,
-        floor,
-        run.seed(name),
-    )
 
 
 def _selection_record(choice: Choice) -> dict[str, Any]:
