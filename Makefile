@@ -9,7 +9,7 @@ STAMP := $(VENV)/.stamp
 .PHONY: help demo test lint browser audit torture bench bench-gtsdb bench-gtsrb bench-compare
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## compress a small detector of drawn signs, from nothing
 	$(VENV)/bin/secateur compress recipes/quickstart.yaml --run runs/quickstart
@@ -52,13 +52,13 @@ bench: $(STAMP) ## the benchmarks a CPU can run, into benchmarks/results and doc
 	cp runs/quickstart/latency.json benchmarks/results/latency_quickstart.json
 	$(VENV)/bin/python benchmarks/report.py quickstart
 	$(VENV)/bin/python benchmarks/postprocessing.py
-	$(VENV)/bin/python benchmarks/data_speed.py --rounds 4
+	$(VENV)/bin/python benchmarks/data_speed.py --rounds 3
 	$(VENV)/bin/python benchmarks/threshold_search.py
 	$(VENV)/bin/python benchmarks/evaluation_speed.py --rounds 1
-	$(VENV)/bin/python benchmarks/removal_speed.py --rounds 5
+	$(VENV)/bin/python benchmarks/removal_speed.py --rounds 4
 	$(VENV)/bin/python benchmarks/training_speed.py
 	$(VENV)/bin/python benchmarks/growth.py
-	$(VENV)/bin/python benchmarks/latency_cpu.py --seconds 10
+	$(VENV)/bin/python benchmarks/latency_cpu.py --seconds 6
 	$(VENV)/bin/python docs/make_latency_chart.py
 	$(VENV)/bin/python docs/make_results_page.py
 
@@ -67,14 +67,17 @@ bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop, from data/gtsdb a
 	$(VENV)/bin/python benchmarks/shipped_recipe.py gtsdb_laptop
 	$(VENV)/bin/python benchmarks/report.py gtsdb_laptop
 	$(VENV)/bin/python benchmarks/export_gtsdb.py
+	$(VENV)/bin/python docs/make_results_page.py
 
 bench-compare: $(STAMP) ## our method against its rivals and against itself with parts taken away; many hours
 	$(VENV)/bin/python benchmarks/compare.py quickstart
-	$(VENV)/bin/python benchmarks/compare.py quickstart --ablation
 	$(VENV)/bin/python benchmarks/compare.py gtsrb
+	$(VENV)/bin/python benchmarks/compare.py gtsrb --ablation
+	$(VENV)/bin/python docs/make_results_page.py
 
 bench-gtsrb: $(STAMP) ## telling the German traffic signs apart on a laptop, from data/gtsrb; about an hour
 	$(VENV)/bin/python benchmarks/shipped_recipe.py vgg_gtsrb_laptop
+	$(VENV)/bin/python docs/make_results_page.py
 
 # One environment for everything; made anew when what it is made from changes.
 $(STAMP): pyproject.toml constraints.txt

@@ -60,8 +60,8 @@ OBJECTS = 4
 PICTURES, CLASSES, SIDE = 96, 5, 64
 AXES: dict[str, Sequence[int]] = {
     "pictures": (96, 192, 384, 768),
-    "classes": (10, 20, 40, 80),
-    "pixels": (64**2, 90**2, 128**2, 181**2),
+    "classes": (20, 80),
+    "pixels": (64**2, 90**2, 128**2),
     "layers": (16, 32, 64, 128),
 }
 

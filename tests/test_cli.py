@@ -1,8 +1,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from PIL import Image
 from commands import Outcome, one_error
 from secateur import pipeline
 from secateur.cli import main
+from secateur.errors import RunError
 from secateur.models.network_file import load_network, save_network
 from secateur.models.ssd import SSDArchitecture, build_ssd, ssd_architecture
 from secateur.recipe import load_recipe
@@ -492,3 +495,21 @@ def test_init_for_coco_and_yolo(
 def test_init_refuses_an_unknown_layout(secateur: Callable[..., Outcome], tmp_path: Path) -> None:
     (tmp_path / "[x]").mkdir()
     one_error(secateur("init", tmp_path / "[x]"), tmp_path / "[x]", "VOC")
+
+
+def test_a_stop_is_told_whatever_it_brings_down(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # As by `timeout`, which ends the processes that load pictures too.
+    def stopped(_arguments: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        except SystemExit:
+            raise RunError("a process that loads pictures was killed") from None
+
+    monkeypatch.setattr("secateur.cli.app", stopped)
+    with pytest.raises(SystemExit) as end:
+        main(["compress", "recipe.yaml"])
+    assert end.value.code == 143
+    assert capfd.readouterr().err.startswith("stopped; give the same command again")

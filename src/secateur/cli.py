@@ -750,6 +750,9 @@ def init(
     say(console, f"recipe written to {out}; next: secateur compress {out} --plan")
 
 
+_asked_to_end = threading.Event()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process.
 
@@ -761,11 +764,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # A file name or an arrow that the terminal's encoding lacks must not end a run.
             stream.reconfigure(errors="backslashreplace")
     if threading.current_thread() is threading.main_thread():
+        _asked_to_end.clear()
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(arguments)
-    except SecateurError as error:
-        told = f"error: {' '.join(str(error).splitlines())}" if _tells(error) else None
+        try:
+            app(arguments)
+            return
+        except SecateurError as error:
+            if _asked_to_end.is_set():  # and so were the processes that load pictures
+                raise SystemExit(TERMINATED) from None
+            told = f"error: {' '.join(str(error).splitlines())}" if _tells(error) else None
     except SystemExit as end:
         if end.code in (INTERRUPTED, TERMINATED):
             resumes = RESUMED & set(sys.argv if arguments is None else arguments)
@@ -773,8 +781,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if own_place().local_rank == 0:
                 complain(f"stopped{again if resumes else ''}")
         raise
-    else:
-        return
     # Behind it all, for an error holds on to all that was in memory when it was raised.
     if told is not None:
         complain(told)
@@ -801,4 +807,5 @@ def _tells(error: SecateurError) -> bool:
 
 def _terminate(_signal: int, _frame: object) -> None:
     """End as Ctrl-C does, so that nothing half-written is left."""
+    _asked_to_end.set()
     raise SystemExit(TERMINATED)

@@ -186,6 +186,7 @@ def run_phase(
         "threshold": threshold.result["threshold"] if threshold else None,
         "threshold_status": threshold.result["status"] if threshold else None,
         "threshold_trace": threshold.result["trace"] if threshold else [],
+        "threshold_pictures": threshold.result.get("pictures", []) if threshold else [],
         "round_to": select.round_to,
         "width_steps": removal.result.get("width_steps") if removal else None,
         "filters_before": widths(before.model),

@@ -95,7 +95,8 @@ class SSDArchitecture(BaseModel):
             raise ValueError(f"{k} detection layers need {k + 1} scales and {k} aspect_ratios")
         if self.size < (least := least_side(self.network, k)):
             raise ValueError(
-                f"size {self.size} is too small for {k} detection layers; they need {least}"
+                f"size {self.size} is too small for {k} detection layers; they need {least}, or "
+                "name fewer in model.detection_layers"
             )
         return self
 

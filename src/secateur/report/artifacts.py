@@ -54,6 +54,12 @@ class Thresholded(Artifact):
     trace: list[tuple[float, Share, float]]
     pictures: list[int] | None = None
 
+    @model_validator(mode="after")
+    def _one_for_each_trial(self) -> Self:
+        if self.pictures is not None and len(self.pictures) != len(self.trace):
+            raise ValueError("pictures has one number for each trial")
+        return self
+
 
 class Selected(Artifact):
     """One group's filters: which are kept, and the sparsity level of every F and G."""

@@ -249,6 +249,18 @@ def _threshold(run: RunRecord) -> list[Chart]:
             continue
         found, reference = phase.threshold.result, phase.sparsify.result.metric
         held = "" if found.status == "found" else " No threshold keeps within the tolerance."
+        looked = found.pictures or [0] * len(found.trace)
+        estimated = {
+            threshold: pictures
+            for (threshold, _, _), pictures in zip(found.trace, looked, strict=True)
+            if pictures < max(looked)
+        }
+        if estimated:
+            held += (
+                f" {len(estimated)} of {len(looked)} trials fell so far that a part of the "
+                f"{max(looked)} pictures ({max(estimated.values())} at most) was enough to see it; "
+                "their accuracy is an estimate, and drawn hollow."
+            )
         figure = threshold_search(
             found.trace,
             found.threshold,
@@ -256,14 +268,8 @@ def _threshold(run: RunRecord) -> list[Chart]:
             reference - settings.max_drop,
             run.recipe.evaluate.metric,
             "magnitude, in each layer's deviation" if deviations else "magnitude",
+            estimated,
         )
-        looked = found.pictures or []
-        parts = sum(pictures < max(looked) for pictures in looked)
-        if parts:
-            held += (
-                f" Of {len(looked)} trials {parts} fell so far that a part of validation told; "
-                "their accuracy is an estimate."
-            )
         unit = " standard deviations of each layer" if deviations else ""
         charts.append(
             Chart(

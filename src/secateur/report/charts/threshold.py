@@ -1,7 +1,7 @@
 """How the threshold was searched for."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from matplotlib.figure import Figure
 
@@ -18,6 +18,7 @@ def threshold_search(
     floor: float,
     metric: str,
     unit: str = "magnitude",
+    estimated: Collection[float] = (),
 ) -> Figure:
     """Draw the accuracy at each threshold that was tried.
 
@@ -29,6 +30,7 @@ def threshold_search(
         floor: lowest accuracy within the tolerance, in %.
         metric: name of the accuracy.
         unit: what the threshold is counted in.
+        estimated: thresholds whose accuracy is an estimate; their marks are hollow.
     """
     figure, (axes,) = new_figure(4.4, 2.8)
     trials = sorted(trace)
@@ -42,12 +44,13 @@ def threshold_search(
     axes.axhline(floor, color=LIGHT["good"], linewidth=1, linestyle="--", label="tolerance")
     axes.plot(*zip(*points, strict=True), color=LIGHT["dense"], linewidth=1, alpha=0.6)
     taken = [math.isclose(trial[0], chosen) for trial in trials]
-    for point, is_chosen in zip(points, taken, strict=True):
+    for (t, _, _), point, is_chosen in zip(trials, points, taken, strict=True):
         axes.plot(
             *([place] for place in point),
             marker="D" if is_chosen else "o",
             color=LIGHT["slim" if is_chosen else "dense"],
             markersize=7 if is_chosen else 5,
+            markerfacecolor="none" if t in estimated else None,
             zorder=3,
             linestyle="none",
             gid="mark",
