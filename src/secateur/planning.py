@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from secateur.data.cifar10 import CIFAR10_CLASSES
 from secateur.data.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
 from secateur.data.signs import CLASSES as SIGN_CLASSES
-from secateur.data.source import read_split
+from secateur.data.source import read_splits
 from secateur.data.voc import VOC_CLASSES
 from secateur.errors import DataError
 from secateur.layers import layer_names_by_path
@@ -122,7 +122,7 @@ def _classes(recipe: Recipe) -> tuple[tuple[str, ...], list[str]]:
     if data.format == "signs":
         return SIGN_CLASSES, []  # to read them would draw them
     try:
-        pictures = read_split(data, data.train, recipe.model.size)
+        splits = read_splits(data, recipe.model.size, recipe.seed)
     except DataError as error:
         if data.root.is_dir():
             raise  # something is there, and wrong
@@ -130,11 +130,12 @@ def _classes(recipe: Recipe) -> tuple[tuple[str, ...], list[str]]:
         if classes is None:
             raise
         return classes, [f"the pictures cannot be read, {len(classes)} classes assumed: {error}"]
-    notes = [f"{len(pictures):,} pictures in {data.train}"]
-    if data.test is not None:
-        test = read_split(data, data.test, recipe.model.size)
-        notes.append(f"{len(test):,} pictures in {data.test}")
-    return pictures.classes, notes
+    validation = len(splits.validation)
+    trained = f"{len(splits.train) + validation:,} pictures in {data.train}"
+    notes = [f"{trained}, {validation:,} of them for validation"]
+    if splits.test is not None:
+        notes.append(f"{len(splits.test):,} pictures in {data.test}")
+    return splits.train.classes, notes
 
 
 def _assumed_classes(data: Data) -> tuple[str, ...] | None:
