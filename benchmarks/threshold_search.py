@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from checks import tell
 from secateur.console import ConsoleReporter
-from secateur.growing_validation import GrowingValidation, Look
+from secateur.growing_validation import GrowingValidation
 from secateur.models.network import Architecture, raw_network
 from secateur.models.network_file import load_network
 from secateur.phases import network_groups, phase_groups
@@ -172,19 +172,13 @@ def by_parts(
     weights: Sequence[Tensor], validation: GrowingValidation, floor: float, whole: Threshold
 ) -> dict[str, Any]:
     """Search by validation that grows; the reference's part counts too."""
-    looks: list[Look] = []
-
-    def evaluate() -> float:
-        looks.append(validation())
-        return looks[-1].metric
-
-    found = search_threshold(weights, evaluate, floor, RESOLUTION)
+    found = search_threshold(weights, validation, floor, RESOLUTION)
     every = len(validation.order)
-    seen = sum(look.pictures for look in looks) + len(validation.expected)
+    seen = sum(validation.looked_at) + len(validation.expected)
     return {
         "zeros": found.zeros,
         "zeros_by_all": whole.zeros,
-        "looks": [look.pictures for look in looks],
+        "looks": validation.looked_at,
         "share_of_pictures": seen / (every * len(whole.trace)),
     }
 

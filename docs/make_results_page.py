@@ -161,12 +161,11 @@ NOTES = {
         "multiples.\n"
     ),
     "training_speed_cpu": (
-        "Pictures of noise and fresh weights on two cores without matrix units for bf16. *Plain* "
-        "is the network with torchvision's own loss and transform, and with weights in the usual "
-        "memory format. Ours has channels last, which makes SSD300 a third quicker and VGG16 on "
-        "pictures of 32 × 32 a tenth slower; bf16 is slower in both here. Nine tenths of a step "
-        "of SSD300 are convolutions (`convolution_backward`, `mkldnn_convolution`), at two thirds "
-        "of the rate of large products, so that 1.5 times is not to be had on this processor. "
+        "Pictures of noise and fresh weights. *Plain* is the network with torchvision's own loss "
+        "and transform, and with weights in the usual memory format; ours has channels last. What "
+        "that gains or loses depends on network and processor, and bf16 is quicker on processors "
+        "with matrix units for it alone. What remains in the way are convolutions "
+        "(`convolution_backward`, `mkldnn_convolution`): a step can be no quicker than they are. "
         "Rates in the first table and in the last were taken minutes apart.\n"
     ),
     "growth": (

@@ -10,23 +10,14 @@ MODULES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*
 
 # A module may import from its own line and those above.
 ORDER = (
-    (
-        "errors",
-        "extras",
-        "growing_validation",
-        "place",
-        "plain_yaml",
-        "progress",
-        "whole_file",
-        "alone",
-    ),
+    ("errors", "extras", "place", "plain_yaml", "progress", "whole_file", "alone"),
     ("recipe",),
     ("data", "models"),
     ("pruning",),
     ("cuda_graph", "training_log", "training_state"),
     ("training",),
     ("tasks",),
-    ("measuring",),
+    ("growing_validation", "measuring"),
     ("compression",),
     ("runtimes",),
     ("answer_file", "mishaps", "run_folder", "phases", "width_steps"),

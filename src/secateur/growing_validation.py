@@ -7,7 +7,6 @@ asked about all of it. So a network can be refused by a part and is accepted by 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,19 +19,6 @@ LEAST = 16
 GROUPS = 20
 # Standard errors by which a network must fall short; a search looks two dozen times.
 SURE = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What was found of a network.
-
-    Attributes:
-        metric: on the whole set, in percent; estimated, if a part was enough.
-        pictures: how many it was asked about.
-    """
-
-    metric: float
-    pictures: int
 
 
 class GrowingValidation:
@@ -49,6 +35,9 @@ class GrowingValidation:
         reference: the reference's metric on all pictures.
         floor: the least metric that does not fall short.
         seed: of the order in which pictures are taken.
+
+    Attributes:
+        looked_at: how many pictures each network was asked about.
     """
 
     def __init__(
@@ -66,21 +55,27 @@ class GrowingValidation:
         self.sizes = [size for size in sizes if size >= LEAST]
         self.ask, self.measure = ask, measure
         self.reference, self.floor = reference, floor
+        self.looked_at: list[int] = []
         self.expected = list(ask(self.order[: max(self.sizes, default=0)])) if self.sizes else []
 
-    def __call__(self) -> Look:
-        """Measure the network that ``ask`` now asks."""
+    def __call__(self) -> float:
+        """The metric, in percent, of the network that ``ask`` now asks.
+
+        On all pictures; estimated, if a part was enough.
+        """
         said: list[Any] = []
         for size in self.sizes:
             said += self.ask(self.order[len(said) : size])
             difference, error = self.difference(said)
             if self.reference + difference + SURE * error < self.floor:
-                return Look(max(0.0, self.reference + difference), size)
+                self.looked_at.append(size)
+                return max(0.0, self.reference + difference)
         said += self.ask(self.order[len(said) :])
         # In the set's own order, as whoever measures all of it at once.
         by_position = dict(zip(self.order, said, strict=True))
         positions = range(len(self.order))
-        return Look(self.measure([by_position[p] for p in positions], positions), len(said))
+        self.looked_at.append(len(said))
+        return self.measure([by_position[p] for p in positions], positions)
 
     def difference(self, said: Sequence[Any]) -> tuple[float, float]:
         """How far the network's metric lies from the reference's, and the standard error of that.

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from secateur.answer_file import ANSWER_FILE, save_answers
 from secateur.data.source import describe
-from secateur.growing_validation import Look
 from secateur.measuring import count_macs, count_params
 from secateur.models.network import (
     Architecture,
@@ -150,13 +149,7 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
         validation = growing_validation(
             run, f"{name} threshold", model, architecture, reference, floor
         )
-        looks: list[Look] = []
-
-        def evaluate() -> float:
-            looks.append(validation())
-            return looks[-1].metric
-
-        found = search_threshold(weights, evaluate, floor, settings.resolution, units)
+        found = search_threshold(weights, validation, floor, settings.resolution, units)
         apply_threshold(weights, found.value, units)
         save_network(
             folder / "network.safetensors", model, architecture, {"step": f"{name}-threshold"}
@@ -167,7 +160,7 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
             "metric": found.metric,
             "status": found.status,
             "trace": [[trial.threshold, trial.zeros, trial.metric] for trial in found.trace],
-            "pictures": [look.pictures for look in looks],
+            "pictures": validation.looked_at,
         }
 
     # The scope only where it is set, so that runs from before there was one are found.

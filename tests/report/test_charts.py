@@ -358,6 +358,37 @@ def test_threshold_of_few_trials(trace: list[tuple[float, float, float]]) -> Non
     assert inline_svg(figure, "key", "title").count('class="mark"') == len(trace)
 
 
+def test_estimates_are_hollow() -> None:
+    trace = [(0.1, 0.9, 60.0), (0.01, 0.5, 80.0)]
+    figure = threshold_search(trace, 0.01, 81.0, 79.0, "top1", estimated={0.1})
+    faces = {
+        float(line.get_xdata()[0]): line.get_markerfacecolor()
+        for line in figure.axes[0].lines
+        if line.get_marker() in ("o", "D")
+    }
+    assert faces[0.1] == "none"
+    assert faces[0.01] != "none"
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        selection("a" * 24, [0.98121, 0.98124], [0.99231, 0.99234], [True, False], None),
+        weight_histogram("a" * 24, [-1e-4, 0, 1e-4], [300_000_000, 1], [1, 2], 1.23e-5),
+        training_curve("a" * 24, [1.2345, 1.2344], 120_000),
+        training_curve("a" * 24, [12_345.0, 0.001], 3),
+        precision_recall("a" * 24, ([0, 1], [1, 0], 100.0), ([0, 1], [1, 0], 100.0)),
+    ],
+)
+def test_what_fixed_margins_hold_is_whole(figure: Figure) -> None:
+    figure.draw_without_rendering()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= width
+    assert box.y1 <= height
+
+
 def test_region_of_removed_filters() -> None:
     assert region(0.9, 0.6, 0.8) == [
         (0.6, 0.8),

@@ -121,7 +121,7 @@ def new_panel(height: float, *, legend: bool = True) -> tuple[Figure, Axes]:
         height: inches.
         legend: whether there is one below the axes.
     """
-    left, right, bottom, top = 0.6, 0.14, 0.7 if legend else 0.44, 0.27
+    left, right, bottom, top = 0.6, 0.22, 0.7 if legend else 0.44, 0.27
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(PANEL_WIDTH, height))
         axes = figure.add_axes(
