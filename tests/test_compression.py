@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 import secateur
 from secateur.errors import BudgetError, ModelError, PruningError
 from secateur.measuring import count_macs, count_params
+from secateur.pruning.removal import prove_removal
 from secateur.pruning.sparsity import L1Proximal, Penalties
 
 torch.set_num_threads(1)
@@ -280,6 +282,64 @@ def test_budget_is_shared_out_to_the_phases() -> None:
     assert all(limit - 16 < params <= limit for params, limit in zip(seen, limits, strict=True))
 
 
+def test_budgets_between_the_phases_stay_in_reach() -> None:
+    """The first phase could meet its own budget and the end, and leave the second without hope."""
+    widths = (3, 100, 12, 100, 2)
+    model = nn.Sequential(*(nn.Conv2d(a, b, 1, bias=False) for a, b in pairwise(widths)))
+
+    def nothing(model: nn.Module, penalty: Penalties) -> None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        penalty.attach(optimizer)
+        model(torch.ones(1, 3, 2, 2)).sum().backward()
+        optimizer.step()
+
+    result = secateur.compress(
+        model,
+        torch.zeros(1, 3, 2, 2),
+        train=nothing,
+        evaluate=lambda _: 1.0,
+        keep_params=0.1,
+        phases=["0", "1", "2"],
+    )
+    assert result.slim.params <= 0.1 * count_params(model) == 290
+
+
+def test_outputs_that_are_boolean_or_empty() -> None:
+    class Masked(Net):
+        def forward(self, x: Tensor) -> Any:
+            y = super().forward(x)
+            return y, y > 0, y[:0]
+
+    def first(model: nn.Module, penalty: Penalties) -> None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        penalty.attach(optimizer)
+        model(torch.randn(4, 2, 6, 6))[0].square().mean().backward()
+        optimizer.step()
+
+    torch.manual_seed(0)
+    assert compress(Masked(), train=first, keep_params=0.5).phases[0].slim_minus_masked < 1e-10
+
+
+def test_the_proof_comes_before_the_network_goes_back_to_its_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+
+    class Watched(Net):
+        def to(self, *args: Any, **kwargs: Any) -> "Watched":
+            order.append("to")
+            return super().to(*args, **kwargs)
+
+    def prove(*args: Any) -> float:
+        order.append("proof")
+        return prove_removal(*args)
+
+    monkeypatch.setattr("secateur.compression.compress.prove_removal", prove)
+    torch.manual_seed(0)
+    compress(Watched(), keep_params=0.5)
+    assert order[-2:] == ["proof", "to"]
+
+
 def test_frozen_weights_stay_and_are_not_asked_for_a_gradient() -> None:
     dense = net()
     dense.stem.requires_grad_(requires_grad=False)
@@ -364,6 +424,8 @@ def never(_model: nn.Module, _penalty: Penalties) -> None:
         ({}, "say in one way how far to go"),
         ({"keep_params": 0.5, "max_drop": 1.0}, "say in one way how far to go"),
         ({"max_drop": -1.0}, "max_drop is -1"),
+        ({"max_drop": 1.0, "attempts": 0}, "attempts is 0"),
+        ({"keep_params": 0.5, "resolution": 0.0}, "resolution is 0.0"),
         ({"keep_params": 0.5, "penalty": "l2"}, "no penalty 'l2'"),
         ({"keep_params": 0.5, "phases": []}, "phases is empty"),
         ({"keep_params": 0.5, "phases": ["stem", []]}, "phase 2 names no layers"),

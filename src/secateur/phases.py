@@ -10,11 +10,11 @@ from secateur.models.network import (
     layers,
     raw_network,
 )
-from secateur.pruning.budget import Budget, check_reach, share_out
+from secateur.models.ssd import SSDArchitecture, grid_sizes
+from secateur.pruning.budget import Budget, share_out, within_reach
 from secateur.pruning.criteria import norm_scales
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.pruning.torch_pruning_rival import load_torch_pruning
-from secateur.pruning.widths import rounded_up
 from secateur.recipe import Phase, Recipe
 
 
@@ -78,6 +78,11 @@ def check_phases(recipe: Recipe, architecture: Architecture) -> None:
                     f"phase {phase.layers}: the penalty {pair} and the criterion of that name go "
                     "together"
                 )
+            if sparsify.penalty == pair and sparsify.group_strength:
+                raise RecipeError(
+                    f"phase {phase.layers}: group_strength has no place beside the penalty {pair}; "
+                    "leave it out"
+                )
         if select.criterion == "group_norm":
             load_torch_pruning()
         by_norms = select.criterion == "norm_scale"
@@ -85,8 +90,30 @@ def check_phases(recipe: Recipe, architecture: Architecture) -> None:
         if by_norms and not any(norm_scales(graph, graph.groups[name]) for name in groups):
             raise RecipeError(
                 f"phase {phase.layers}: no layer has a batch norm, whose scale the criterion "
-                "norm_scale reads; set model.batch_norm, or take another"
+                "norm_scale reads; set model.batch_norm, or take another criterion"
             )
+
+
+def check_norms(recipe: Recipe, architecture: Architecture, processes: int = 1) -> None:
+    """Refuse batches of one picture where a batch norm would then see one value a channel.
+
+    Raises:
+        RecipeError: a training has such batches.
+    """
+    if not isinstance(architecture, SSDArchitecture) or not architecture.batch_norm:
+        return
+    grids = grid_sizes(architecture.network, architecture.size)[: architecture.detection_layers]
+    if min(grids) > 1:
+        return
+    trainings = [recipe.train]
+    for number in range(1, len(recipe.compress.phases) + 1):
+        _, sparsify, _, retrain = recipe.phase(number)
+        trainings += [sparsify, retrain]
+    if any(training.batch_size <= processes for training in trainings):
+        raise RecipeError(
+            "batch_size: with one picture a process the batch norm of the last detection layer, "
+            "whose map is one cell, has one value a channel and no variance; take 2 or more"
+        )
 
 
 def phase_budgets(
@@ -109,16 +136,13 @@ def phase_budgets(
     groups = [phase_groups(phase, model, architecture, graph) for phase, *_ in phases]
     selects = [select for _, _, select, _ in phases]
     budgets = [
-        share_out(
-            graph,
-            groups,
-            select.keep_params,
-            select.keep_macs,
-            select.min_filters,
-            select.least_round_to,
-        )[number]
+        share_out(graph, groups, select.keep_params, select.keep_macs)[number]
         for number, select in enumerate(selects)
     ]
-    least = min(selects, key=lambda some: rounded_up(some.min_filters, some.least_round_to))
-    check_reach(graph, groups, budgets, least.min_filters, least.least_round_to)
-    return budgets
+    return within_reach(
+        graph,
+        groups,
+        budgets,
+        [select.min_filters for select in selects],
+        [select.least_round_to for select in selects],
+    )

@@ -82,7 +82,7 @@ def choose_filters(
             tensors,
             params=budget.params,
             macs=budget.macs,
-            end=budget.end,
+            later=budget.later,
             min_filters=select.min_filters,
             round_to=round_to,
             worth=worth,
@@ -94,7 +94,7 @@ def choose_filters(
         worth,
         params=budget.params,
         macs=budget.macs,
-        end=budget.end,
+        later=budget.later,
         min_filters=select.min_filters,
     )
     levels = {name: sparsity_levels(graph.groups[name], tensors, {}) for name in names}

@@ -157,9 +157,11 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
     ssd = build_ssd(SMALL)
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"weight": torch.zeros(7)}, tmp_path / "odd.pth")
+    torch.save({"features.conv1_1.weight": torch.zeros(7)}, tmp_path / "named.pth")
     for source, message in {
         "list.pth": r"list\.pth: holds no state dict",
         "odd.pth": r"odd\.pth: none of its weights fits this network",
+        "named.pth": r"named\.pth: none of its weights fits this network",
         "none.pth": r"none\.pth: no such file of weights",
     }.items():
         with pytest.raises(ModelError, match=message):

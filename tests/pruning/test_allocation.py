@@ -150,26 +150,25 @@ def test_more_goes_where_later_phases_could_not_reach_their_end(keep: Any) -> No
     assert graph.cost({"0": 3, "1": 2})[0] == 29
     whole, _ = graph.cost()
     for limit, kept in ((36, [0, 1, 2, 3]), (35, [0, 1, 3]), (29, [0, 1, 3]), (22, [1, 3])):
-        end = Reach(limit, None, {"1": 2})
-        assert listed(keep(graph, worth, params=whole, end=end)) == {"0": kept}
+        later = [Reach(limit, None, {"1": 2})]
+        assert listed(keep(graph, worth, params=whole, later=later)) == {"0": kept}
     with pytest.raises(BudgetError, match="the budget cannot be met"):
-        keep(graph, worth, params=whole, end=Reach(14, None, {"1": 2}))
+        keep(graph, worth, params=whole, later=[Reach(14, None, {"1": 2})])
     # What this phase leaves in a group, no later one brings back.
-    end = Reach(15, None, {"0": 3, "1": 2})
-    assert listed(keep(graph, worth, params=whole, end=end)) == {"0": [1]}
+    later = [Reach(15, None, {"0": 3, "1": 2})]
+    assert listed(keep(graph, worth, params=whole, later=later)) == {"0": [1]}
 
 
 # ---- against slow loops ------------------------------------------------------------------------
 
 
 def fits(graph: ChannelGraph, left: Counts, budget: dict[str, Any]) -> bool:
-    end = budget.get("end")
     checks = [(graph.cost(left), budget.get("params"), budget.get("macs"))]
-    if end is not None:
+    for reach in budget.get("later", ()):
         late = dict(left)
-        for name, count in end.fewest.items():
+        for name, count in reach.fewest.items():
             late[name] = min(count, left.get(name, count))
-        checks.append((graph.cost(late), end.params, end.macs))
+        checks.append((graph.cost(late), reach.params, reach.macs))
     for (params, macs), most_params, most_macs in checks:
         if most_params is not None and params > most_params:
             return False
@@ -254,7 +253,7 @@ def test_against_a_slow_loop(
     budget: dict[str, Any] = {
         "params": None if shares[0] is None else shares[0] * params,
         "macs": None if shares[1] is None else shares[1] * macs,
-        "end": None if late is None else Reach(int(late * params), None, {names[-1]: 2}),
+        "later": [] if late is None else [Reach(int(late * params), None, {names[-1]: 2})],
     }
     keep, slow = {
         "share": (keep_same_share, slow_same_share),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from secateur.errors import BudgetError, PruningError
 from secateur.measuring import count_macs, count_params
-from secateur.pruning.budget import Budget, check_reach, share_out, size_between
+from secateur.pruning.budget import Budget, share_out, size_between, within_reach
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.pruning.removal import prove_removal, remove_filters
 from secateur.pruning.selection import (
@@ -452,14 +452,14 @@ def test_rounding_never_removes_what_the_levels_keep(seed: int, step: int) -> No
 def test_later_phases_reach_is_that_of_rounded_widths() -> None:
     _, graph, _ = chain(16, 16)
     phases = [["0"], ["1"]]
-    (first, last) = share_out(graph, phases, 0.5, None, 3, 8)
-    assert first.end is not None
-    assert first.end.fewest == {"1": 8}
-    assert last.end is None
+    rounded = {"min_filters": [3, 3], "round_to": [8, 8]}
+    first, last = within_reach(graph, phases, share_out(graph, phases, 0.5, None), **rounded)
+    assert [reach.fewest for reach in first.later] == [{"1": 8}]
+    assert last.later == ()
     least, _ = graph.cost({"0": 8, "1": 8})
-    check_reach(graph, phases, [Budget(None, None), Budget(least, None)], 3, 8)
+    within_reach(graph, phases, [Budget(None, None), Budget(least, None)], **rounded)
     with pytest.raises(BudgetError, match=r"with 3 filters \(rounded up .* or round_to"):
-        check_reach(graph, phases, [Budget(None, None), Budget(least - 1, None)], 3, 8)
+        within_reach(graph, phases, [Budget(None, None), Budget(least - 1, None)], **rounded)
     assert size_between(graph, ["0", "1"], 0.0, 3, 8) == Budget(*graph.cost({"0": 8, "1": 8}))
     assert size_between(graph, ["0", "1"], 1.0, 3, {"0": 32}) == Budget(*graph.cost())
     assert size_between(graph, ["0", "1"], 0.0, 3, {"0": 32}) == Budget(
@@ -572,8 +572,7 @@ def test_a_phase_leaves_the_end_within_reach_of_later_ones() -> None:
     graph = channel_groups(net, x)
     phases = [["0"], ["2"]]
     _, macs = graph.cost()
-    budgets = share_out(graph, phases, None, 0.3, 2)
-    check_reach(graph, phases, budgets, 2)
+    budgets = within_reach(graph, phases, share_out(graph, phases, None, 0.3), [2, 2], [1, 1])
     for budget, names in zip(budgets, phases, strict=True):
         graph = channel_groups(net, x)
         choice = select_by_budget(
@@ -581,7 +580,7 @@ def test_a_phase_leaves_the_end_within_reach_of_later_ones() -> None:
             names,
             dict(net.named_parameters()),
             macs=budget.macs,
-            end=budget.end,
+            later=budget.later,
             min_filters=2,
         )
         net = remove_filters(net, graph, choice.kept)  # type: ignore[assignment]

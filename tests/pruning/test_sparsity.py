@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from secateur.errors import PruningError
 from secateur.pruning.graph import channel_groups
 from secateur.pruning.sparsity import (
+    Blocks,
     GroupProximal,
     L1Proximal,
     L1Subgradient,
@@ -103,7 +104,7 @@ def test_group_proximal_takes_whole_blocks() -> None:
     # Filters (3, 4) of norm 5 and (0.3, 0.4) of norm 0.5; √n = √2, lr·λ = 0.5.
     w = nn.Parameter(torch.tensor([[3.0, 4.0], [0.3, 0.4]]))
     optimizer = torch.optim.SGD([w], lr=0.1)
-    step(GroupProximal([(w, 0)], 5.0), optimizer, (w, [0.0] * 4))
+    step(GroupProximal([Blocks(w, 0)], 5.0), optimizer, (w, [0.0] * 4))
     left = 1 - 0.5 * math.sqrt(2) / 5
     torch.testing.assert_close(w.detach(), torch.tensor([[3 * left, 4 * left], [0.0, 0.0]]))
 
@@ -111,7 +112,7 @@ def test_group_proximal_takes_whole_blocks() -> None:
 def test_group_proximal_reads_slices_of_any_dimension() -> None:
     w = nn.Parameter(torch.tensor([[3.0, 0.3], [4.0, 0.4]]))
     optimizer = torch.optim.SGD([w], lr=0.1)
-    step(GroupProximal([(w, 1)], 5.0), optimizer, (w, [0.0] * 4))
+    step(GroupProximal([Blocks(w, 1)], 5.0), optimizer, (w, [0.0] * 4))
     left = 1 - 0.5 * math.sqrt(2) / 5
     torch.testing.assert_close(w.detach(), torch.tensor([[3 * left, 0.0], [4 * left, 0.0]]))
 
@@ -120,7 +121,7 @@ def test_group_proximal_takes_filters_before_slices_and_each_slice_once() -> Non
     # As of a weight that makes one group and reads two: its slices are named twice.
     w = nn.Parameter(torch.tensor([[3.0, 4.0], [6.0, 8.0]]))
     optimizer = torch.optim.SGD([w], lr=0.1)
-    step(GroupProximal([(w, 0), (w, 1), (w, 1)], 5.0), optimizer, (w, [0.0] * 4))
+    step(GroupProximal([Blocks(w, 0), Blocks(w, 1), Blocks(w, 1)], 5.0), optimizer, (w, [0.0] * 4))
     shrink = 0.5 * math.sqrt(2)
     upper, lower = 1 - shrink / 5, 1 - shrink / 10
     left = [1 - shrink / math.hypot(c * upper, 2 * c * lower) for c in (3, 4)]
@@ -131,10 +132,50 @@ def test_group_proximal_takes_filters_before_slices_and_each_slice_once() -> Non
     torch.testing.assert_close(w.detach(), torch.tensor(expected))
 
 
+def test_group_proximal_takes_a_channel_of_several_positions_as_one_block() -> None:
+    """As behind a flattened map: channels 0 and 1 have two positions each, 2 has one."""
+    w = nn.Parameter(torch.tensor([[3.0, 4.0, 0.3, 0.4, 1.0]]))
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    blocks = Blocks(w, 1, torch.tensor([0, 0, 2, 2, 4]))
+    step(GroupProximal([blocks], 5.0), optimizer, (w, [0.0] * 5))
+    left = 1 - 0.5 * math.sqrt(2) / 5
+    torch.testing.assert_close(w.detach(), torch.tensor([[3 * left, 4 * left, 0.0, 0.0, 0.5]]))
+
+
+def test_group_proximal_of_several_positions_under_adamw() -> None:
+    w = nn.Parameter(torch.tensor([[3.0, 4.0], [1.0, 1.0]]))
+    optimizer = torch.optim.AdamW([w], lr=0.01, eps=1e-8, weight_decay=0.0)
+    blocks = Blocks(w, 1, torch.tensor([0, 0]))
+    step(GroupProximal([blocks], 2.0), optimizer, (w, [1.0, 0.5, 2.0, 4.0]))
+    # AdamW moves every weight by -0.01; steps 0.01/|g|, of the one block 0.009375 in the mean.
+    moved = torch.tensor([[2.99, 3.99], [0.99, 0.99]])
+    left = 1 - 2 * math.sqrt(4) * 0.009375 / float(moved.norm())
+    torch.testing.assert_close(w.detach(), moved * left)
+
+
+def test_blocks_behind_a_flattened_map_are_channels() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 3, 1), nn.Flatten(), nn.Linear(3 * 4, 2))
+    graph = channel_groups(net, torch.zeros(1, 1, 2, 2))
+    first, second = prunable_blocks(net, graph)
+    assert (first.dim, first.block) == (0, None)
+    assert second.dim == 1
+    assert second.block is not None
+    assert second.block.tolist() == [0] * 4 + [4] * 4 + [8] * 4
+
+
+def test_an_optimiser_that_counts_its_steps_elsewhere_gives_its_learning_rate() -> None:
+    w = nn.Parameter(torch.ones(2))
+    w.grad = torch.zeros(2)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    optimizer.state[w] = {"exp_avg_sq": torch.ones(2)}
+    proximal_step(optimizer, [w], 1.0)
+    assert w.tolist() == pytest.approx([0.9, 0.9])
+
+
 def test_group_proximal_under_adamw_takes_the_mean_step_of_a_block() -> None:
     w = nn.Parameter(torch.tensor([[3.0, 4.0], [1.0, 0.0]]))
     optimizer = torch.optim.AdamW([w], lr=0.01, eps=1e-8, weight_decay=0.0)
-    step(GroupProximal([(w, 0)], 2.0), optimizer, (w, [1.0, 0.5, 2.0, 4.0]))
+    step(GroupProximal([Blocks(w, 0)], 2.0), optimizer, (w, [1.0, 0.5, 2.0, 4.0]))
     # AdamW moves every weight by -0.01; steps 0.01/|g|: blocks' means 0.015 and 0.00375.
     first = 1 - 2 * math.sqrt(2) * 0.015 / math.hypot(2.99, 3.99)
     second = 1 - 2 * math.sqrt(2) * 0.00375 / math.hypot(0.99, 0.01)
@@ -215,7 +256,7 @@ def test_steps_leave_what_the_optimiser_does_not_hold_or_move() -> None:
     w.grad, other.grad = torch.zeros(1), torch.zeros(1)
     proximal_step(optimizer, [w, other, still], 1.0)
     assert [x.item() for x in (w, other, still)] == pytest.approx([0.9, 1.0, 1.0])
-    group_proximal_step(optimizer, [(w, 0), (other, 0), (still, 0)], 1.0)
+    group_proximal_step(optimizer, [Blocks(w, 0), Blocks(other, 0), Blocks(still, 0)], 1.0)
     assert [x.item() for x in (w, other, still)] == pytest.approx([0.8, 1.0, 1.0])
 
 
@@ -230,8 +271,9 @@ def test_prunable_weights_make_or_read_what_may_go() -> None:
     assert ids(prunable_weights(net, graph)) == ids([first, second, third])
     assert ids(prunable_weights(net, graph, ["0"])) == ids([first, second])
     blocks = prunable_blocks(net, graph)
-    assert [dim for _, dim in blocks] == [0, 1, 0, 1]
-    assert ids([weight for weight, _ in blocks]) == ids([first, second, second, third])
+    assert [each.dim for each in blocks] == [0, 1, 0, 1]
+    assert all(each.block is None for each in blocks)
+    assert ids([each.weight for each in blocks]) == ids([first, second, second, third])
     net[2].requires_grad_(requires_grad=False)
     assert ids(prunable_weights(net, graph)) == ids([first, third])
     net.requires_grad_(requires_grad=False)

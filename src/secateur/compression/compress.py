@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from secateur.compression.result import Measure, PhaseResult, Result
 from secateur.errors import PruningError
-from secateur.pruning.budget import Budget, check_reach, share_out, size_between
+from secateur.pruning.budget import Budget, share_out, size_between, within_reach
 from secateur.pruning.example_inputs import ExampleInputs, map_tensors
 from secateur.pruning.graph import ChannelGraph, channel_groups, evaluating
 from secateur.pruning.removal import prove_removal, remove_filters
@@ -33,7 +33,7 @@ from secateur.pruning.sparsity import (
     prunable_weights,
     zero_share,
 )
-from secateur.pruning.threshold import search_threshold, thresholded
+from secateur.pruning.threshold import check_resolution, search_threshold, thresholded
 from secateur.pruning.widths import RoundTo
 
 _log = logging.getLogger("secateur")
@@ -118,6 +118,9 @@ def compress(
     keeps = {"keep_params": keep_params, "keep_macs": keep_macs}
     check_goal(**keeps, **levels, max_drop=max_drop, min_filters=min_filters)
     _check_arguments(model, train=train, retrain=retrain or train, evaluate=evaluate)
+    check_resolution(resolution)
+    if attempts < 1:
+        raise PruningError(f"attempts is {attempts}; give a whole number, 1 or more")
     task = _Task(
         train=train,
         retrain=retrain or train,
@@ -137,8 +140,13 @@ def compress(
     slim = copy.deepcopy(model)
     graph = task.trace(slim)
     runs = _phase_groups(graph, phases)
-    budgets = share_out(graph, runs, keep_params, keep_macs, min_filters, round_to)
-    check_reach(graph, runs, budgets, min_filters, round_to)
+    budgets = within_reach(
+        graph,
+        runs,
+        share_out(graph, runs, keep_params, keep_macs),
+        [min_filters] * len(runs),
+        [round_to] * len(runs),
+    )
     for names in runs:
         task.penalty(slim, graph, names)  # what is wrong with it shows now
 
@@ -259,7 +267,8 @@ class _Task:
         device = next(model.parameters()).device
         whole = copy.deepcopy(model).cpu()
         slim = remove_filters(whole, graph, kept)
-        return slim.to(device), prove_removal(whole, slim, graph, kept, self.inputs)
+        difference = prove_removal(whole, slim, graph, kept, self.inputs)
+        return slim.to(device), difference
 
 
 def _run_phase(
@@ -369,7 +378,7 @@ def _select(
         tensors,
         params=budget.params,
         macs=budget.macs,
-        end=budget.end,
+        later=budget.later,
         min_filters=task.min_filters,
         round_to=task.round_to,
     )

@@ -136,8 +136,11 @@ def ssd_architecture(
     k = detection_layers or len(DETECTION_LAYERS[network])
     full = {name: FULL_WIDTHS[name] for name in layer_names(network, k)}
     if isinstance(widths, Mapping):
-        if unknown := set(widths) - set(FULL_WIDTHS):
-            raise ValueError(f"no such layers: {', '.join(sorted(unknown))}")
+        known = layer_names(network, len(DETECTION_LAYERS[network]))  # some may be left out here
+        if unknown := set(widths) - set(known):
+            raise ValueError(
+                f"no such layers: {', '.join(sorted(unknown))}; {network} has {', '.join(known)}"
+            )
         filled = {name: widths.get(name, filters) for name, filters in full.items()}
     else:
         filled = {name: max(1, round(filters * widths)) for name, filters in full.items()}
@@ -149,8 +152,8 @@ def ssd_architecture(
         batch_norm=batch_norm,
         detection_layers=k,
         widths=filled,
-        scales=scales or SCALES[network][: k + 1],
-        aspect_ratios=aspect_ratios or ASPECT_RATIOS[network][:k],
+        scales=SCALES[network][: k + 1] if scales is None else scales,
+        aspect_ratios=ASPECT_RATIOS[network][:k] if aspect_ratios is None else aspect_ratios,
         mean=mean,
         std=std,
     )
@@ -382,7 +385,7 @@ def vgg_keys(batch_norm: bool, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     for key, value in state.items():
         part, _, rest = key.partition(".")
         index, _, name = rest.partition(".")
-        if part == "features":
+        if part == "features" and index.isdecimal():
             i = int(index)
             path = f"features.{i}" if i < conv5 else f"extra.0.{i - conv5}"
             renamed[f"backbone.{path}.{name}"] = value

@@ -4,7 +4,7 @@
 share of every layer, or cut all layers at one worth.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ def keep_same_share(
     *,
     params: float | None = None,
     macs: float | None = None,
-    end: Reach | None = None,
+    later: Sequence[Reach] = (),
     min_filters: int = 1,
 ) -> dict[str, Tensor]:
     """Keep the same share of every group, of each the channels most worth.
@@ -35,7 +35,7 @@ def keep_same_share(
         worth: of every channel of the groups that may lose some, (channels,) each.
         params: parameters the whole network may have; None for any number.
         macs: multiply-adds likewise.
-        end: what later phases must still be able to come down to.
+        later: what later phases must still be able to come down to.
         min_filters: kept in each group.
 
     Returns:
@@ -49,13 +49,13 @@ def keep_same_share(
     def left(share: float) -> dict[str, int]:
         return {n: max(fewest[n], int(share * len(each))) for n, each in worth.items()}
 
-    _check(graph, fewest, params, macs, end)
+    _check(graph, fewest, params, macs, later)
     low, high = 0.0, 1.0
-    if meets(graph, left(high), params, macs, end):
+    if meets(graph, left(high), params, macs, later):
         low = high
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        fits = meets(graph, left(middle), params, macs, end)
+        fits = meets(graph, left(middle), params, macs, later)
         low, high = (middle, high) if fits else (low, middle)
     counts = left(low)
     return {
@@ -70,7 +70,7 @@ def keep_above_one_worth(
     *,
     params: float | None = None,
     macs: float | None = None,
-    end: Reach | None = None,
+    later: Sequence[Reach] = (),
     min_filters: int = 1,
 ) -> dict[str, Tensor]:
     """Keep the channels of all groups that are worth most, whatever their layer.
@@ -79,7 +79,7 @@ def keep_above_one_worth(
     group stay in any case.
     """
     fewest = fewest_channels(graph, worth, min_filters, 1)
-    _check(graph, fewest, params, macs, end)
+    _check(graph, fewest, params, macs, later)
     going = []
     for name, each in worth.items():
         order = each.argsort(stable=True)[: len(each) - fewest[name]].tolist()
@@ -95,7 +95,7 @@ def keep_above_one_worth(
     low, high = 0, len(going)
     while low < high:
         middle = (low + high) // 2
-        fits = meets(graph, left(middle), params, macs, end)
+        fits = meets(graph, left(middle), params, macs, later)
         low, high = (low, middle) if fits else (middle + 1, high)
     gone = {(name, channel) for _, name, channel in going[:low]}
     return {
@@ -109,9 +109,9 @@ def _check(
     fewest: Mapping[str, int],
     params: float | None,
     macs: float | None,
-    end: Reach | None,
+    later: Sequence[Reach],
 ) -> None:
-    if not meets(graph, fewest, params, macs, end):
+    if not meets(graph, fewest, params, macs, later):
         raise BudgetError(
             "the budget cannot be met: with min_filters kept in every group of the phase the "
             "network is still too large; allow more, or name more layers"

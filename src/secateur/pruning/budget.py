@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from secateur.errors import BudgetError
 from secateur.pruning.graph import ChannelGraph
@@ -11,12 +11,12 @@ from secateur.pruning.widths import RoundTo, fewest_channels, least_in_words
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What later phases must still be able to bring the network down to.
+    """What later phases, up to one of them, must still be able to bring the network down to.
 
     Attributes:
-        params: parameters at the end, None for any number.
-        macs: multiply-adds for one picture at the end, likewise.
-        fewest: the least channels that later phases leave in the groups they cut.
+        params: parameters behind that phase, None for any number.
+        macs: multiply-adds for one picture behind it, likewise.
+        fewest: the least channels that these phases leave in the groups they cut.
     """
 
     params: int | None
@@ -31,12 +31,12 @@ class Budget:
     Attributes:
         params: parameters.
         macs: multiply-adds for one picture.
-        end: what later phases need this one to leave possible; None where none follows.
+        later: what each later phase needs this one to leave possible, in their order.
     """
 
     params: int | None
     macs: int | None
-    end: Reach | None = None
+    later: tuple[Reach, ...] = ()
 
 
 def share_out(
@@ -44,21 +44,17 @@ def share_out(
     phases: Sequence[Sequence[str]],
     keep_params: float | None,
     keep_macs: float | None,
-    min_filters: int,
-    round_to: RoundTo = 1,
 ) -> list[Budget]:
     """Share a budget for the end out to the phases.
 
     A tensor that n phases cut should keep the share b of its cost in the end, so b^(m/n) after the
-    m-th. The last phase meets the budget itself, and the others leave that possible.
+    m-th. The last phase meets the budget itself.
 
     Args:
         graph: of the dense network.
         phases: the groups that lose channels in each.
         keep_params: share of the dense network's parameters left after the last phase.
         keep_macs: share of its MACs likewise.
-        min_filters: kept in each group.
-        round_to: width steps of the groups, to which ``min_filters`` is rounded up.
     """
     cuts = [{m.name for name in names for m in graph.groups[name].members} for names in phases]
     sizes = {name: math.prod(shape) for name, shape in graph.shapes.items()}
@@ -76,45 +72,66 @@ def share_out(
             left += cost * (keep ** (m / n) if n else 1.0)
         return int(left)
 
-    def reach(done: int) -> Reach | None:
-        if done == len(cuts):
-            return None
-        later = dict.fromkeys(name for names in phases[done:] for name in names)
-        fewest = fewest_channels(graph, later, min_filters, round_to)
-        end = len(cuts)
-        return Reach(allowed(keep_params, params, end), allowed(keep_macs, macs, end), fewest)
-
     return [
-        Budget(allowed(keep_params, params, done), allowed(keep_macs, macs, done), reach(done))
+        Budget(allowed(keep_params, params, done), allowed(keep_macs, macs, done))
         for done in range(1, len(cuts) + 1)
     ]
 
 
-def check_reach(
+def within_reach(
     graph: ChannelGraph,
     phases: Sequence[Sequence[str]],
     budgets: Sequence[Budget],
-    min_filters: int,
-    round_to: RoundTo = 1,
-) -> None:
-    """Refuse a budget that even the fewest filters in each layer so far would not meet.
+    min_filters: Sequence[int],
+    round_to: Sequence[RoundTo],
+) -> list[Budget]:
+    """Have every phase leave possible what the later ones are to meet.
+
+    Args:
+        graph: of the dense network.
+        phases: the groups that lose channels in each.
+        budgets: what each may leave.
+        min_filters: kept in each group, by phase.
+        round_to: width steps of the groups, to which ``min_filters`` is rounded up, by phase.
 
     Raises:
-        BudgetError: it is so; the message has the numbers.
+        BudgetError: even the fewest filters in each layer would not meet a budget; the message
+            has the numbers.
     """
-    fewest: dict[str, int] = {}
-    for number, (names, budget) in enumerate(zip(phases, budgets, strict=True), start=1):
-        fewest |= fewest_channels(graph, names, min_filters, round_to)
+    fewest = [
+        fewest_channels(graph, names, least, step)
+        for names, least, step in zip(phases, min_filters, round_to, strict=True)
+    ]
+
+    def reach(done: int, number: int) -> Reach:
+        """What phases behind the first ``done`` and up to a number come down to."""
+        least: dict[str, int] = {}
+        for some in fewest[done:number]:
+            least |= {name: min(count, least.get(name, count)) for name, count in some.items()}
+        return Reach(budgets[number - 1].params, budgets[number - 1].macs, least)
+
+    count = len(budgets)
+    for number in range(1, count + 1):
+        whole = reach(0, number)
         for what, limit, least in zip(
-            ("parameters", "MACs"), (budget.params, budget.macs), graph.cost(fewest), strict=True
+            ("parameters", "MACs"),
+            (whole.params, whole.macs),
+            graph.cost(whole.fewest),
+            strict=True,
         ):
             if limit is not None and least > limit:
+                step = round_to[number - 1]
+                words = least_in_words(min_filters[number - 1], step)
                 raise BudgetError(
                     f"phase {number} cannot come down to {limit:,} {what}: {least:,} are left even "
-                    f"with {least_in_words(min_filters, round_to)} in each layer that it and the "
+                    f"with {words} in each layer that it and the "
                     "phases before it cut; keep more, name more layers, or lower min_filters"
-                    f"{'' if round_to == 1 else ' or round_to'}"
+                    f"{'' if step == 1 else ' or round_to'}"
                 )
+    return [
+        replace(budget, later=tuple(reach(done, number) for number in range(done + 1, count + 1)))
+        for done, budget in enumerate(budgets, start=1)
+    ]
 
 
 def size_between(

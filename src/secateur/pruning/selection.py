@@ -250,7 +250,7 @@ def select_by_budget(
     *,
     params: float | None = None,
     macs: float | None = None,
-    end: Reach | None = None,
+    later: Sequence[Reach] = (),
     min_filters: int = 1,
     round_to: RoundTo = 1,
     worth: Mapping[str, Tensor] | None = None,
@@ -275,7 +275,7 @@ def select_by_budget(
         tensors: the thresholded parameters by path.
         params: parameters the whole network may have.
         macs: MACs the whole network may have.
-        end: what later phases must still be able to come down to; where that asks for more than
+        later: what later phases must still be able to come down to; where that asks for more than
             ``params`` and ``macs`` do, more goes.
         min_filters: kept in each group, rounded up to its width step.
         round_to: width steps of the groups, one number or by name.
@@ -305,7 +305,7 @@ def select_by_budget(
         left = {name: graph.groups[name].channels for name in groups}
         for bundle in removed:
             left[bundle.group] -= len(bundle.channels)
-        return meets(graph, left, params, macs, end)
+        return meets(graph, left, params, macs, later)
 
     if not fits([bundle for some in bundles.values() for bundle in some]):
         raise BudgetError(
@@ -466,7 +466,7 @@ def meets(
     left: Mapping[str, int],
     params: float | None,
     macs: float | None,
-    end: Reach | None = None,
+    later: Sequence[Reach] = (),
 ) -> bool:
     """Tell whether a network with so many channels left in some groups is within a budget.
 
@@ -475,14 +475,15 @@ def meets(
         left: channels by group; groups that are not named keep all.
         params: parameters the whole network may have; None for any number.
         macs: multiply-adds likewise.
-        end: what later phases must still be able to come down to.
+        later: what later phases must still be able to come down to.
     """
     if not _within(graph.cost(left), params, macs):
         return False
-    if end is None:
-        return True
-    later = {name: min(count, left.get(name, count)) for name, count in end.fewest.items()}
-    return _within(graph.cost({**left, **later}), end.params, end.macs)
+    for reach in later:
+        fewest = {name: min(count, left.get(name, count)) for name, count in reach.fewest.items()}
+        if not _within(graph.cost({**left, **fewest}), reach.params, reach.macs):
+            return False
+    return True
 
 
 def _within(cost: tuple[int, int], params: float | None, macs: float | None) -> bool:

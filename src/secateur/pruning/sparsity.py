@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,21 @@ from secateur.pruning.criteria import norm_scales
 from secateur.pruning.graph import ChannelGraph
 from secateur.pruning.selection import match_groups
 
-# A weight, and the dimension its blocks F_i or G_i are slices of.
-Block = tuple[nn.Parameter, int]
+
+class Blocks(NamedTuple):
+    """The blocks F_i or G_i that a weight holds.
+
+    Attributes:
+        weight: the weight.
+        dim: the dimension that the blocks are slices of.
+        block: the number of the block that each position along ``dim`` belongs to, (size,) int64;
+            None where each position is a block. Behind a flattened map, or in a grouped
+            convolution, a channel has several positions.
+    """
+
+    weight: nn.Parameter
+    dim: int
+    block: Tensor | None = None
 
 
 def prunable_weights(
@@ -41,13 +54,13 @@ def prunable_weights(
     Raises:
         PruningError: as for ``prunable_blocks``.
     """
-    return list(dict.fromkeys(weight for weight, _ in prunable_blocks(model, graph, groups)))
+    return list(dict.fromkeys(weight for weight, *_ in prunable_blocks(model, graph, groups)))
 
 
 def prunable_blocks(
     model: nn.Module, graph: ChannelGraph, groups: Sequence[str] | None = None
-) -> list[Block]:
-    """Likewise, each with the dimension along which it holds the blocks F_i or G_i.
+) -> list[Blocks]:
+    """Likewise, each with where it holds the blocks F_i or G_i.
 
     A weight that makes channels of one group and reads those of another is there twice.
 
@@ -56,7 +69,7 @@ def prunable_blocks(
             the graph is of another network.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    blocks = []
+    found: dict[tuple[nn.Parameter, int], Tensor] = {}
     for name in match_groups(graph, groups):
         for member in graph.groups[name].members:
             if member.role == "follower" or member.name not in graph.parameters:
@@ -66,14 +79,21 @@ def prunable_blocks(
                     f"the model has no parameter {member.name}; give the very module whose "
                     "channel groups these are"
                 )
-            if parameters[member.name].requires_grad:
-                blocks.append((parameters[member.name], member.dim))
-    if not blocks:
+            weight, index = parameters[member.name], member.index.cpu()
+            if weight.requires_grad:
+                block = found.setdefault(
+                    (weight, member.dim), torch.arange(weight.shape[member.dim])
+                )
+                block[index] = index[:, :1]
+    if not found:
         raise PruningError(
             "every weight that makes or reads these channels is frozen, so none can become sparse; "
             "unfreeze some, or name other layers"
         )
-    return blocks
+    return [
+        Blocks(weight, dim, block.to(weight.device) if bool((block.diff() != 1).any()) else None)
+        for (weight, dim), block in found.items()
+    ]
 
 
 def make_penalty(
@@ -100,7 +120,7 @@ def make_penalty(
         PruningError: as for ``prunable_blocks``; or the kind is unknown, or a strength negative.
     """
     blocks = prunable_blocks(model, graph, groups)
-    weights = list(dict.fromkeys(weight for weight, _ in blocks))
+    weights = list(dict.fromkeys(weight for weight, *_ in blocks))
     kinds: dict[str, type[L1Proximal | L1Subgradient]] = {
         "proximal": L1Proximal,
         "subgradient": L1Subgradient,
@@ -207,7 +227,7 @@ def proximal_step(optimizer: Optimizer, weights: Iterable[nn.Parameter], strengt
 
 
 @torch.no_grad()
-def group_proximal_step(optimizer: Optimizer, blocks: Sequence[Block], strength: float) -> None:
+def group_proximal_step(optimizer: Optimizer, blocks: Sequence[Blocks], strength: float) -> None:
     """Shrink every block's norm towards zero: the proximal step of λ·Σ√n‖block‖₂, block by block.
 
     To be called right behind ``optimizer.step()``. Whole filters, and whole slices that read a
@@ -221,35 +241,35 @@ def group_proximal_step(optimizer: Optimizer, blocks: Sequence[Block], strength:
         strength: λ, in units of the loss.
     """
     lengths: dict[Tensor, float | Tensor] = {}
-    for tensors, steps in _step_lengths(optimizer, [weight for weight, _ in blocks]):
+    for tensors, steps in _step_lengths(optimizer, [each.weight for each in blocks]):
         each = [steps] * len(tensors) if isinstance(steps, float) else steps
         lengths.update(zip(tensors, each, strict=True))
-    waiting = [block for block in blocks if block[0] in lengths]
+    waiting = [each for each in blocks if each.weight in lengths]
     while waiting:  # a weight's filters first, then its slices, or the other way round
-        turn: dict[nn.Parameter, int] = {}
-        later = []
-        for weight, dim in waiting:
-            if turn.setdefault(weight, dim) != dim:
-                later.append((weight, dim))
-        _shrink_blocks(turn, lengths, strength)
-        waiting = later
+        turn: dict[nn.Parameter, Blocks] = {}
+        waiting = [some for some in waiting if turn.setdefault(some.weight, some).dim != some.dim]
+        _shrink_blocks([*turn.values()], lengths, strength)
 
 
 def _shrink_blocks(
-    blocks: Mapping[nn.Parameter, int], lengths: Mapping[Tensor, float | Tensor], strength: float
+    blocks: Sequence[Blocks], lengths: Mapping[Tensor, float | Tensor], strength: float
 ) -> None:
     """The same for one way through each weight: what can be is done for all in one call."""
     shares: list[float] = []
     keep, adapted, means = [], [], []
-    for weight, dim in blocks.items():
+    for weight, dim, block in blocks:
         length = lengths[weight]
         others = [d for d in range(weight.dim()) if d != dim]
-        keep.append(torch.linalg.vector_norm(weight, dim=others, keepdim=True))
+        norm = torch.linalg.vector_norm(weight, dim=others, keepdim=True)
         root = math.sqrt(weight.numel() / weight.shape[dim])
+        mean = None if isinstance(length, float) else length.mean(dim=others, keepdim=True)
+        if block is not None:
+            norm, mean = _of_whole_blocks(norm, mean, block.to(norm.device))
+        keep.append(norm)
         shares.append(-strength * root * (length if isinstance(length, float) else 1.0))
-        if not isinstance(length, float):
-            adapted.append(keep[-1])
-            means.append(length.mean(dim=others, keepdim=True))
+        if mean is not None:
+            adapted.append(norm)
+            means.append(mean)
     # 1 − λ√n·η ÷ norm, at least 0
     torch._foreach_clamp_min_(keep, 1e-12)
     torch._foreach_reciprocal_(keep)
@@ -258,8 +278,24 @@ def _shrink_blocks(
         torch._foreach_mul_(adapted, means)
     torch._foreach_add_(keep, 1.0)
     torch._foreach_clamp_min_(keep, 0.0)
-    for weight, share in zip(blocks, keep, strict=True):
-        weight.mul_(share)
+    for each, share in zip(blocks, keep, strict=True):
+        each.weight.mul_(share)
+
+
+def _of_whole_blocks(
+    norm: Tensor, mean: Tensor | None, block: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Make norms and means of positions those of the blocks that these belong to.
+
+    A norm is divided by √m for the m positions of its block, which is the rest of its √n.
+    """
+    count = torch.bincount(block, minlength=len(block)).clamp_min(1)
+
+    def mean_of(values: Tensor) -> Tensor:
+        summed = torch.zeros_like(values.flatten()).index_add_(0, block, values.flatten())
+        return (summed / count)[block].view_as(values)
+
+    return mean_of(norm.square()).sqrt(), None if mean is None else mean_of(mean)
 
 
 def zero_share(
@@ -358,11 +394,11 @@ class GroupProximal:
     """λ·Σ√n‖block‖₂ over the blocks F_i and G_i: see ``group_proximal_step``.
 
     Attributes:
-        blocks: the penalised tensor and the dimension its blocks are slices of.
+        blocks: as ``prunable_blocks`` gives them.
         strength: λ, in units of the loss.
     """
 
-    blocks: Sequence[Block]
+    blocks: Sequence[Blocks]
     strength: float
 
     def before_step(self, optimizer: Optimizer | None = None) -> None:
@@ -479,7 +515,10 @@ def _step_lengths(
         if not found:
             continue
         states = [optimizer.state[p] for p in found]
-        if not all("exp_avg_sq" in state for state in states):
+        # Some count their steps elsewhere, and follow the learning rate.
+        if "betas" not in group or not all(
+            {"exp_avg_sq", "step"} <= state.keys() for state in states
+        ):
             yield found, float(group["lr"])
             continue
         # Fused optimisers count their steps on the device: read together, they wait for it once.

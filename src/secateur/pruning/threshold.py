@@ -90,8 +90,10 @@ def search_threshold(
             comparison.
 
     Raises:
-        PruningError: there are no weights, or the metric is not a number.
+        PruningError: there are no weights, the resolution is out of range, or the metric is not a
+            number.
     """
+    check_resolution(resolution)
     if not weights:
         raise PruningError("there are no weights to threshold; name at least one layer")
     # Of very many weights, a sample gives the quantiles; torch.quantile takes 16 million at most.
@@ -133,6 +135,16 @@ def search_threshold(
     return Threshold(
         best.threshold, best.zeros, best.metric, "found" if found else "none", tuple(trace)
     )
+
+
+def check_resolution(resolution: float) -> None:
+    """Refuse a resolution that is no share between 0 and 1.
+
+    Raises:
+        PruningError: it is none.
+    """
+    if not 0 < resolution < 1:
+        raise PruningError(f"resolution is {resolution!r}; give a share between 0 and 1")
 
 
 def layer_deviations(weights: Sequence[Tensor]) -> list[float]:
