@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from secateur.errors import DivergedError
+from secateur.processes import open_fabric
 from secateur.pruning.sparsity import L1Proximal, Penalties
 from secateur.training import Schedule, learning_rate_share, make_optimizer, train
 from secateur.training_state import TrainingState
@@ -110,6 +111,22 @@ def test_a_stopped_training_ends_like_one_that_was_not(
     assert found == trace
     for name, value in whole.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_bfloat16_leaves_what_a_batch_holds() -> None:
+    """Boxes are in pixels, and 301 would become 300."""
+    net, seen = network(), []
+    width = next(net.parameters()).shape[1]
+
+    def noted(model: nn.Module, x: Tensor) -> Tensor:
+        said = model(x / 301)
+        seen.append((x.dtype, float(x.max()), said.dtype))
+        return said.float().square().mean()
+
+    rows = DataLoader(TensorDataset(torch.full((4, width), 301.0)), batch_size=4)
+    schedule = Schedule("sgd", 1e-3, 0.0, 0.0, "constant")
+    train(open_fabric(bf16=True), net, noted, rows, schedule)
+    assert seen == [(torch.float32, 301.0, torch.bfloat16)]
 
 
 def test_a_state_is_written_when_it_is_due_and_not_before(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 from torch import distributed, nn
 
 from secateur.errors import LostError, RecipeError, RunError
@@ -153,13 +154,7 @@ def join_processes(recipe: Recipe, folder: Path) -> Processes:
     if place.count > 1:  # they would tell of each process that it has come
         for name in ("lightning.fabric", "lightning.pytorch"):
             logging.getLogger(name).setLevel(logging.WARNING)
-    fabric = Fabric(
-        accelerator="auto",
-        devices=place.local_count,
-        num_nodes=place.count // place.local_count,
-        strategy="ddp" if place.count > 1 else "auto",
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-    )
+    fabric = open_fabric(place, bf16=recipe.precision == "bf16")
     if place.count > 1 and "LT_CLI_USED" not in os.environ:  # `fabric run` launches by itself
         with _loss_told():
             fabric.launch()
@@ -168,6 +163,36 @@ def join_processes(recipe: Recipe, folder: Path) -> Processes:
         shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Processes(place, fabric, folder)
+
+
+class Autocast(MixedPrecision):
+    """Arithmetic in bfloat16 wherever autocast takes it.
+
+    Fabric's own rounds all that goes into a network too, and with it boxes, which are in pixels.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        """Leave it as it is."""
+        return data
+
+
+def open_fabric(place: Place = SOLE, *, bf16: bool = False) -> Fabric:
+    """Choose the device: the accelerator if there is one; of several processes, a GPU each.
+
+    Args:
+        place: this process's.
+        bf16: compute in bfloat16 where that serves, with weights in single precision.
+    """
+    # Apple's GPUs take no part in the work of several processes.
+    apple = place.count == 1 and torch.backends.mps.is_available()
+    device = "cuda" if torch.cuda.is_available() else "mps" if apple else "cpu"
+    return Fabric(
+        accelerator=device,
+        devices=place.local_count,
+        num_nodes=place.count // place.local_count,
+        strategy="ddp" if place.count > 1 else "auto",
+        **({"plugins": Autocast("bf16-mixed", device)} if bf16 else {"precision": "32-true"}),
+    )
 
 
 def have_met() -> bool:

@@ -21,7 +21,7 @@ from secateur.errors import ModelError, RunError
 from secateur.mishaps import mishaps
 from secateur.models.network import Architecture, recipe_architecture
 from secateur.models.network_file import load_network
-from secateur.phases import check_phases
+from secateur.phases import check_norms, check_phases
 from secateur.place import own_place
 from secateur.processes import Processes, join_processes
 from secateur.recipe import Recipe, Training
@@ -66,7 +66,13 @@ class Run:
     pool: Path | None = None
 
     def step(
-        self, name: str, depends_on: Mapping[str, Any], work: Work, *, together: bool = False
+        self,
+        name: str,
+        depends_on: Mapping[str, Any],
+        work: Work,
+        *,
+        together: bool = False,
+        measured_by: Mapping[str, Any] | None = None,
     ) -> Step:
         """Do a step in its own folder of the run.
 
@@ -76,11 +82,19 @@ class Run:
             work: likewise.
             together: the work trains or evaluates, and all processes do it, each its share;
                 otherwise the first does it alone.
+            measured_by: as for ``run_step``.
         """
 
         def do(work: Work) -> Step:
             folder = self.folder / "steps" / name
-            return run_step(folder, depends_on, work, say=self.reporter.say, pool=self.pool)
+            return run_step(
+                folder,
+                depends_on,
+                work,
+                measured_by=measured_by,
+                say=self.reporter.say,
+                pool=self.pool,
+            )
 
         with mishaps():
             step = self.processes.step(do, work, together=together)
@@ -115,9 +129,12 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
     processes = join_processes(recipe, folder)
     folder = processes.folder
     with processes.in_turn():  # for some pictures are drawn when they are first read
-        splits = read_splits(recipe.data, recipe.model.size, recipe.seed)
+        splits = read_splits(recipe.data, recipe.model.input_size, recipe.seed)
         architecture = recipe_architecture(recipe, splits.train.classes)
         check_phases(recipe, architecture)
+        check_norms(recipe, architecture, processes.place.count)
+        task = task_of(recipe.data, recipe.evaluate)
+        check_evaluation(task, splits, architecture)
         selects = [recipe.phase(number + 1)[2] for number in range(len(recipe.compress.phases))]
         for runtime in {select.runtime for select in selects if select.round_to == "auto"}:
             check_runtime(runtime)
@@ -135,9 +152,19 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
         write_json(folder / "recipe.json", written)
     digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
     processes.agree(fingerprint([written, digest]))
-    task = task_of(recipe.data, recipe.evaluate)
     trail = Trail(folder / "steps.json")
     return Run(recipe, folder, task, splits, processes, reporter, digest, trail, pool)
+
+
+def check_evaluation(task: Task, splits: Splits, architecture: Architecture) -> None:
+    """See that networks can be measured on what is there for it.
+
+    Raises:
+        DataError: they cannot.
+    """
+    task.check(splits.validation, architecture, "validation")
+    if splits.test is not None:
+        task.check(splits.test, architecture, "test")
 
 
 def _tell_of_missing_classes(splits: Splits, reporter: Reporter) -> None:
@@ -168,7 +195,7 @@ def load_step(step: Step) -> Network:
         raise RunError(
             f"{path}: is missing or broken; delete {step.folder} and give the command again"
         ) from None
-    return Network(file.model, file.architecture, path, step.key)
+    return Network(file.model, file.architecture, path, step.made)
 
 
 def batch_losses(

@@ -34,12 +34,15 @@ class Step:
     Attributes:
         folder: its files.
         key: a fingerprint of all that its result depends on.
+        made: a fingerprint of all that its files depend on; another one where the step also
+            measures what it made.
         seconds: what it took, when it ran.
         result: what it found, as in its ``step.json``.
     """
 
     folder: Path
     key: str
+    made: str
     seconds: float
     result: dict[str, Any]
 
@@ -75,6 +78,7 @@ def run_step(
     depends_on: Mapping[str, Any],
     work: Work,
     *,
+    measured_by: Mapping[str, Any] | None = None,
     say: Callable[[str], None],
     pool: Path | None = None,
 ) -> Step:
@@ -83,23 +87,26 @@ def run_step(
     Args:
         folder: the step's own; its ``step.json`` has a result only once all else is there. What
             lies there of a step that was begun and not ended is left for its own continuation.
-        depends_on: all that the result depends on: recipe entries, seeds, keys of other steps.
+        depends_on: all that what it makes depends on: recipe entries, seeds, keys of other steps.
         work: writes the step's files into the folder and gives what ``step.json`` should hold; in
             ``UNFINISHED`` there it may keep what it would go on from if it were stopped.
+        measured_by: what else the result depends on, but not the files. Where nothing but this
+            has changed the folder is left as it is, and ``work`` finds there what it made.
         say: told whether the step is done anew or was found.
         pool: a folder of steps that several runs share, each under its key; None for none. What
             another process is doing for it is waited for.
     """
-    key = fingerprint(depends_on)
+    made = fingerprint(depends_on)
+    key = made if measured_by is None else fingerprint([made, measured_by])
     if pool is None:
-        return _run_step(folder, key, work, say, None)
+        return _run_step(folder, key, made, work, say, None)
     pooled = pool / f"{folder.name}-{key}"
     with alone(pool.with_name("locks") / pooled.name, say):
-        return _run_step(folder, key, work, say, pooled)
+        return _run_step(folder, key, made, work, say, pooled)
 
 
 def _run_step(
-    folder: Path, key: str, work: Work, say: Callable[[str], None], pooled: Path | None
+    folder: Path, key: str, made: str, work: Work, say: Callable[[str], None], pooled: Path | None
 ) -> Step:
     record = folder / "step.json"
     found = read_record(record)
@@ -110,20 +117,24 @@ def _run_step(
     if found is not None and found["key"] == key:
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # where a kill came just before
         say(f"{folder.name}: found")
-        return Step(folder, key, found["seconds"], found["result"])
-    if _begun_with(record) != key:
+        return Step(folder, key, made, found["seconds"], found["result"])
+    begun = _begun_with(record)
+    stays = begun is not None and begun[1] == made
+    if not stays:
         shutil.rmtree(folder, ignore_errors=True)
-        write_json(record, {"key": key})
-    changed = found is not None and found["key"] != key
-    say(folder.name + (": anew, for what it depends on has changed" if changed else ""))
+    if begun != (key, made):
+        write_json(record, {"key": key, "made": made})
+    anew = "measured anew, for how" if stays else "anew, for what it depends on"
+    say(folder.name + (f": {anew} has changed" if found else ""))
     start = time.perf_counter()
     result = work(folder)
-    seconds = round(time.perf_counter() - start, 1)
-    write_json(record, {"key": key, "seconds": seconds, "result": result})
+    before = found["seconds"] if found and stays else 0.0
+    seconds = round(before + time.perf_counter() - start, 1)
+    write_json(record, {"key": key, "made": made, "seconds": seconds, "result": result})
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     if pooled:
         _link(folder, pooled)
-    return Step(folder, key, seconds, result)
+    return Step(folder, key, made, seconds, result)
 
 
 def clear_drafts(folder: Path) -> None:
@@ -159,13 +170,13 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _begun_with(path: Path) -> str | None:
-    """The key of the step that a folder was begun for."""
+def _begun_with(path: Path) -> tuple[str, str] | None:
+    """The keys of the step that a folder was begun for: its own, and that of its files."""
     try:
-        key: str | None = json.loads(path.read_text("utf-8"))["key"]
+        record = json.loads(path.read_text("utf-8"))
+        return record["key"], record["made"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return key
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

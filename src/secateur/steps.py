@@ -47,7 +47,7 @@ from secateur.run_folder import UNFINISHED, Step
 from secateur.selecting import TAYLOR_BATCHES, choose_filters
 from secateur.tasks.teacher import Teacher
 from secateur.training import Schedule, learning_rate_share, train
-from secateur.training_log import DEAR_POINTS, POINTS, is_point, training_log
+from secateur.training_log import DEAR_POINTS, POINTS, Log, is_point, training_log
 from secateur.training_state import TrainingState
 from secateur.validating import answers, growing_validation, validate
 from secateur.whole_file import write_json
@@ -55,6 +55,8 @@ from secateur.width_steps import WidthSteps, measure_width_steps, select_within_
 
 # Points of any metric under which a dense network is not worth compressing.
 POOR = 10.0
+# In the folder of a training that is through, whatever then comes of validating its network.
+LOSS_FILE = "loss.json"
 
 
 def train_dense(run: Run) -> tuple[Network, Step]:
@@ -70,21 +72,20 @@ def train_dense(run: Run) -> tuple[Network, Step]:
             if recipe.model.weights
             else []
         )
-        metric, trace = train_network(run, folder, "dense", model, architecture, recipe.train)
-        save_network(folder / "network.safetensors", model, architecture, {"step": "dense"})
-        return {"metric": metric, "loss": trace, "fresh": fresh}
+        trained = train_network(run, folder, "dense", model, architecture, recipe.train)
+        return {**trained, "fresh": fresh}
 
     weights = recipe.model.weights
     depends_on = {
         "data": run.data_key,
         # With the classes and how pictures are read, which the recipe may leave to the data.
         "architecture": architecture.model_dump(mode="json"),
-        "recipe": _entries(recipe, "seed", "precision", "train", "evaluate"),
+        "recipe": _entries(recipe, "seed", "precision", "train"),
         "augmentation": recipe.data.augmentation.model_dump(),
         "weights": _file_digest(Path(weights)) if weights and Path(weights).is_file() else weights,
         "versions": [torch.__version__, torchvision.__version__],
     }
-    step = run.step("dense", depends_on, work, together=True)
+    step = run.step("dense", depends_on, work, together=True, measured_by=_measuring(run))
     metric = step.result["metric"]
     run.reporter.say(f"dense: {recipe.evaluate.metric} {metric:.1f} on validation")
     if metric < POOR:
@@ -119,12 +120,13 @@ def sparsify_network(
                 group_strength=settings.group_strength,
             )
         step = f"{name}-sparsify"
-        metric, trace = train_network(run, folder, step, model, architecture, settings, penalty)
-        save_network(folder / "network.safetensors", model, architecture, {"step": step})
-        return {"metric": metric, "zeros": zero_share(penalty.weights.values()), "loss": trace}
+        trained = train_network(run, folder, step, model, architecture, settings, penalty)
+        return {**trained, "zeros": zero_share(penalty.weights.values())}
 
     depends_on = {"model": before.key, "layers": phase.layers, "sparsify": settings.model_dump()}
-    step = run.step(f"{name}-sparsify", depends_on, work, together=True)
+    step = run.step(
+        f"{name}-sparsify", depends_on, work, together=True, measured_by=_measuring(run)
+    )
     run.reporter.say(
         f"  sparsified: {step.result['zeros']:.1%} exact zeros, "
         f"{run.recipe.evaluate.metric} {step.result['metric']:.1f}"
@@ -163,9 +165,12 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
             "pictures": validation.looked_at,
         }
 
-    # The scope only where it is set, so that runs from before there was one are found.
-    entries = settings.model_dump(exclude={"scope"} if settings.scope == "global" else None)
-    depends_on = {"model": sparse.key, "layers": phase.layers, "threshold": entries}
+    depends_on = {
+        "model": sparse.key,
+        "layers": phase.layers,
+        "threshold": settings.model_dump(),
+        "evaluate": _measuring(run),
+    }
     step = run.step(f"{name}-threshold", depends_on, work, together=True)
     run.reporter.say(
         f"  threshold {step.result['threshold']:.3g}: {step.result['zeros']:.1%} zeros, "
@@ -249,21 +254,19 @@ def remove_from_network(
         if budget is None
         else {k: v for k, v in asdict(budget).items() if v is not None},
         "min_filters": select.min_filters,
+        "round_to": select.round_to,
+        "criterion": [select.criterion, select.way_of_allocation],
     }
-    # Only where it is set, so that runs from before there was such an entry are found.
-    if select.round_to != 1:
-        depends_on["round_to"] = select.round_to
+    # What the way taken has no use for may change.
     if select.round_to == "auto":
         depends_on["runtime"] = select.runtime
-    if select.criterion != "sparsity" or select.allocation is not None:
-        depends_on["criterion"] = [select.criterion, select.way_of_allocation]
     if budget is not None and select.way_of_allocation == "cost" and select.evenness:
         depends_on["evenness"] = select.evenness
     if select.criterion == "taylor":
         depends_on["batches"] = [run.data_key, retrain.batch_size, TAYLOR_BATCHES]
     if settings.fold_means or settings.refit_norms:
         depends_on["remove"] = [settings.model_dump(), run.data_key, retrain.batch_size]
-    step = run.step(name, depends_on, work)
+    step = run.step(name, depends_on, work, measured_by=_measuring(run))
     if "width_steps" in step.result:
         run.reporter.say(_width_steps_line(step.result["width_steps"]))
     run.reporter.say(
@@ -283,18 +286,12 @@ def retrain_network(run: Run, name: str, slim: Network, settings: Retrain, dense
         if settings.distill:
             taught = load_network(dense.path).model.requires_grad_(False).eval()
             teacher = Teacher(taught.to(run.fabric.device), settings.distill)
-        metric, trace = train_network(
-            run, folder, name, model, architecture, settings, teacher=teacher
-        )
-        save_network(folder / "network.safetensors", model, architecture, {"step": name})
-        return {"metric": metric, "loss": trace}
+        return train_network(run, folder, name, model, architecture, settings, teacher=teacher)
 
-    # Distillation only where it is set, so that runs from before there was any are found.
-    entries = settings.model_dump(exclude=set() if settings.distill else {"distill"})
-    depends_on = {"model": slim.key, "retrain": entries}
+    depends_on = {"model": slim.key, "retrain": settings.model_dump()}
     if settings.distill:
         depends_on["teacher"] = dense.key
-    step = run.step(name, depends_on, work, together=True)
+    step = run.step(name, depends_on, work, together=True, measured_by=_measuring(run))
     run.reporter.say(
         f"  retrained: {run.recipe.evaluate.metric} {step.result['metric']:.1f} on validation"
     )
@@ -326,7 +323,7 @@ def evaluate_network(run: Run, name: str, network: Network) -> Step:
     depends_on = {
         "model": network.key,
         "test": hashlib.sha256(json.dumps(describe(dataset, root)).encode()).hexdigest(),
-        "evaluate": run.recipe.evaluate.model_dump(),
+        "evaluate": _measuring(run),
         "writes": [ANSWER_FILE, "by_class.json"],
     }
     return run.step(f"evaluate-{name}", depends_on, work, together=True)
@@ -341,21 +338,52 @@ def train_network(
     settings: Training,
     penalty: Penalties | None = None,
     teacher: Teacher | None = None,
-) -> tuple[float, list[float]]:
-    """Train in place, or go on with a training that was stopped, and validate.
+) -> dict[str, Any]:
+    """Train in place, write the network into the step's folder, and validate.
 
+    A training that was stopped is gone on with, and one that is through only validated.
     TensorBoard shows both.
 
     Returns:
-        The recipe's metric on validation, in percent, and the loss, averaged over about a
+        ``metric``, the recipe's on validation, in percent, and ``loss``, averaged over about a
         hundredth of the steps each.
     """
-    seed = run.seed(name)
-    torch.manual_seed(seed)
+    steps = settings.steps
     state = TrainingState(folder / UNFINISHED / "training.safetensors", run.recipe.checkpoint)
-    done = state.steps_done(settings.steps)
+    loss = _trained(folder)
+    done = state.steps_done(steps) if loss is None else steps
+    with training_log(run.folder / "logs" / name, done) as log:
+        if loss is None:
+            trace = _train(run, name, model, architecture, settings, state, log, penalty, teacher)
+            span = max(1, len(trace) // 100)
+            parts = [trace[i : i + span] for i in range(0, len(trace), span)]
+            loss = [round(sum(part) / len(part), 4) for part in parts]
+            save_network(folder / "network.safetensors", model, architecture, {"step": name})
+            write_json(folder / LOSS_FILE, {"loss": loss})
+        else:
+            model.load_state_dict(load_network(folder / "network.safetensors").model.state_dict())
+        metric = validate(run, model, architecture)
+        log({run.recipe.evaluate.metric: metric}, steps)
+    return {"metric": metric, "loss": loss}
+
+
+def _train(
+    run: Run,
+    name: str,
+    model: nn.Module,
+    architecture: Architecture,
+    settings: Training,
+    state: TrainingState,
+    log: Log,
+    penalty: Penalties | None,
+    teacher: Teacher | None,
+) -> list[float]:
+    """Train in place, from the state on; the network ends on the CPU. Gives each step's loss."""
+    seed, steps = run.seed(name), settings.steps
+    torch.manual_seed(seed)
+    done = state.steps_done(steps)
     if done:
-        run.reporter.say(f"  goes on behind step {done} of {settings.steps}")
+        run.reporter.say(f"  goes on behind step {done} of {steps}")
     batches = run.task.batches(
         run.splits.train,
         architecture,
@@ -373,37 +401,45 @@ def train_network(
         settings.decay,
         settings.clip,
     )
-    steps = settings.steps
-    with training_log(run.folder / "logs" / name, done) as log:
-        with run.reporter.bar(name, steps) as advance:
-            if done:
-                advance(done)
+    with run.reporter.bar(name, steps) as advance:
+        if done:
+            advance(done)
 
-            def on_step(step: int, loss: float) -> None:
-                advance(1, f"loss {loss:.2f}")
-                if is_point(step, steps, POINTS):
-                    rate = schedule.lr * learning_rate_share(schedule, step, steps)
-                    log({"loss": loss, "lr": rate}, step)
-                if penalty is not None and is_point(step, steps, DEAR_POINTS):
-                    log({"zeros": zero_share(penalty.weights.values())}, step)
+        def on_step(step: int, loss: float) -> None:
+            advance(1, f"loss {loss:.2f}")
+            if is_point(step, steps, POINTS):
+                rate = schedule.lr * learning_rate_share(schedule, step, steps)
+                log({"loss": loss, "lr": rate}, step)
+            if penalty is not None and is_point(step, steps, DEAR_POINTS):
+                log({"zeros": zero_share(penalty.weights.values())}, step)
 
-            trace = train(
-                run.fabric,
-                model,
-                run.task.loss(architecture, teacher),
-                batches,
-                schedule,
-                penalty=penalty,
-                on_step=on_step,
-                state=state,
-            )
-        model.cpu()
-        run.processes.equalise(model)
-        metric = validate(run, model, architecture)
-        log({run.recipe.evaluate.metric: metric}, steps)
-    span = max(1, len(trace) // 100)
-    parts = [trace[i : i + span] for i in range(0, len(trace), span)]
-    return metric, [round(sum(part) / len(part), 4) for part in parts]
+        trace = train(
+            run.fabric,
+            model,
+            run.task.loss(architecture, teacher),
+            batches,
+            schedule,
+            penalty=penalty,
+            on_step=on_step,
+            state=state,
+        )
+    model.cpu()
+    run.processes.equalise(model)
+    return trace
+
+
+def _trained(folder: Path) -> list[float] | None:
+    """The loss of a training that is through, in a step's folder; None of any other."""
+    try:
+        loss: list[float] = json.loads((folder / LOSS_FILE).read_text("utf-8"))["loss"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return loss
+
+
+def _measuring(run: Run) -> dict[str, Any]:
+    """What every accuracy depends on beside network and pictures."""
+    return run.recipe.evaluate.model_dump(exclude={"batch_size"})
 
 
 def _selection_record(choice: Choice) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def train(
     """
     penalty = penalty or Penalties()
     model.to(memory_format=torch.channels_last)  # in which convolutions are quicker
-    whole = _Objective(model, loss).train()
+    whole = Objective(model, loss).train()
     objective = fabric.setup_module(whole)
     bare = make_optimizer(model, schedule)
     trace = state.restore(model, bare) if state else []
@@ -122,6 +122,7 @@ def train(
             on_step(step, trace[-1])
         if state is not None:
             state.write_when_due(model, bare, trace)
+    whole.__dict__.pop("forward", None)  # recorded passes hold memory, and themselves
     model.to(memory_format=torch.contiguous_format)
     model.eval()
     return trace
@@ -164,7 +165,7 @@ def _average_statistics(fabric: Fabric, model: nn.Module) -> None:
             buffer.copy_(part.view_as(buffer))
 
 
-class _Objective(nn.Module):
+class Objective(nn.Module):
     """A network whose forward pass is its loss, so that every process and precision sees it."""
 
     def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
@@ -173,4 +174,5 @@ class _Objective(nn.Module):
         self.loss = loss
 
     def forward(self, *batch: Any) -> Tensor:
+        """The loss, of shape (), of what a batch holds."""
         return self.loss(self.model, *batch)

@@ -74,7 +74,8 @@ class TrainingState:
             raise self._altered() from None
 
     def _restore(self, model: nn.Module, optimizer: Optimizer) -> list[float]:
-        tensors = load_file(self.path)
+        # Copies, for what is read maps the file, which is to be replaced.
+        tensors = {name: tensor.clone() for name, tensor in load_file(self.path).items()}
         trace: list[float] = tensors.pop(_TRACE).tolist()
         model.load_state_dict(_under("model", tensors))
         state: dict[int, dict[str, Tensor]] = {}

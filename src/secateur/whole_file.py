@@ -28,7 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
-        with draft.open("rb") as file:
+        with draft.open("r+b") as file:
             os.fsync(file.fileno())
         # Some libraries write for the owner alone; what is made here can be read as usual.
         draft.chmod(0o666 & ~_UMASK)

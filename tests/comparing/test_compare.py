@@ -19,7 +19,6 @@ from secateur.phases import network_groups
 from secateur.pipeline import compress_recipe
 from secateur.pruning.torch_pruning_rival import group_norm
 from secateur.recipe import load_recipe
-from secateur.run_folder import fingerprint
 from tiny_recipe import STEP, TINY, write_recipe
 
 WAYS = ["ours", "taylor", "scratch"]
@@ -163,18 +162,6 @@ def test_rivals_go_no_way_round(compared: Path) -> None:
     assert (phase["zeros"], phase["threshold"], phase["threshold_trace"]) == (None, None, [])
     assert phase["metric"]["sparsified"] is phase["metric"]["thresholded"] is None
     assert summary["recipe"]["compress"]["phases"][0]["retrain"] == {"steps": 4 + 6}
-
-
-def test_thresholds_from_before_there_were_scopes_are_found(compared: Path) -> None:
-    run = compared / "seed0/ours/keep0.4"
-    sparse, threshold = (step(run, f"phase1-{name}") for name in ("sparsify", "threshold"))
-    assert threshold["key"] == fingerprint(
-        {
-            "model": sparse["key"],
-            "layers": "conv1_1-conv4_3",
-            "threshold": {"max_drop": 5.0, "resolution": 0.3},
-        }
-    )
 
 
 @pytest.mark.parametrize("way", ["taylor", "scratch"])

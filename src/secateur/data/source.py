@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from secateur.data.augmentation import Transform, native_crops, ssd_augmentation
+from secateur.data.augmentation import NativeCrops, SSDAugmentation, Transform
 from secateur.data.cifar10 import read_cifar10
 from secateur.data.class_folders import class_folders, read_class_folders
 from secateur.data.classification_set import ClassificationSet
@@ -39,7 +39,7 @@ class Splits:
     test: PictureSet | None
 
 
-def read_split(data: Data, split: str, size: int | None) -> PictureSet:
+def read_split(data: Data, split: str, size: int) -> PictureSet:
     """Read one split of the pictures a recipe names.
 
     Args:
@@ -59,14 +59,14 @@ def read_split(data: Data, split: str, size: int | None) -> PictureSet:
             classes = data.classes
             if classes is None and partial:
                 classes = tuple(each.name for each in class_folders(data.root / data.train))
-            return read_class_folders(data.root, split, size or 224, classes, partial=partial)
+            return read_class_folders(data.root, split, size, classes, partial=partial)
         case "cifar10":
-            return read_cifar10(data.root, split, size or 224, data.classes)
+            return read_cifar10(data.root, split, size, data.classes)
         case "gtsrb":
-            return read_gtsrb(data.root, split, size or 224, data.classes)
+            return read_gtsrb(data.root, split, size, data.classes)
 
 
-def read_detection_split(data: DetectionData, split: str, size: int | None) -> DetectionSet:
+def read_detection_split(data: DetectionData, split: str, size: int) -> DetectionSet:
     """Read one split of pictures with boxes; as ``read_split``."""
     classes = None if isinstance(data.classes, str) else data.classes
     match data.format:
@@ -79,10 +79,10 @@ def read_detection_split(data: DetectionData, split: str, size: int | None) -> D
         case "gtsdb":
             return read_gtsdb(data.root, split, cast(ClassScheme, data.classes or "43"))
         case "signs":
-            return read_signs(data.root, split, size=size or 160)
+            return read_signs(data.root, split, size=size)
 
 
-def read_splits(data: Data, size: int | None, seed: int) -> Splits:
+def read_splits(data: Data, size: int, seed: int) -> Splits:
     """Read all pictures of a run and cut validation from train.
 
     Raises:
@@ -117,19 +117,23 @@ def training_transform(data: DetectionData, size: int) -> Transform:
     """Give the augmentation a recipe asks for."""
     a = data.augmentation
     if data.resize:
-        return ssd_augmentation(
+        return SSDAugmentation(
             size, photometric=a.photometric, expand=a.expand, crop=a.crop, flip=a.flip
         )
-    return native_crops(size, photometric=a.photometric, zoom=a.zoom, flip=a.flip)
+    return NativeCrops(size, photometric=a.photometric, zoom=a.zoom, flip=a.flip)
 
 
 def picture_name(path: Path, root: Path) -> str:
     """Give a picture's path below the data's folder, or all of it where it lies elsewhere."""
-    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def describe(dataset: PictureSet, root: Path) -> list[list[object]]:
-    """Give what identifies each picture, its name first: where it is, and what is on it."""
+    """Give what identifies each picture, its name first: its pixels or bytes, and what is on it.
+
+    Raises:
+        DataError: a picture can no longer be read.
+    """
     if isinstance(dataset, ClassificationSet):
         return [
             [name, label, hashlib.sha256(pixels.numpy().tobytes()).hexdigest()]
@@ -145,6 +149,15 @@ def describe(dataset: PictureSet, root: Path) -> list[list[object]]:
             p.boxes.tolist(),
             p.labels.tolist(),
             p.difficult.tolist(),
+            _digest(p.path),
         ]
         for p in dataset.pictures
     ]
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}); restore it or remove it") from None
