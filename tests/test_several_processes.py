@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from commands import Outcome, one_error
-from secateur.data.augmentation import ssd_augmentation
+from secateur.data.augmentation import SSDAugmentation
 from secateur.data.cached_batches import CachedBatches, augment
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.loading import training_batches
@@ -109,7 +109,7 @@ def test_processes_read_the_batches_of_one(tmp_path: Path, done: int) -> None:
     give = partial(
         training_batches,
         pictures,
-        ssd_augmentation(64, photometric=True, expand=1.5, crop=True, flip=True),
+        SSDAugmentation(64, photometric=True, expand=1.5, crop=True, flip=True),
         steps=5,
         batch_size=6,
         seed=3,

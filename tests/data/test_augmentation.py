@@ -13,11 +13,11 @@ from torchvision.transforms.v2 import functional
 from secateur.data import photometric
 from secateur.data.augmentation import (
     FILL,
+    NativeCrops,
+    SSDAugmentation,
     View,
-    native_crops,
     overlapping_crop,
     show,
-    ssd_augmentation,
     zoomed_out,
 )
 from secateur.data.detection_set import AnnotatedPicture
@@ -163,7 +163,7 @@ def test_without_objects_nothing_is_cropped() -> None:
 
 
 def test_whole_pictures_and_their_boxes() -> None:
-    transform = ssd_augmentation(30, photometric=False, expand=1, crop=False, flip=False)
+    transform = SSDAugmentation(30, photometric=False, expand=1, crop=False, flip=False)
     boxes = [[0.0, 0, 90, 60], [9, 6, 11, 30], [45, 30, 60, 59]]
     pixels, target = transform(annotated(boxes), image(SMOOTH), seeded(0))
     assert torch.equal(pixels, functional.resize(SMOOTH, [30, 30], antialias=True))
@@ -174,7 +174,7 @@ def test_whole_pictures_and_their_boxes() -> None:
 
 @pytest.mark.parametrize("crops", [False, True])
 def test_mirrored_pictures_and_their_boxes(crops: bool) -> None:
-    make = native_crops if crops else ssd_augmentation
+    make = NativeCrops if crops else SSDAugmentation
     options = {"zoom": 1.0} if crops else {"expand": 1.0, "crop": False}
     square = SMOOTH[:, :, :60]
     transform = make(60, photometric=False, flip=True, **options)  # type: ignore[arg-type]
@@ -190,7 +190,7 @@ def test_mirrored_pictures_and_their_boxes(crops: bool) -> None:
     assert mirrored == {True, False}
 
 
-@pytest.mark.parametrize("make", [ssd_augmentation, native_crops])
+@pytest.mark.parametrize("make", [SSDAugmentation, NativeCrops])
 def test_pictures_without_objects(make: Callable[..., object]) -> None:
     transform = make(32)
     for seed in range(20):
@@ -205,7 +205,7 @@ def test_boxes_follow_what_is_shown() -> None:
     pixels = torch.zeros(3, 60, 90, dtype=torch.uint8)
     pixels[:, 20:45, 30:70] = 255
     picture = annotated([[30.0, 20, 70, 45]])
-    transform = ssd_augmentation(60, photometric=False)
+    transform = SSDAugmentation(60, photometric=False)
     for seed in range(60):
         shown, target = transform(picture, image(pixels), seeded(seed))
         rows, columns = (shown.amin(0) > 180).nonzero(as_tuple=True)

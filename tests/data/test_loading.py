@@ -1,12 +1,14 @@
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from secateur.data.augmentation import ssd_augmentation
-from secateur.data.detection_set import AnnotatedPicture
-from secateur.data.loading import Batch, training_batches
+from secateur.data.augmentation import NativeCrops, SSDAugmentation, Transform
+from secateur.data.detection_set import AnnotatedPicture, annotated_picture
+from secateur.data.loading import Batch, TrainingSamples, training_batches
 from secateur.data.voc import read_voc
 from shapes import draw_voc_folder
 
@@ -19,7 +21,7 @@ def test_batches_depend_on_neither_loading_processes_nor_interruptions(
     pictures = read_voc(tmp_path, "train", ("square", "disc")).pictures
 
     def batches(workers: int, done: int) -> list[Batch]:
-        transform = ssd_augmentation(64, photometric=True, expand=2, crop=True, flip=True)
+        transform = SSDAugmentation(64, photometric=True, expand=2, crop=True, flip=True)
         return list(
             training_batches(
                 pictures, transform, steps=9, batch_size=4, seed=3, workers=workers, done=done
@@ -37,7 +39,7 @@ def test_batches_have_room_for_the_objects_of_any_picture(tmp_path: Path) -> Non
     picture = read_voc(tmp_path, "train", ("square", "disc")).pictures[0]
     counts = [0, 3, 1]
     pictures = [with_objects(picture, count) for count in counts]
-    transform = ssd_augmentation(64, photometric=False, expand=1, crop=False, flip=False)
+    transform = SSDAugmentation(64, photometric=False, expand=1, crop=False, flip=False)
     batches = training_batches(pictures, transform, steps=3, batch_size=1, seed=0, workers=0)
     found = []
     for pixels, boxes, labels in batches:
@@ -57,3 +59,27 @@ def with_objects(picture: AnnotatedPicture, count: int) -> AnnotatedPicture:
     boxes = torch.tensor([[4.0, 4.0, 20.0, 24.0]]).repeat(count + 1, 1)
     labels, number = torch.ones(count + 1, dtype=torch.int64), torch.arange(count + 1)
     return replace(picture, boxes=boxes, labels=labels, difficult=number == count)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [SSDAugmentation(32), NativeCrops(32, zoom=2.0)],
+    ids=lambda each: type(each).__name__,
+)
+def test_samples_go_to_processes_that_are_started_afresh(
+    transform: Transform, tmp_path: Path
+) -> None:
+    """As on macOS and Windows, and on Linux from Python 3.14 on."""
+    Image.new("RGB", (60, 40), (200, 90, 30)).save(tmp_path / "a.png")
+    picture = annotated_picture(
+        tmp_path / "a.png", [[5, 5, 25, 30]], [1], [False], tmp_path / "a.txt"
+    )
+    samples = TrainingSamples([picture], transform, 4, 0)
+    sent = ForkingPickler.dumps(samples)
+    received = ForkingPickler.loads(sent)
+    assert b"rebuild_storage" not in bytes(sent), "every tensor would be a file of its own"
+    for index in range(4):
+        (pixels, target), (others, same) = samples[index], received[index]
+        assert torch.equal(pixels, others)
+        assert torch.equal(target["boxes"], same["boxes"])
+        assert torch.equal(target["labels"], same["labels"])

@@ -6,6 +6,7 @@ them than it shows: canvases are not painted, and light and colours are changed 
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from random import Random
 from typing import NamedTuple
 
@@ -41,17 +42,11 @@ class View(NamedTuple):
     height: int
 
 
-def ssd_augmentation(
-    size: int,
-    *,
-    photometric: bool = True,
-    expand: float = 4.0,
-    crop: bool = True,
-    flip: bool = True,
-) -> Transform:
+@dataclass(frozen=True, slots=True)
+class SSDAugmentation:
     """SSD's own augmentation: photometric, expand, IoU crop, flip; then size × size pixels.
 
-    Args:
+    Attributes:
         size: side of the result, pixels.
         photometric: distort light, contrast, saturation and hue.
         expand: largest canvas a picture is laid on, in its own sides; 1 for never.
@@ -59,18 +54,26 @@ def ssd_augmentation(
         flip: mirror half the pictures; false where left and right mean different things.
     """
 
-    def transform(picture: AnnotatedPicture, image: Image.Image, chances: Random) -> Sample:
+    size: int
+    _: KW_ONLY
+    photometric: bool = True
+    expand: float = 4.0
+    crop: bool = True
+    flip: bool = True
+
+    def __call__(self, picture: AnnotatedPicture, image: Image.Image, chances: Random) -> Sample:
+        """Make a sample of a picture."""
         view = View(0, 0, picture.width, picture.height)
         boxes: list[Box] = picture.boxes.tolist()
         kept: Sequence[int] = range(len(boxes))
-        if expand > 1 and chances.random() < 0.5:
-            view = zoomed_out(view, chances.uniform(1, expand), chances)
-        if crop:
+        if self.expand > 1 and chances.random() < 0.5:
+            view = zoomed_out(view, chances.uniform(1, self.expand), chances)
+        if self.crop:
             view = overlapping_crop(view, boxes, chances)
             kept = [i for i in kept if _shows_centre(view, boxes[i])]
-        pixels = show(image, view, size, chances if photometric else None)
-        mirrored = flip and chances.random() < 0.5
-        placed = [_placed(boxes[i], view, size, mirrored) for i in kept]
+        pixels = show(image, view, self.size, chances if self.photometric else None)
+        mirrored = self.flip and chances.random() < 0.5
+        placed = [_placed(boxes[i], view, self.size, mirrored) for i in kept]
         # Of what is a pixel wide or less, nothing can be seen.
         seen = [x2 - x1 >= 1 and y2 - y1 >= 1 for x1, y1, x2, y2 in placed]
         return pixels.flip(-1) if mirrored else pixels, {
@@ -78,24 +81,28 @@ def ssd_augmentation(
             "labels": picture.labels[[i for i, is_seen in zip(kept, seen, strict=True) if is_seen]],
         }
 
-    return transform
 
-
-def native_crops(
-    size: int, *, photometric: bool = True, zoom: float = 1.25, flip: bool = True
-) -> Transform:
+@dataclass(frozen=True, slots=True)
+class NativeCrops:
     """Crops of size × size pixels at about native resolution, four in five round an object.
 
-    Args:
+    Attributes:
         size: side of the crop, pixels.
         photometric: distort light, contrast, saturation and hue.
         zoom: largest factor by which a crop is enlarged or reduced.
         flip: mirror half the crops.
     """
 
-    def transform(picture: AnnotatedPicture, image: Image.Image, chances: Random) -> Sample:
-        width, height = picture.width, picture.height
-        side = min(round(size * zoom ** chances.uniform(-1, 1)), height, width)
+    size: int
+    _: KW_ONLY
+    photometric: bool = True
+    zoom: float = 1.25
+    flip: bool = True
+
+    def __call__(self, picture: AnnotatedPicture, image: Image.Image, chances: Random) -> Sample:
+        """Make a sample of a picture."""
+        width, height, size = picture.width, picture.height, self.size
+        side = min(round(size * self.zoom ** chances.uniform(-1, 1)), height, width)
         boxes: list[Box] = picture.boxes.tolist()
         if boxes and chances.random() < 0.8:
             x1, y1, x2, y2 = chances.choice(boxes)
@@ -113,9 +120,9 @@ def native_crops(
             image.crop((x, y, x + side, y + side)),
             View(0, 0, side, side),
             size,
-            chances if photometric else None,
+            chances if self.photometric else None,
         )
-        mirrored = flip and chances.random() < 0.5
+        mirrored = self.flip and chances.random() < 0.5
         # An object of which less than half is left is neither one to learn nor clean background;
         # it is taken as background, as in a picture whose edge cuts it.
         kept = [i for i, box in enumerate(boxes) if _share_inside(view, box) > 0.5]
@@ -123,8 +130,6 @@ def native_crops(
             "boxes": _boxes([_placed(boxes[i], view, size, mirrored) for i in kept]),
             "labels": picture.labels[kept],
         }
-
-    return transform
 
 
 def zoomed_out(view: View, factor: float, chances: Random) -> View:

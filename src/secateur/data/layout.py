@@ -59,6 +59,15 @@ def guess_layout(root: Path) -> Layout:
     )
 
 
+def class_folder_splits(root: Path) -> tuple[str | None, str | None]:
+    """Names of the splits to train and to test on in a folder of class folders, where they are."""
+    there = [split for split in (*_TRAIN, *_TEST) if _has_class_folders(root / split)]
+    return (
+        next((split for split in there if split in _TRAIN), None),
+        next((split for split in there if split in _TEST), None),
+    )
+
+
 def _splits(exists: Callable[[str], bool]) -> tuple[str, str | None] | None:
     train = next(filter(exists, _TRAIN), None)
     return None if train is None else (train, next(filter(exists, _TEST), None))

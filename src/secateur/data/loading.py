@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from random import Random
+from typing import Any
 
 import torch
 from PIL import Image
@@ -71,6 +72,21 @@ class TrainingSamples(Dataset[Sample]):
 
     def __len__(self) -> int:
         return self.length - self.first
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Go to processes that are started afresh; a tensor would take a shared file each."""
+        pictures = [
+            (p.path, p.height, p.width, *(t.numpy() for t in (p.boxes, p.labels, p.difficult)))
+            for p in self.pictures
+        ]
+        return {**self.__dict__, "pictures": pictures}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        self.pictures = [
+            AnnotatedPicture(path, height, width, *map(torch.from_numpy, arrays))
+            for path, height, width, *arrays in state["pictures"]
+        ]
 
     def __getitem__(self, index: int) -> Sample:
         position = self.first + index

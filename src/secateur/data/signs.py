@@ -441,6 +441,21 @@ def _draw_set(
     (folder / "annotations" / f"{split}.json").write_text(json.dumps(table), encoding="utf-8")
 
 
+def signs_folder(
+    root: Path,
+    split: str,
+    *,
+    count: int | None = None,
+    size: int = 160,
+    seed: int = 0,
+    sign_pixels: tuple[float, float] = SIGN_PIXELS,
+) -> Path:
+    """Give the folder that a choice of ``read_signs``'s parameters has in ``root``."""
+    count = PICTURES[split] if count is None else count
+    low, high = sign_pixels
+    return root / f"signs{VERSION}-{low:g}to{high:g}-{size}px-seed{seed}-{split}{count}"
+
+
 def read_signs(
     root: Path,
     split: str,
@@ -475,13 +490,12 @@ def read_signs(
             f"drawn signs: count {count}, size {size}, seed {seed} or sign_pixels {sign_pixels} is "
             "out of range; give count >= 1, size >= 32, seed >= 0, 4 <= sign_pixels <= 128"
         )
-    name = f"signs{VERSION}-{low:g}to{high:g}-{size}px-seed{seed}-{split}{count}"
-    folder = root / name
+    folder = signs_folder(root, split, count=count, size=size, seed=seed, sign_pixels=sign_pixels)
     if annotation_file(folder, split) is None:
         try:
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=root, prefix=".drawing-") as temporary:
-                drawn = Path(temporary) / name
+                drawn = Path(temporary) / folder.name
                 _draw_set(drawn, split, count, size=size, seed=seed, sign_pixels=sign_pixels)
                 if annotation_file(folder, split) is None:  # no other process was faster
                     if folder.exists():

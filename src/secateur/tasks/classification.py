@@ -72,6 +72,25 @@ def class_scores(
     """
     device = device or best_device()
     model.to(device)
+    scores = scores_on(
+        device, model, pixels, mean=mean, std=std, batch_size=batch_size, advance=advance
+    )
+    model.cpu()
+    return scores
+
+
+@torch.no_grad()
+def scores_on(
+    device: torch.device,
+    model: nn.Module,
+    pixels: Tensor,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch_size: int,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> Tensor:
+    """As ``class_scores``, of a network that is on its device and stays there."""
     scores = []
     with evaluating(model):
         for start in range(0, len(pixels), batch_size):
@@ -79,7 +98,6 @@ def class_scores(
             logits: Tensor = model(normalised(batch.to(device), mean, std))
             scores.append(logits.float().softmax(1).cpu())
             advance(len(batch))
-    model.cpu()
     return torch.cat(scores)
 
 

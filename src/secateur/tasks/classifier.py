@@ -40,6 +40,9 @@ class Classifier:
         """Share of pictures whose class comes first."""
         return METRICS
 
+    def check(self, dataset: ClassificationSet, architecture: VGGArchitecture, split: str) -> None:
+        """Every picture has a class, and the network's size."""
+
     def batches(
         self,
         dataset: ClassificationSet,

@@ -155,10 +155,7 @@ def find_objects(
     Raises:
         DataError: a picture cannot be read, or is too small for the network.
     """
-    if not architecture.resize:
-        least = least_side(architecture.network, architecture.detection_layers)
-        for picture in pictures:
-            check_size(picture.height, picture.width, least, str(picture.path))
+    check_sizes(pictures, architecture)
     set_thresholds(ssd, settings)
     device = device or best_device()
     ssd.to(device)
@@ -318,6 +315,18 @@ def _thinned(curve: PrecisionRecall) -> dict[str, list[float]]:
         rises = rises[np.linspace(0, len(rises) - 1, CURVE_POINTS).round().astype(int)]
     columns = {"recall": curve.recall, "precision": curve.precision, "scores": curve.scores}
     return {name: column[rises].round(4).tolist() for name, column in columns.items()}
+
+
+def check_sizes(pictures: Sequence[AnnotatedPicture], architecture: SSDArchitecture) -> None:
+    """Refuse pictures that are too small for a network that takes them at native size.
+
+    Raises:
+        DataError: one is.
+    """
+    if not architecture.resize:
+        least = least_side(architecture.network, architecture.detection_layers)
+        for picture in pictures:
+            check_size(picture.height, picture.width, least, str(picture.path))
 
 
 def check_size(height: int, width: int, least: int, name: str) -> None:

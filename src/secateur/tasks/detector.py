@@ -13,6 +13,7 @@ from torchvision.models.detection.ssd import SSD
 from secateur.data.detection_set import DetectionSet
 from secateur.data.loading import training_batches
 from secateur.data.source import training_transform
+from secateur.errors import DataError
 from secateur.models.network import example_input
 from secateur.models.ssd import SSDArchitecture
 from secateur.place import SOLE, Place
@@ -21,6 +22,7 @@ from secateur.tasks.average_precision import Detections
 from secateur.tasks.detection import (
     METRICS,
     accuracy_by_class,
+    check_sizes,
     find_objects,
     joined_detections,
     measure_accuracy,
@@ -43,6 +45,15 @@ class Detector:
     def metrics(self) -> tuple[str, ...]:
         """Average precision by every protocol."""
         return METRICS
+
+    def check(self, dataset: DetectionSet, architecture: SSDArchitecture, split: str) -> None:
+        """Refuse pictures without an object that counts, or too small for the network."""
+        if all(picture.difficult.all() for picture in dataset.pictures):
+            raise DataError(
+                f"{self.data.root}: no object is marked in the pictures for {split}, so nothing "
+                "can be measured by them; mark some, name another split, or for test say null"
+            )
+        check_sizes(dataset.pictures, architecture)
 
     def batches(
         self,

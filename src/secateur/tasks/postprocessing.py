@@ -49,8 +49,11 @@ def postprocess(
         detections: the most that are kept of a picture.
 
     Returns:
-        For each picture its detections, on the device of ``logits``.
+        For each picture its detections, on the device of ``logits``; on the CPU for MPS, which
+        has no double precision.
     """
+    if logits.device.type == "mps":
+        logits, offsets, boxes = logits.cpu(), offsets.cpu(), boxes.cpu()
     n, b, k = logits.shape[0], logits.shape[1], logits.shape[2] - 1
     choose = partial(
         _choose,

@@ -25,6 +25,13 @@ class Task(Protocol):
     def metrics(self) -> tuple[str, ...]:
         """Names of all that ``measure`` can give; each says its protocol."""
 
+    def check(self, dataset: Any, architecture: Any, split: str) -> None:
+        """Refuse pictures by which no network of this kind can be measured.
+
+        Raises:
+            DataError: there are such; ``split`` is what they are called.
+        """
+
     def batches(
         self,
         dataset: Any,
