@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 LEAST_SCORE = 0.4
 
@@ -17,7 +17,8 @@ session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProv
 about = json.loads(session.get_modelmeta().custom_metadata_map["secateur"])
 
 for name in sys.argv[2:]:
-    picture = Image.open(name).convert("RGB")
+    # Upright, as cameras say in EXIF.
+    picture = ImageOps.exif_transpose(Image.open(name)).convert("RGB")
     size = (about["size"], about["size"]) if about["resize"] else picture.size
     pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
     # One picture: (1, 3, height, width), RGB, bytes.

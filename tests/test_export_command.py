@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import nn
 
 from commands import Outcome, one_error
@@ -158,6 +158,8 @@ def test_errors_are_one_line(
         ("no such network file", "export", tmp_path / "none.safetensors"),
         ("--shape", "export", model, "--shape", "90x90"),
         ("ends in .onnx", "export", model, "--out", tmp_path / "a.xml"),
+        (".: ", "export", "."),
+        ("torchvision:", "export", "torchvision:"),
         ("[other].onnx: ONNX Runtime cannot load it", "evaluate", other, "--data", folder),
         ("[other].onnx", "detect", other, folder / "data/images/test", "--out", tmp_path / "o"),
     ):
@@ -224,7 +226,11 @@ def test_the_example_needs_three_packages_only(
     listed = subprocess.run(listing, check=True, capture_output=True, text=True).stdout
     assert "torch" not in listed
     assert "secateur" not in listed
-    picture = folder / "data/images/test/1.png"
+    picture = tmp_path / "1.jpg"
+    with Image.open(folder / "data/images/test/1.png") as upright:
+        lying = Image.Exif()
+        lying[ExifTags.Base.Orientation] = 6  # the camera was turned
+        upright.rotate(90, expand=True).save(picture, exif=lying, quality=95)
     done = subprocess.run(
         [python, "-W", "error", script, out, picture],
         cwd=tmp_path,
@@ -264,9 +270,61 @@ def test_a_video_of_another_size_than_the_file_takes(
 
 
 def test_a_split_that_is_named_is_not_replaced(
-    folder: Path, secateur: Callable[..., Outcome]
+    folder: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     one_error(secateur("export", folder / "slim.safetensors", "--split", "nope"), "nope")
+    alone = tmp_path / "slim.safetensors"
+    alone.write_bytes((folder / "slim.safetensors").read_bytes())
+    one_error(secateur("export", alone, "--split", "test"), "--split test", "--data")
+
+
+def test_an_export_is_compared_on_the_processor(
+    folder: Path,
+    secateur: Callable[..., Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An accelerator rounds otherwise, and its answers lie elsewhere."""
+
+    def none() -> torch.device:
+        raise AssertionError("an accelerator was asked for")
+
+    monkeypatch.setattr("secateur.runtimes.opened.best_device", none)
+    out = tmp_path / "a.onnx"
+    outcome = secateur("export", folder / "slim.safetensors", "--out", out)
+    assert outcome.code == 0, outcome.err
+    made = vgg_architecture(("a", "b"), size=32, widths=0.06, hidden=(16,), pool=1)
+    model = tmp_path / "classifier.safetensors"
+    save_network(model, build_network(made), made, {})
+    monkeypatch.setattr("secateur.tasks.classification.best_device", none)
+    outcome = secateur("export", model)
+    assert outcome.code == 0, outcome.err
+
+
+def test_eight_bits_of_one_shape_are_measured_on_pictures_of_that_shape(
+    secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for folder in ("images", "labels"):
+        (tmp_path / f"data/{folder}/train").mkdir(parents=True)
+    (tmp_path / "data/classes.txt").write_text("dog\n")
+    for number in range(6):
+        shape = (70, 90, 3) if number < 4 else (90, 70, 3)
+        pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"data/images/train/{number}.png")
+        label = tmp_path / f"data/labels/train/{number}.txt"
+        label.write_text("0 0.5 0.5 0.3 0.4\n")
+    torch.manual_seed(0)
+    made = ssd_architecture(
+        "ssd300", ("dog",), size=64, widths=0.06, detection_layers=2, resize=False
+    )
+    model = tmp_path / "slim.safetensors"
+    save_network(model, build_network(made), made, {})
+    options = ("--precision", "int8", "--max-drop", 100, "--data", tmp_path / "data")
+    outcome = secateur("export", model, "--shape", "70x90", *options)
+    assert outcome.code == 0, outcome.err
+    assert "4 pictures of train" in outcome.out
+    assert "those of 70x90" in outcome.out
 
 
 def test_a_place_below_a_file(

@@ -95,10 +95,10 @@ def _detect_video(
         whole_file(copy) as draft,
         video_copy(draft, video.rate) as written,
     ):
-        for number, pixels in enumerate(video):
+        for number, (pixels, seconds) in enumerate(video):
             found = _surer(find_in_picture(network, pixels, str(path)), score)
             written.write(draw_detections(pixels, found, classes))
-            when = {"frame": number, "time": round(float(number / video.rate), 3)}
+            when = {"frame": number, "time": round(seconds, 3)}
             listed += [{**each, **when} for each in _listed(found, classes)]
             advance(1)
     video.close()

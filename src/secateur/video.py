@@ -44,15 +44,21 @@ class Video:
         self.rate = Fraction(self._stream.average_rate or _USUAL_RATE)
         self.frames = int(self._stream.frames)
 
-    def __iter__(self) -> Iterator[Tensor]:
-        """Yield each frame, (3, H, W) uint8.
+    def __iter__(self) -> Iterator[tuple[Tensor, float]]:
+        """Yield each frame as people see it, (3, H, W) uint8, and its time from the first, seconds.
 
         Raises:
             DataError: the file breaks off.
         """
+        first = None
         try:
-            for frame in self._container.decode(self._stream):
-                yield torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+            for number, frame in enumerate(self._container.decode(self._stream)):
+                pixels = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+                # Phones film lying down and write beside it how to turn what they filmed.
+                pixels = torch.rot90(pixels, round(frame.rotation / 90), (1, 2))
+                when = float(number / self.rate) if frame.time is None else frame.time
+                first = when if first is None else first
+                yield pixels, when - first
         except self._errors as error:
             raise DataError(f"{self.path}: breaks off ({error}); repair or shorten it") from None
 

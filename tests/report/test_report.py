@@ -17,6 +17,7 @@ from commands import Outcome, one_error
 from secateur.models.network import build_network, layers
 from secateur.models.network_file import load_network, read_header
 from secateur.report.charts.theme import write_figure
+from secateur.report.comparison import comparison_page
 from secateur.report.figures import draw_charts
 from secateur.report.headline import Cost, headline, latencies
 from secateur.report.layer_counts import count_layers
@@ -292,6 +293,29 @@ def test_only_speeds_measured_alike_are_compared(
     ]
 
 
+def test_a_speed_on_random_bytes_is_called_so(detector_run: Path, copied: Copy) -> None:
+    run = copied(detector_run)
+    content = {"measurements": [_speed("dense", 8.0), _speed("slim", 2.0)], "threads": 1}
+    for pictures, told in (("random bytes", True), ("pictures of photos", False)):
+        (run / "latency.json").write_text(json.dumps({**content, "pictures": pictures}))
+        (cost,) = latencies(read_run(run))
+        assert cost.how.endswith("network alone, on random bytes") == told
+
+
+def test_speeds_of_two_machines_are_not_compared(detector_run: Path, tmp_path: Path) -> None:
+    content = {"measurements": [_speed("dense", 8.0), _speed("slim", 2.0)], "threads": 1}
+    runs = []
+    for machine in ("laptop", "laptop", "server"):
+        run = Path(shutil.copytree(detector_run, tmp_path / str(len(runs))))
+        made_by = {"machine": {"processor": machine}}
+        (run / "latency.json").write_text(json.dumps({**content, "made_by": made_by}))
+        runs.append(run)
+    for other, compared in ((runs[1], 2), (runs[2], 1)):
+        page = comparison_page([read_run(runs[0]), read_run(other)])
+        cells = re.findall(r"<td[^>]*>([^<]*)</td>", page)
+        assert cells.count("2 ms") == compared
+
+
 def test_speeds_of_earlier_networks_are_left_out(detector_run: Path, copied: Copy) -> None:
     run = copied(detector_run)
     counts = count_layers(read_run(run))
@@ -386,6 +410,25 @@ def test_runs_that_cannot_be_compared(
     (unfinished / "summary.json").unlink()
     one_error(secateur("report", detector_run, unfinished), unfinished, "not finished")
     one_error(secateur("report", detector_run, detector_run), "named twice")
+    stricter = Path(shutil.copytree(detector_run, unfinished.parent / "stricter"))
+    for file, section in (("summary.json", "recipe"), ("recipe.json", None)):
+        content = json.loads((stricter / file).read_text("utf-8"))
+        recipe = content[section] if section else content
+        recipe["evaluate"]["score"] = 0.5
+        (stricter / file).write_text(json.dumps(content))
+    one_error(secateur("report", detector_run, stricter), stricter, "other settings of evaluate")
+
+
+def test_runs_are_named_by_what_tells_them_apart(
+    detector_run: Path, secateur: Run, tmp_path: Path
+) -> None:
+    folders = [tmp_path / f"signs-compare/seed0/{way}/keep0.5" for way in ("ours", "l1")]
+    for folder in folders:
+        shutil.copytree(detector_run, folder)
+    page = tmp_path / "page.html"
+    assert secateur("report", *folders, "--out", page).code == 0
+    rows = re.findall(r"<tr><t[hd][^>]*>([^<]*)</t[hd]>", page.read_text("utf-8"))
+    assert rows[-2:] == ["ours", "l1"]
 
 
 def test_what_is_no_run(detector_run: Path, secateur: Run, tmp_path: Path) -> None:

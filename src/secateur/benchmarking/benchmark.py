@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from secateur.benchmarking.job import Job
 from secateur.benchmarking.memory import Memory
-from secateur.benchmarking.pictures import picture_batches, random_batch
+from secateur.benchmarking.pictures import RANDOM, picture_batches, random_batch
 from secateur.benchmarking.rounds import Taken, runs_by_round, runs_within, take_turns
 from secateur.benchmarking.subject import Subject, load_subject
 from secateur.benchmarking.times import Times, times_of
@@ -158,7 +158,7 @@ def benchmark(
         _measurement(subject, job, memory, own)
         for (subject, job), memory, own in zip(cases, memories, taken, strict=True)
     ]
-    origin = f"pictures of {data}" if data else "random bytes"
+    origin = f"pictures of {data}" if data else RANDOM
     return Benchmark(compared(measured), threads, origin, seed, _made_by(measured))
 
 
@@ -283,7 +283,8 @@ def _ratio(before: Times | None, after: Times | None) -> float | None:
 
 
 def _made_by(measured: Sequence[Measurement]) -> dict[str, Any]:
-    made_by = provenance()
+    made_by, packages = provenance(), packages_distributions()
     for runtime in {each.runtime for each in measured}:
-        made_by["versions"][runtime] = version(runtime)
+        # onnxruntime comes in onnxruntime-gpu and others too.
+        made_by["versions"][runtime] = version(packages[runtime][0])
     return made_by

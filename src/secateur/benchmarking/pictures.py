@@ -12,6 +12,8 @@ from secateur.runtimes.session import Pictures
 
 # Of a folder; more would take longer to read and hardly be more unlike.
 MOST = 16
+# What they are called where there is no folder.
+RANDOM = "random bytes"
 
 
 def random_batch(shape: tuple[int, int], batch: int, seed: int) -> list[Pictures]:

@@ -1,5 +1,6 @@
 """A network written for another runtime, and tried before it is handed over."""
 
+import copy
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torchvision.models.detection.ssd import SSD
 
@@ -91,7 +93,13 @@ def export(
             f"{pictures.remark}; name them by --data RECIPE or --data FOLDER"
         )
     original = open_model(
-        Path(source.name), source.model, source.description, source.mean, source.std, settings
+        Path(source.name),
+        copy.deepcopy(source.model),  # whose place and thresholds are the caller's
+        source.description,
+        source.mean,
+        source.std,
+        settings,
+        device=torch.device("cpu"),  # where the other runs too, and nothing rounds by TF32
     )
     with _staged(out) as draft:
         with bar(f"writing {out.name}", 1) as advance:

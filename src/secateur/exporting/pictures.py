@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,24 +72,29 @@ def pictures_for(
         if data is not beside or split is not None:
             raise
         remark = f" (those of {beside} cannot be read: {error})"
+    if named is None and data is None and split is not None:
+        raise DataError(f"--split {split}: of which pictures is not said; name them by --data")
     if named is None:
         return _drawn(source, shape, remark)
     if not len(named.pictures):
         raise DataError(f"{data}: has no picture in {named.split}; name another split")
     size = source.description.size if source.description.resize else None
+    sized = ""
     if isinstance(named.pictures, DetectionSet):
-        some = _spread(named.pictures.pictures)
-        batches = [
-            pixels
-            for _, pixels in evaluation_batches(some, size, 1)
-            if shape in (None, tuple(pixels.shape[-2:]))
-        ]
-        if not batches and shape is not None:
+        pictures = named.pictures
+        if size is None and shape is not None:  # the others it will not take
+            fitting = [i for i, p in enumerate(pictures.pictures) if (p.height, p.width) == shape]
             what = f"{shape[0]}x{shape[1]} (height, width)"
-            return _drawn(source, shape, f" ({named.split} of {data} has none of {what})")
+            if not fitting:
+                return _drawn(source, shape, f" ({named.split} of {data} has none of {what})")
+            if len(fitting) < len(pictures):
+                sized = f", those of {what}"
+            named = replace(named, pictures=pictures.subset(fitting))
+            pictures = pictures.subset(fitting)
+        batches = [pixels for _, pixels in evaluation_batches(_spread(pictures.pictures), size, 1)]
     else:
         batches = [named.pictures.pixels[i : i + 1] for i in _spread(range(len(named.pictures)))]
-    place = f"pictures of {named.split} of {data}"
+    place = f"pictures of {named.split} of {data}{sized}"
     return Pictures(
         f"{len(batches)} {place}", batches, named, whole=f"{len(named.pictures)} {place}"
     )

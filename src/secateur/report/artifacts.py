@@ -258,11 +258,19 @@ class Measurement(Artifact):
         return Path(self.model).name.partition(".")[0]
 
 
+class MadeBy(Artifact):
+    """Where something was measured."""
+
+    machine: dict[str, JsonValue] = {}
+
+
 class Latency(Artifact):
     """What ``secateur benchmark`` wrote."""
 
     measurements: list[Measurement]
     threads: int
+    pictures: str = ""
+    made_by: MadeBy = MadeBy()
 
 
 class Step(Artifact):

@@ -28,7 +28,7 @@ def comparison_page(runs: Sequence[RunRecord]) -> str:
             cost.how,
         )
         for cost in first.costs
-        if (points := _points(found, cost.name, cost.how))
+        if (points := _points(found, cost.kind))
     ]
     return render(
         "comparison.html.jinja",
@@ -58,6 +58,12 @@ def _comparable(runs: Sequence[RunRecord]) -> list[Headline]:
                 f"{run.folder}: is measured by {metric}, and {runs[0].folder} by "
                 f"{first.evaluate.metric}; compare runs of one metric"
             )
+        if _measuring(run.recipe) != _measuring(first):
+            raise RunError(
+                f"{run.folder}: is measured with other settings of evaluate (score, nms, "
+                f"candidates, boxes) than {runs[0].folder}, and accuracy depends on them; compare "
+                "runs of the same"
+            )
         if _pictures(run.recipe) != pictures:
             raise RunError(
                 f"{run.folder}: is measured on {data.test or 'validation'} of {data.root}, and "
@@ -68,6 +74,11 @@ def _comparable(runs: Sequence[RunRecord]) -> list[Headline]:
     return headlines
 
 
+def _measuring(recipe: Recipe) -> dict[str, object]:
+    """What accuracy depends on beside network and pictures."""
+    return recipe.evaluate.model_dump(exclude={"batch_size"})
+
+
 def _pictures(recipe: Recipe) -> list[object]:
     """What the pictures of the final evaluation, and their classes, depend on."""
     data = recipe.data
@@ -76,13 +87,13 @@ def _pictures(recipe: Recipe) -> list[object]:
     return entries if data.test else [*entries, data.train, data.validation, recipe.seed]
 
 
-def _points(found: dict[str, Headline], cost: str, how: str) -> list[Point]:
+def _points(found: dict[str, Headline], kind: tuple[str, str, str]) -> list[Point]:
     """Every network by one cost; a dense network that several runs share is there once."""
     points: dict[tuple[float, float], Point] = {}
     slim: list[Point] = []
     for name, run in found.items():
         for each in run.costs:
-            if (each.name, each.how) == (cost, how):
+            if each.kind == kind:
                 points.setdefault((each.dense, run.dense), (name, "dense", each.dense, run.dense))
                 slim.append((name, "slim", each.slim, run.slim))
     return [*points.values(), *slim]
@@ -94,7 +105,7 @@ def _table(found: dict[str, Headline]) -> Table:
     columns = ["run"]
     for cost in first.costs:
         columns += [cost.name, f"times {cost.better}"]
-        points = _points(found, cost.name, cost.how)
+        points = _points(found, cost.kind)
         for place in front(points):
             name, role, *_ = points[place]
             if role == "slim":
@@ -104,7 +115,7 @@ def _table(found: dict[str, Headline]) -> Table:
     for name, run in found.items():
         row = [Cell(name)]
         for cost in first.costs:
-            own = next((c for c in run.costs if (c.name, c.how) == (cost.name, cost.how)), None)
+            own = next((c for c in run.costs if c.kind == cost.kind), None)
             row += (
                 [Cell(own.text(own.slim), own.slim), Cell(f"{own.times:.1f}", own.times)]
                 if own
@@ -116,8 +127,13 @@ def _table(found: dict[str, Headline]) -> Table:
 
 
 def _names(runs: Sequence[RunRecord]) -> list[str]:
-    """Name runs by their folders, as short as tells them apart."""
-    short = [run.folder.resolve().name for run in runs]
-    if len(set(short)) == len(short):
-        return short
-    return [str(run.folder) for run in runs]
+    """Name runs by their folders, or by what paths do not have in common at both ends."""
+    names = [run.folder.resolve().name for run in runs]
+    if len(set(names)) == len(names):
+        return names
+    paths = [run.folder.resolve().parts for run in runs]
+    while min(map(len, paths)) > 1 and len({path[0] for path in paths}) == 1:
+        paths = [path[1:] for path in paths]
+    while min(map(len, paths)) > 1 and len({path[-1] for path in paths}) == 1:
+        paths = [path[:-1] for path in paths]
+    return ["/".join(path) for path in paths]

@@ -1,7 +1,9 @@
 """What a run came to, in one line."""
 
+import json
 from dataclasses import dataclass
 
+from secateur.benchmarking.pictures import RANDOM
 from secateur.report.artifacts import Measurement
 from secateur.report.charts.texts import compact
 from secateur.report.run_record import RunRecord
@@ -20,6 +22,7 @@ class Cost:
         unit: ``B`` or ``ms``; empty of counts.
         better: what a smaller one is: ``fewer``, ``smaller``, ``faster``.
         how: how it was measured, where that needs saying.
+        where: on what machine and which pictures, of what depends on them.
     """
 
     name: str
@@ -28,6 +31,12 @@ class Cost:
     unit: str
     better: str
     how: str = ""
+    where: str = ""
+
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """What costs of several runs must have in common to be compared."""
+        return self.name, self.how, self.where
 
     @property
     def times(self) -> float:
@@ -112,6 +121,9 @@ def latencies(run: RunRecord) -> list[Cost]:
         if each.role in ("dense", "slim"):
             pairs.setdefault((runtime, each.batch, each.precision), {})[each.role] = each
     threads = f"{latency.threads} thread{'s' if latency.threads > 1 else ''}"
+    where = f"{latency.pictures} {json.dumps(latency.made_by.machine, sort_keys=True)}"
+    # So many boxes are found in them as in no picture, or none.
+    noise = "on random bytes" if latency.pictures == RANDOM else ""
     costs = []
     for (runtime, batch, precision), pair in pairs.items():
         if len(pair) < 2:
@@ -120,7 +132,7 @@ def latencies(run: RunRecord) -> list[Cost]:
         for part, what in (("whole", "with NMS" if detects else ""), ("network", "network alone")):
             dense, slim = getattr(pair["dense"], part), getattr(pair["slim"], part)
             if dense and slim:
-                entries = [runtime, precision, f"batch {batch}", threads, what]
+                entries = [runtime, precision, f"batch {batch}", threads, what, noise]
                 how = ", ".join(entry for entry in entries if entry)
-                costs.append(Cost("latency", dense.median, slim.median, "ms", "faster", how))
+                costs.append(Cost("latency", dense.median, slim.median, "ms", "faster", how, where))
     return costs

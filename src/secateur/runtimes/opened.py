@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,7 +20,7 @@ from secateur.runtimes.onnx_runtime import open_onnx
 from secateur.runtimes.openvino_runtime import open_openvino
 from secateur.runtimes.session import Session
 from secateur.tasks.average_precision import Detections
-from secateur.tasks.classification import class_scores
+from secateur.tasks.classification import scores_on
 from secateur.tasks.detection import (
     check_size,
     detect,
@@ -196,8 +197,10 @@ def open_model(
     mean: Sequence[float],
     std: Sequence[float],
     settings: Evaluate,
+    *,
+    device: torch.device | None = None,
 ) -> OpenNetwork:
-    """Open a torch network, on the accelerator if there is one.
+    """Open a torch network.
 
     Args:
         path: of its file, named in errors.
@@ -207,8 +210,10 @@ def open_model(
         mean: of a classifier's input channels, 0 to 1.
         std: likewise.
         settings: scores, NMS and batch size.
+        device: what runs it, and where a detector's answers lie; None for the accelerator if
+            there is one.
     """
-    device = best_device()
+    device = device or best_device()
     if isinstance(model, SSD):
         set_thresholds(model, settings)
         ssd: SSD = model.to(device)
@@ -216,9 +221,9 @@ def open_model(
             path, description, find=lambda pictures: detect(ssd, pictures.to(device))
         )
 
-    def scores(pictures: Tensor) -> Tensor:
-        return class_scores(model, pictures, mean=mean, std=std, batch_size=settings.batch_size)
-
+    scores = partial(
+        scores_on, device, model.to(device), mean=mean, std=std, batch_size=settings.batch_size
+    )
     return OpenNetwork(path, description, scores=scores)
 
 
