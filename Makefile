@@ -52,13 +52,13 @@ bench: $(STAMP) ## the benchmarks a CPU can run, into benchmarks/results and doc
 	cp runs/quickstart/latency.json benchmarks/results/latency_quickstart.json
 	$(VENV)/bin/python benchmarks/report.py quickstart
 	$(VENV)/bin/python benchmarks/postprocessing.py
-	$(VENV)/bin/python benchmarks/data_speed.py --rounds 3
+	$(VENV)/bin/python benchmarks/data_speed.py --rounds 2
 	$(VENV)/bin/python benchmarks/threshold_search.py
 	$(VENV)/bin/python benchmarks/evaluation_speed.py --rounds 1
-	$(VENV)/bin/python benchmarks/removal_speed.py --rounds 4
+	$(VENV)/bin/python benchmarks/removal_speed.py --rounds 3
 	$(VENV)/bin/python benchmarks/training_speed.py
 	$(VENV)/bin/python benchmarks/growth.py
-	$(VENV)/bin/python benchmarks/latency_cpu.py --seconds 6
+	$(VENV)/bin/python benchmarks/latency_cpu.py --seconds 5
 	$(VENV)/bin/python docs/make_latency_chart.py
 	$(VENV)/bin/python docs/make_results_page.py
 

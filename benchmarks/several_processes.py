@@ -120,13 +120,13 @@ def pictures_read(recipe: Path) -> dict[str, int]:
     """Count the pictures that the dense network learns from, in one process and in two."""
     loaded = load_recipe(recipe)
     data = DetectionData.model_validate(loaded.data)
-    train = cast(DetectionSet, read_splits(data, loaded.model.size, loaded.seed).train)
+    train = cast(DetectionSet, read_splits(data, loaded.model.input_size, loaded.seed).train)
     counts = {}
     for count in (1, 2):
         loaders = [
             training_batches(
                 train.pictures,
-                training_transform(data, loaded.model.size or 0),
+                training_transform(data, loaded.model.input_size),
                 steps=loaded.train.steps,
                 batch_size=loaded.train.batch_size,
                 seed=0,
@@ -154,7 +154,7 @@ def evaluated_again(run: Path, recipe: Path) -> dict[str, Any]:
     """Evaluate the networks of a run of two processes in this one, and compare."""
     loaded = load_recipe(recipe)
     task = task_of(loaded.data, loaded.evaluate)
-    pictures = read_splits(loaded.data, loaded.model.size, loaded.seed).test
+    pictures = read_splits(loaded.data, loaded.model.input_size, loaded.seed).test
     summary = summary_of(run)
     difference = 0.0
     torch.set_num_threads(1)

@@ -60,7 +60,7 @@ def measure_fresh(folder: Path, recipe: Recipe) -> dict[str, Any]:
     Settings of the quick start were tried on pictures of the same drawing seed as its test set,
     so that its test figures may flatter.
     """
-    pictures = read_signs(recipe.data.root, "test", size=recipe.model.size or 160, seed=FRESH_SEED)
+    pictures = read_signs(recipe.data.root, "test", size=recipe.model.input_size, seed=FRESH_SEED)
     task = task_of(recipe.data, recipe.evaluate)
     fresh: dict[str, Any] = {"seed": FRESH_SEED, "pictures": len(pictures.pictures)}
     for name in ("dense", "slim"):

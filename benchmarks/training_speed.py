@@ -28,12 +28,13 @@ from secateur.measuring import count_macs
 from secateur.models.network import build_network, example_input, raw_network, recipe_architecture
 from secateur.models.ssd import SSDArchitecture, build_ssd, ssd_architecture
 from secateur.phases import network_groups
+from secateur.processes import open_fabric
 from secateur.pruning.sparsity import Penalties, make_penalty
 from secateur.recipe import load_recipe
 from secateur.run import provenance
 from secateur.tasks.classifier import Classifier
 from secateur.tasks.detection import ssd_loss
-from secateur.training import Schedule, make_optimizer, train
+from secateur.training import Objective, Schedule, make_optimizer, train
 from secateur.whole_file import write_json
 
 HERE = Path(__file__).parent
@@ -58,7 +59,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 def make_fabric(*, bf16: bool = torch.cuda.is_available()) -> Fabric:
     """One device, and bf16 on a GPU."""
-    return Fabric(accelerator="auto", devices=1, precision="bf16-mixed" if bf16 else "32-true")
+    return open_fabric(bf16=bf16)
 
 
 def matrix_rate(device: torch.device) -> float:
@@ -125,7 +126,7 @@ class Steps:
         self, fabric: Fabric, model: nn.Module, loss: Callable[..., Tensor], batch: tuple[Any, ...]
     ) -> None:
         model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        whole = _Loss(model, loss)
+        whole = Objective(model, loss)
         self.model = fabric.setup_module(whole)
         if fabric.device.type == "cuda":  # as in training
             record_passes(whole, batch, bf16=True)
@@ -143,15 +144,6 @@ class Steps:
         if penalty:
             penalty.after_step(self.bare)
         self.optimizer.zero_grad()
-
-
-class _Loss(nn.Module):
-    def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.model, self.loss = model, loss
-
-    def forward(self, *batch: Any) -> Tensor:
-        return self.loss(self.model, *batch)
 
 
 def detector_batch(size: int, batch_size: int, device: torch.device) -> tuple[Any, ...]:

@@ -29,7 +29,7 @@ ORDER = (
     ("drawing", "layers", "video"),
     ("picture_files",),
     ("init_classifier",),
-    ("detecting", "evaluation", "init_recipe", "planning"),
+    ("detecting", "duration", "evaluation", "init_recipe", "planning"),
     ("exporting",),
     ("benchmarking",),
     ("report",),

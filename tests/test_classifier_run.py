@@ -234,7 +234,7 @@ def test_test_pictures_need_not_show_every_class(
 @pytest.mark.parametrize(
     ("data", "options", "words"),
     [
-        ("test", [], "has no folder train or test"),
+        ("test", [], "has no folder train, test or val of class folders"),
         (".", ["--split", "validation"], "only a recipe"),
     ],
 )

@@ -19,6 +19,7 @@ from secateur.cli import main
 from secateur.errors import RunError
 from secateur.models.network_file import load_network, save_network
 from secateur.models.ssd import SSDArchitecture, build_ssd, ssd_architecture
+from secateur.models.vgg import build_vgg, vgg_architecture
 from secateur.recipe import load_recipe
 
 COMMANDS = (
@@ -190,12 +191,32 @@ def test_plan_says_what_would_happen(secateur: Callable[..., Outcome], recipe: P
     assert "conv7 (61)\n" in outcome.out
     assert "never lose filters (the network's output): conv4_3 box" in outcome.out
     assert "note: 8 pictures in train, 2 of them for validation\n" in outcome.out
+    took = r"training takes about \d+ \w+ for the dense network, and phase 1 \d+ \w+ and phase 2 \d"
+    assert re.search(took, outcome.out)
 
 
 def test_plan_names_layers_no_phase_prunes(secateur: Callable[..., Outcome], recipe: Path) -> None:
     change = "compress.phases=[{layers: conv1_1-conv4_3}]"
     outcome = secateur("compress", recipe, "--plan", "--set", change)
     assert "no phase takes filters from: conv4_3, conv5_1" in outcome.out
+
+
+@pytest.mark.parametrize("options", [["--plan"], []])
+def test_pictures_by_which_nothing_can_be_measured_are_refused_before_training(
+    options: list[str],
+    secateur: Callable[..., Outcome],
+    recipe: Path,
+    voc: Path,
+    tmp_path: Path,
+) -> None:
+    run = ("compress", recipe, "--run", tmp_path / "run", *options)
+    Image.new("RGB", (80, 6)).save(voc / "JPEGImages/p9.jpg")
+    (voc / "Annotations/p9.xml").write_text("<annotation></annotation>")
+    outcome = secateur(*run, "--set", "data.resize=false", "--set", "model.scales=null")
+    one_error(outcome, "p9.jpg", "too few for this network")
+    (voc / "Annotations/p8.xml").write_text("<annotation></annotation>")
+    one_error(secateur(*run), voc, "no object is marked in the pictures for test", "null")
+    assert not (tmp_path / "run/steps").exists()
 
 
 @pytest.mark.parametrize("options", [["--plan"], []])
@@ -426,6 +447,35 @@ def test_evaluate_without_data(
 ) -> None:
     one_error(secateur("evaluate", model, "--data", tmp_path / "none"), "data folder not found")
     one_error(secateur("evaluate", model, "--data", tmp_path / "n.yaml"), "no such recipe")
+
+
+def test_evaluate_a_detector_on_class_folders(
+    secateur: Callable[..., Outcome], model: Path, tmp_path: Path
+) -> None:
+    for split in ("train", "val"):
+        (tmp_path / f"pets/{split}/cat").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / f"pets/{split}/cat/a.png")
+    one_error(secateur("evaluate", model, "--data", tmp_path / "pets"), "holds class folders")
+
+
+@pytest.mark.parametrize(("names", "split"), [(("train", "val"), "val"), (("val",), "val")])
+def test_evaluate_a_classifier_takes_the_splits_that_init_does(
+    names: tuple[str, ...], split: str, secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    for number, name in enumerate(names):
+        for kind in ("cat", "dog"):
+            folder = tmp_path / "pets" / name / kind
+            folder.mkdir(parents=True)
+            for copy in range(number + 1):
+                Image.new("RGB", (8, 8)).save(folder / f"{copy}.png")
+    made = vgg_architecture(("cat", "dog"), size=32, widths=0.06, hidden=(8,), pool=1)
+    save_network(tmp_path / "slim.safetensors", build_vgg(made), made, {})
+    outcome = secateur(
+        "evaluate", tmp_path / "slim.safetensors", "--data", tmp_path / "pets", "--json"
+    )
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    assert (found["split"], found["pictures"]) == (split, 2 * len(names))
 
 
 # ---- init ----------------------------------------------------------------------------------

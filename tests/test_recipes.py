@@ -137,7 +137,7 @@ LEVELS = "s_F: 0.9, s_F_both: 0.8, s_G: 0.8"
         ),
         (
             f"compress.phases.0.select={{{LEVELS}, criterion: taylor}}",
-            "phase 1: .*needs a budget or max_drop, not levels",
+            r"compress\.phases\.0\.select: .*needs a budget or max_drop, not levels",
         ),
         ("compress.select.criterion=l3", "compress.select.criterion: .*'geometric_median'"),
         ("compress.select.criterion=null", "compress.select.criterion: "),
@@ -153,6 +153,11 @@ LEVELS = "s_F: 0.9, s_F_both: 0.8, s_G: 0.8"
         ("compress.threshold.scope=net", "compress.threshold.scope: .*'layer'"),
         ("compress.sparsify.penalty=scale", "compress.sparsify.penalty: .*'norm_scale'"),
         ("compress.select.critrion=l1", "unknown entry .*critrion; did you mean criterion"),
+        (
+            "compress.phases.0.sparsify={step: 500}",
+            r"unknown entry compress\.phases\.0\.sparsify\.step; did you mean steps",
+        ),
+        ("compress.phases.0.retrain={lr: -1}", r"compress\.phases\.0\.retrain\.lr: .*greater"),
     ],
 )
 def test_entries_that_do_not_go_together(change: str, words: str) -> None:
@@ -172,3 +177,50 @@ def test_entries_that_go_together() -> None:
         "compress.sparsify.penalty=norm_scale",
     ):
         load_recipe(FOLDER / "quickstart.yaml", [change])
+
+
+def test_a_plan_refuses_what_the_run_would() -> None:
+    for change, words in (
+        ("compress.select.criterion=norm_scale", "go together"),
+        ("compress.sparsify={steps: 9, penalty: group_norm, group_strength: 1}", "no place beside"),
+    ):
+        changes = [change, "compress.select.criterion=group_norm"][: 2 if "group" in change else 1]
+        with pytest.raises(RecipeError, match=words):
+            plan(load_recipe(FOLDER / "quickstart.yaml", changes))
+
+
+def test_a_plan_shows_no_training_that_will_not_be() -> None:
+    made = plan(load_recipe(FOLDER / "quickstart.yaml", ["compress.select.criterion=l1"]))
+    assert [phase.sparsify_steps for phase in made.phases] == [0]
+
+
+def test_a_norm_needs_more_than_one_value() -> None:
+    """The last map of SSD300 is one cell."""
+    changes = ["model={network: ssd300, batch_norm: true}", "train.batch_size=1"]
+    with pytest.raises(RecipeError, match="batch_size: with one picture a process"):
+        plan(load_recipe(FOLDER / "ssd300_voc.yaml", changes))
+    plan(load_recipe(FOLDER / "ssd300_voc.yaml", [changes[0], "train.batch_size=2"]))
+    plan(load_recipe(FOLDER / "ssd300_voc.yaml", ["model.batch_norm=false", changes[1]]))
+
+
+def test_each_phase_keeps_its_own_least_filters() -> None:
+    select = "compress.phases.1.select={keep_params: 0.15, min_filters: 1024}"
+    with pytest.raises(BudgetError, match="phase 2 cannot come down to"):
+        plan(load_recipe(FOLDER / "ssd300_voc.yaml", [select]))
+
+
+def test_inputs_have_the_networks_own_size() -> None:
+    recipe = load_recipe(FOLDER / "ssd512_voc.yaml")
+    assert (recipe.model.size, recipe.model.input_size) == (None, 512)
+    assert load_recipe(FOLDER / "quickstart.yaml").model.input_size == 128
+    assert load_recipe(FOLDER / "vgg16_cifar10.yaml").model.input_size == 32
+
+
+def test_a_plan_tells_of_a_budget_that_is_not_assured() -> None:
+    budget = "compress.phases.1.select={keep_params: 0.5}"
+    notes = plan(load_recipe(FOLDER / "ssd300_voc.yaml", [budget])).notes
+    assert notes[1:] == (
+        "whether phase 2 can meet its budget is not known: a phase before it has none, and leaves "
+        "what it leaves",
+    )
+    assert len(plan(load_recipe(FOLDER / "ssd300_voc.yaml")).notes) == 1

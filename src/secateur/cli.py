@@ -32,6 +32,7 @@ from secateur.console import (
     say,
     show_benchmark,
     show_comparison,
+    show_duration,
     show_plan,
     show_scales,
     summary_table,
@@ -142,9 +143,13 @@ def compress(
     loaded = load_recipe(recipe, changes or ())
     console = open_console()
     if plan_only:
+        from secateur.duration import measure_duration
         from secateur.planning import plan
 
-        show_plan(console, plan(loaded))
+        planned = plan(loaded)
+        show_plan(console, planned)
+        if planned.pictures is not None:
+            show_duration(console, measure_duration(loaded, planned.pictures))
         return
     from secateur.pipeline import compress_recipe
     from secateur.report.report import write_report
@@ -223,7 +228,7 @@ def evaluate(
 
     result = evaluate_file(model, data, split, ConsoleReporter(open_console(stderr=True)).bar)
     if as_json:
-        typer.echo(json.dumps(asdict(result), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(asdict(result), indent=2))
         return
     console = open_console()
     say(console, f"{model}: {result.pictures:,} pictures of {result.split}")
@@ -352,11 +357,10 @@ def export(
     target = Target(
         file_format, precision, not nms, dynamic_batch, picture_shape(shape), score, max_drop
     )
+    source = load_source(model)
     file = out or target.file_for(model)
     reporter = ConsoleReporter(open_console(stderr=True))
-    result = export_network(
-        load_source(model), file, target, data=data, split=split, bar=reporter.bar
-    )
+    result = export_network(source, file, target, data=data, split=split, bar=reporter.bar)
     console = open_console()
     console.print(export_table(result))
     say(console, f"written: {file}")
@@ -397,7 +401,7 @@ def detect(
     reporter = ConsoleReporter(open_console(stderr=True))
     found = detect_and_draw(model, pictures, out, score, reporter.bar, runtime)
     if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(found, indent=2))
         return
     console = open_console()
     console.print(detections_table(found))
@@ -487,7 +491,7 @@ def benchmark(
         bar=reporter.bar,
     )
     if as_json:
-        typer.echo(json.dumps(asdict(result), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(asdict(result), indent=2))
     else:
         show_benchmark(open_console(), result)
     if out is not None:
@@ -549,16 +553,17 @@ def report(
 def compare(
     recipe: Recipe,
     criteria: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME,NAME",
             help="Ways to compress: ours; rivals random, l1, l2, geometric_median, norm_scale, "
             "taylor, scratch, and group_norm, which is Torch-Pruning and needs the extra dev; "
             "ours with parts taken away or changed: uniform, layer_threshold, F_only, G_only, "
             "no_penalty, subgradient, uneven, unmended, one_phase, four_phases, gradual, distill, "
-            "fine_tune. docs/method.md says what each does.",
+            "fine_tune. docs/method.md says what each does. If not given: ours, random, l1, l2, "
+            "geometric_median, norm_scale where there are batch norms, taylor and scratch.",
         ),
-    ] = "ours,random,l1,l2,geometric_median,norm_scale,taylor,scratch",
+    ] = None,
     keep_macs: Annotated[
         str, typer.Option(metavar="SHARE,SHARE", help="Budgets: shares of the MACs that are left.")
     ] = "0.5,0.3,0.15",
@@ -584,12 +589,15 @@ def compare(
     from secateur.comparing.chart import draw_comparison
     from secateur.comparing.compare import compare as compare_ways
     from secateur.comparing.compare import shares
+    from secateur.comparing.variants import usual_ways
     from secateur.recipe import load_recipe
 
     loaded = load_recipe(recipe, changes or ())
     folder = run or Path("runs", f"{loaded.name}-compare")
     console = open_console()
-    names = [name.strip() for name in criteria.split(",")]
+    names = usual_ways(loaded)
+    if criteria is not None:
+        names = [name.strip() for name in criteria.split(",")]
     result = compare_ways(loaded, folder, names, shares(keep_macs), seeds, ConsoleReporter(console))
     draw_comparison(result, folder)
     show_comparison(console, result)

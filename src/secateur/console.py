@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # they import torch, and `secateur --help` is to be quick
     from secateur.benchmarking.times import Times
     from secateur.comparing.compare import Comparison
     from secateur.comparing.scales import Scales
+    from secateur.duration import Duration
     from secateur.evaluation import Evaluation
     from secateur.exporting.export import Export
     from secateur.layers import LayerCost
@@ -423,6 +424,18 @@ def show_plan(console: Console, plan: "Plan") -> None:
         say(console, f"note: {note}")
 
 
+def show_duration(console: Console, duration: "Duration") -> None:
+    """Print how long a run's trainings would take."""
+    *some, last = [f"phase {n} {_span(s)}" for n, s in enumerate(duration.phases, start=1)]
+    phases = f"{', '.join(some)} and {last}" if some else last
+    say(
+        console,
+        f"on {duration.device} training takes about {_span(duration.dense)} for the dense network, "
+        f"and {phases} at most, for networks that grow smaller; evaluations and the searches for "
+        "thresholds come on top",
+    )
+
+
 def _table(*columns: str, left: int = 1) -> Table:
     """Give a table whose first ``left`` columns are words, and the others numbers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -494,3 +507,11 @@ def _allowed(count: int | None) -> str:
 def _time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _span(seconds: float) -> str:
+    """A length of time in the unit that people would take."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}s"
+    return f"{max(1, round(seconds))} second{'' if round(seconds) <= 1 else 's'}"

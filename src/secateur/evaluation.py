@@ -12,7 +12,7 @@ from torch import Tensor
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.detection_set import DetectionSet
 from secateur.data.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
-from secateur.data.layout import guess_layout
+from secateur.data.layout import class_folder_splits, guess_layout
 from secateur.data.source import PictureSet, read_split, read_splits
 from secateur.errors import DataError, ModelError
 from secateur.progress import Bar
@@ -180,15 +180,20 @@ def _classifier_evaluation(
 def _folder_entry(root: Path, network: Description) -> Data:
     """Say how to read a folder in terms of the network's own classes."""
     if network.task == "classifier":
-        if not any((root / split).is_dir() for split in ("train", "test")):
+        train, test = class_folder_splits(root)
+        if train is None and test is None:
             raise DataError(
-                f"{root}: has no folder train or test; give the folder that holds "
-                "SPLIT/CLASS/picture, or a recipe"
+                f"{root}: has no folder train, test or val of class folders; give the folder that "
+                "holds SPLIT/CLASS/picture, or a recipe"
             )
         entry: dict[str, Any] = {"format": "folders", "root": root, "classes": network.classes}
-        test = "test" if (root / "test").is_dir() else None
-        return ClassificationData.model_validate({**entry, "test": test})
+        return ClassificationData.model_validate({**entry, "train": train or "train", "test": test})
     layout = guess_layout(root)
+    if layout.format == "folders":
+        raise DataError(
+            f"{root}: holds class folders, and no boxes to measure a detector by; give pictures "
+            "with boxes, or a recipe"
+        )
     schemes = {GTSDB_CLASSES: "43", tuple(SUPER_CATEGORIES): "super", ("sign",): "sign"}
     return DetectionData.model_validate(
         {

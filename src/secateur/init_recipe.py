@@ -121,8 +121,8 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path) -> FirstRecipe:
         test=layout.test,
         classes=layout.classes,
     )
-    train = read_detection_split(data, layout.train, None)
-    test = read_detection_split(data, layout.test, None) if layout.test is not None else None
+    train = read_detection_split(data, layout.train, _SIZE)
+    test = read_detection_split(data, layout.test, _SIZE) if layout.test is not None else None
     sets = [train] if test is None else [train, test]
     classes: Any = layout.classes
     names = train.classes

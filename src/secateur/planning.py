@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from secateur.data.cifar10 import CIFAR10_CLASSES
 from secateur.data.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
 from secateur.data.signs import CLASSES as SIGN_CLASSES
-from secateur.data.source import read_splits
+from secateur.data.signs import PICTURES, signs_folder
+from secateur.data.source import PictureSet, Splits, read_splits
 from secateur.data.voc import VOC_CLASSES
 from secateur.errors import DataError
 from secateur.layers import layer_names_by_path
@@ -14,9 +15,11 @@ from secateur.models.network import (
     build_network,
     recipe_architecture,
 )
-from secateur.phases import network_groups, phase_budgets, phase_groups
+from secateur.phases import check_norms, check_phases, network_groups, phase_budgets, phase_groups
 from secateur.pruning.budget import Budget
 from secateur.recipe import Data, Recipe, Select
+from secateur.run import check_evaluation
+from secateur.tasks.task import task_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class PhasePlan:
         filters: how many each layer has that may lose some, by the paper's name.
         goal: what decides which filters go.
         budget: what the whole network may have after it.
-        sparsify_steps: optimiser steps.
+        sparsify_steps: optimiser steps; 0 where the criterion has no use for sparse weights.
         retrain_steps: optimiser steps.
     """
 
@@ -54,6 +57,7 @@ class Plan:
         fixed: layers that keep all filters whatever the recipe says, and why.
         untouched: layers that no phase takes filters from.
         notes: what the plan takes for granted, or warns of.
+        pictures: those to train on; None where they are not there.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Plan:
     fixed: dict[str, str]
     untouched: tuple[str, ...]
     notes: tuple[str, ...]
+    pictures: PictureSet | None
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -73,17 +78,27 @@ def plan(recipe: Recipe) -> Plan:
     Raises:
         RecipeError: its entries do not fit together.
         BudgetError: its budget cannot be met.
-        DataError: the pictures cannot be read, and nothing else tells their classes.
+        DataError: something is wrong with the pictures; or they are not there, and nothing else
+            tells their classes.
     """
-    classes, notes = _classes(recipe)
+    splits, classes, notes = _pictures(recipe)
     architecture = recipe_architecture(recipe, classes)
+    check_phases(recipe, architecture)
+    check_norms(recipe, architecture)
+    if splits is not None:
+        check_evaluation(task_of(recipe.data, recipe.evaluate), splits, architecture)
     model = build_network(architecture)
     graph = network_groups(model, architecture)
     names = layer_names_by_path(model, architecture)
-    phases = []
+    phases: list[PhasePlan] = []
     budgets = phase_budgets(recipe, model, architecture, graph)
     for number, budget in enumerate(budgets, start=1):
         phase, sparsify, select, retrain = recipe.phase(number)
+        if _bounded(budget) and not all(_bounded(before.budget) for before in phases):
+            notes.append(
+                f"whether phase {number} can meet its budget is not known: a phase before it has "
+                "none, and leaves what it leaves"
+            )
         groups = phase_groups(phase, model, architecture, graph)
         phases.append(
             PhasePlan(
@@ -91,7 +106,7 @@ def plan(recipe: Recipe) -> Plan:
                 {names[graph.groups[g].producers[0]]: graph.groups[g].channels for g in groups},
                 _goal(select, recipe.evaluate.metric),
                 budget,
-                sparsify.steps,
+                sparsify.steps if select.sparsifies else 0,
                 retrain.steps,
             )
         )
@@ -113,29 +128,41 @@ def plan(recipe: Recipe) -> Plan:
         fixed,
         tuple(n for n in architecture.widths if n not in pruned and n not in fixed),
         tuple(notes),
+        splits.train if splits is not None else None,
     )
 
 
-def _classes(recipe: Recipe) -> tuple[tuple[str, ...], list[str]]:
-    """Names of the classes, and a note where they or the pictures were not read."""
+def _bounded(budget: Budget) -> bool:
+    return budget.params is not None or budget.macs is not None
+
+
+def _pictures(recipe: Recipe) -> tuple[Splits | None, tuple[str, ...], list[str]]:
+    """The pictures, if they are there, names of the classes, and what to say of both."""
     data = recipe.data
+    size = recipe.model.input_size
     if data.format == "signs":
-        return SIGN_CLASSES, []  # to read them would draw them
+        wanted = [split for split in (data.train, data.test) if split in PICTURES]
+        if not all(signs_folder(data.root, split, size=size).is_dir() for split in wanted):
+            return None, SIGN_CLASSES, []  # to read them would draw them
     try:
-        splits = read_splits(data, recipe.model.size, recipe.seed)
+        splits = read_splits(data, size, recipe.seed)
     except DataError as error:
         if data.root.is_dir():
             raise  # something is there, and wrong
         classes = _assumed_classes(data)
         if classes is None:
             raise
-        return classes, [f"the pictures cannot be read, {len(classes)} classes assumed: {error}"]
+        return (
+            None,
+            classes,
+            [f"the pictures cannot be read, {len(classes)} classes assumed: {error}"],
+        )
     validation = len(splits.validation)
     trained = f"{len(splits.train) + validation:,} pictures in {data.train}"
     notes = [f"{trained}, {validation:,} of them for validation"]
     if splits.test is not None:
         notes.append(f"{len(splits.test):,} pictures in {data.test}")
-    return splits.train.classes, notes
+    return splits, splits.train.classes, notes
 
 
 def _assumed_classes(data: Data) -> tuple[str, ...] | None:

@@ -43,7 +43,9 @@ class Augmentation(_Section):
     crop: bool = Field(True, description="SSD's crops with some least overlap with the objects")
     flip: bool = Field(True, description="mirror half; false where left and right differ")
     zoom: Annotated[float, Field(ge=1)] = Field(
-        1.25, description="native resolution: largest factor a crop is enlarged or reduced by"
+        1.25,
+        description="native resolution: largest factor a crop is enlarged or reduced by; a picture "
+        "smaller than size is enlarged to it",
     )
 
 
@@ -148,6 +150,11 @@ class SSDModel(_Section):
         "null: from scratch",
     )
 
+    @property
+    def input_size(self) -> int:
+        """Side of the input, pixels."""
+        return self.size or int(self.network.removeprefix("ssd"))
+
 
 class VGGModel(_Section):
     """A VGG16 classifier."""
@@ -180,6 +187,11 @@ class VGGModel(_Section):
         description="start from a .safetensors or .pth file, or torchvision:NAME of its weights; "
         "null: from scratch",
     )
+
+    @property
+    def input_size(self) -> int:
+        """Side of the input, pixels."""
+        return self.size
 
 
 def _values(section: type[_Section], entry: str) -> tuple[str, ...]:
@@ -494,7 +506,9 @@ class Recipe(_Section):
             try:
                 self.phase(number)
             except ValidationError as error:
-                raise ValueError(f"phase {number}: {error.errors()[0]['msg']}") from None
+                sections = {kind.__name__: kind for kind in (Sparsify, Select, Retrain)}
+                place = ("compress", "phases", number - 1, error.title.lower())
+                raise ValueError(_first_error(error, place, sections[error.title])) from None
         return self
 
 
@@ -549,12 +563,14 @@ def _change(content: dict[str, Any], change: str) -> None:
         raise RecipeError(f"--set {change}: there is no such place in the recipe") from None
 
 
-def _first_error(error: ValidationError) -> str:
+def _first_error(
+    error: ValidationError, place: Sequence[str | int] = (), root: type[BaseModel] | None = None
+) -> str:
+    """Say what is wrong first, and where: of a section, ``root``, at its place in the recipe."""
     first = error.errors()[0]
-    place = [part for part in first["loc"] if part not in _KINDS]
-    where = ".".join(str(part) for part in place)
+    where = ".".join(str(part) for part in (*place, *first["loc"]) if part not in _KINDS)
     if first["type"] == "extra_forbidden":
-        section = _section(first["loc"][:-1])
+        section = _section(first["loc"][:-1], root or Recipe)
         near = difflib.get_close_matches(str(first["loc"][-1]), section, 1, 0)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"unknown entry {where}{hint}"
@@ -564,9 +580,9 @@ def _first_error(error: ValidationError) -> str:
     return f"{where}: {words}" if where else words
 
 
-def _section(path: Sequence[str | int]) -> list[str]:
-    """Names of the entries known at a place in the recipe."""
-    model: Any = Recipe
+def _section(path: Sequence[str | int], root: type[BaseModel]) -> list[str]:
+    """Names of the entries known at a place below a section."""
+    model: Any = root
     for part in path:
         if part in _KINDS:
             model = _KINDS[str(part)]

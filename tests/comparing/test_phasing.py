@@ -30,6 +30,12 @@ def test_runs_of_the_quick_start() -> None:
     assert each_twice(recipe("quickstart")) == ["conv1_1-conv9_2"] * 2
 
 
+def test_every_phase_trains_however_few_steps_there_are() -> None:
+    few = recipe("quickstart", "compress.sparsify.steps=2")
+    four = in_phases(few, four_runs(few))
+    assert [four.phase(number)[1].steps for number in range(1, 5)] == [1] * 4
+
+
 def test_runs_of_several_phases() -> None:
     two = recipe("quickstart", TWO)
     assert one_run(two) == ["conv1_1-conv7"]

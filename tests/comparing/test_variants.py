@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from commands import Outcome
-from secateur.comparing.variants import OURS, SCRATCH, VARIANTS, scratch_recipe, variant_recipe
+from secateur.comparing.variants import (
+    OURS,
+    SCRATCH,
+    VARIANTS,
+    scratch_recipe,
+    usual_ways,
+    variant_recipe,
+)
 from secateur.errors import RecipeError
 from secateur.models.network import Architecture, recipe_architecture
 from secateur.phases import check_phases
@@ -240,6 +247,19 @@ def test_a_network_from_scratch_has_no_budget_to_meet() -> None:
     recipe = scratch_recipe(quickstart(), {"conv3_1": 4}, 0)
     assert recipe.compress.select.keep_params is None
     assert recipe.compress.select.max_drop is not None
+
+
+def test_usual_ways_leave_out_what_a_recipe_has_not() -> None:
+    assert "norm_scale" in usual_ways(quickstart())
+    without = usual_ways(quickstart("model.batch_norm=false"))
+    assert without == [name for name in usual_ways(quickstart()) if name != "norm_scale"]
+
+
+@pytest.mark.parametrize("way", ["norm_scale", "group_norm"])
+def test_a_rivals_penalty_stands_alone(way: str) -> None:
+    made = variant_recipe(quickstart("compress.sparsify.group_strength=0.1"), way, 0.3, 0)
+    assert made.compress.sparsify.group_strength == 0
+    check_phases(made, architecture())
 
 
 def test_the_scales_of_norms_need_norms_and_their_own_penalty() -> None:

@@ -132,7 +132,7 @@ def compare(
     wanted = list(dict.fromkeys(variants))
     keep_macs = list(dict.fromkeys(keep_macs))
     recipes = [variant_recipe(recipe, variant, min(keep_macs), 0) for variant in wanted]
-    classes = read_splits(recipe.data, recipe.model.size, recipe.seed).train.classes
+    classes = read_splits(recipe.data, recipe.model.input_size, recipe.seed).train.classes
     for each in recipes:  # what is wrong with one shows now
         check_phases(each, recipe_architecture(each, classes))
     # From scratch takes the widths of ours.

@@ -61,7 +61,8 @@ def in_phases(recipe: Recipe, runs: Sequence[str]) -> Recipe:
         steps = round(pictures / compress[entry]["batch_size"])
         for number, phase in enumerate(compress["phases"]):
             # What cannot be shared evenly goes to the first.
-            phase[entry]["steps"] = steps // len(runs) + (number < steps % len(runs))
+            shared = steps // len(runs) + (number < steps % len(runs))
+            phase[entry]["steps"] = max(1, shared)
     return Recipe.model_validate(content)
 
 

@@ -118,7 +118,7 @@ def compare_scales(
         SecateurError: as for ``compress_recipe``.
     """
     counts = layer_counts(layers, detection_layers(recipe))
-    classes = read_splits(recipe.data, recipe.model.size, recipe.seed).train.classes
+    classes = read_splits(recipe.data, recipe.model.input_size, recipe.seed).train.classes
     for count in counts:  # what is wrong with one shows now
         each = scale_recipe(recipe, count, 0)
         check_phases(each, recipe_architecture(each, classes))

@@ -31,6 +31,11 @@ def _criterion(name: str, **more: Any) -> dict[str, dict[str, Any]]:
     return {"select": {"criterion": name, **more}}
 
 
+def _penalty(name: str, strength: float) -> dict[str, Any]:
+    """A rival's own, without the recipe's group penalty beside it."""
+    return {"penalty": name, "strength": strength, "group_strength": 0.0}
+
+
 # The strengths of rivals' penalties are what validation chose on the quick start, at 15 % of the
 # MACs and with one seed, from a ladder that holds the published one: six rungs for norm_scale, four
 # for group_norm.
@@ -46,7 +51,7 @@ VARIANTS: dict[str, Variant] = {
     ),
     "norm_scale": Variant(
         "batch norm's scale, drawn to zero by L1, one cut for all layers (Liu et al. 2017)",
-        {**_criterion("norm_scale"), "sparsify": {"penalty": "norm_scale", "strength": 1e-1}},
+        {**_criterion("norm_scale"), "sparsify": _penalty("norm_scale", 1e-1)},
     ),
     "taylor": Variant(
         "first-order Taylor, one cut for all layers, normalized (Molchanov et al. 2017, 2019)",
@@ -56,7 +61,7 @@ VARIANTS: dict[str, Variant] = {
         "Torch-Pruning's group norm, drawn to zero, one cut for all layers (Fang et al. 2023)",
         {
             **_criterion("group_norm"),
-            "sparsify": {"penalty": "group_norm", "strength": 5e-3, "weight_decay": 0.0},
+            "sparsify": {**_penalty("group_norm", 5e-3), "weight_decay": 0.0},
         },
     ),
     SCRATCH: Variant("ours' widths, trained from nothing as long as all of ours (Liu et al. 2019)"),
@@ -100,6 +105,12 @@ VARIANTS: dict[str, Variant] = {
         {"retrain": {"lr": 2e-4}},
     ),
 }
+
+
+def usual_ways(recipe: Recipe) -> list[str]:
+    """Ours, and the rivals that need nothing which a recipe may lack, or which it has."""
+    names = [OURS, "random", "l1", "l2", "geometric_median", "norm_scale", "taylor", SCRATCH]
+    return [name for name in names if name != "norm_scale" or recipe.model.batch_norm]
 
 
 def variant_recipe(recipe: Recipe, variant: str, keep_macs: float, seed: int) -> Recipe:
