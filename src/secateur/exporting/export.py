@@ -1,7 +1,8 @@
 """A network written for another runtime, and tried before it is handed over."""
 
 import copy
-import tempfile
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -150,13 +151,16 @@ def own_settings(model: nn.Module) -> Evaluate:
 @contextmanager
 def _staged(out: Path) -> Iterator[Path]:
     """Give a path in a folder of its own beside ``out``; move all of it there at the end."""
+    # Its name is known before it is there, so that no stop comes between its making and its end.
+    folder = out.with_name(f".export-{out.name}.{os.getpid()}")
+    draft = folder / out.name
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
-            draft = Path(folder, out.name)
-            yield draft
-            # The file that names the others comes last.
-            for file in sorted(Path(folder).iterdir(), key=lambda file: file == draft):
-                file.replace(out.with_name(file.name))
+        folder.mkdir(parents=True, exist_ok=True)
+        yield draft
+        # The file that names the others comes last.
+        for file in sorted(folder.iterdir(), key=lambda file: file == draft):
+            file.replace(out.with_name(file.name))
     except OSError as error:
         raise unwritable(out, error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
