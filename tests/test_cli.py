@@ -547,6 +547,35 @@ def test_init_refuses_an_unknown_layout(secateur: Callable[..., Outcome], tmp_pa
     one_error(secateur("init", tmp_path / "[x]"), tmp_path / "[x]", "VOC")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_that_came_where_nothing_can_be_raised_comes_again(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Deaf:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    def stopped(_arguments: object) -> None:
+        try:
+            Deaf()
+            time.sleep(20)
+        except KeyboardInterrupt:  # as typer has it
+            raise SystemExit(130) from None
+
+    monkeypatch.setattr("secateur.cli.app", stopped)
+    # What runs in a shell's background ignores Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    start = time.monotonic()
+    try:
+        with pytest.raises(SystemExit) as end:
+            main(["export"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert end.value.code == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+    assert time.monotonic() - start < 10
+    assert capfd.readouterr().err == "stopped\n"
+
+
 def test_a_stop_is_told_whatever_it_brings_down(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

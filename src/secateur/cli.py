@@ -46,6 +46,7 @@ from secateur.errors import (
     RunError,
     SecateurError,
 )
+from secateur.lost_stops import stops_kept
 from secateur.place import own_place
 
 if TYPE_CHECKING:  # it imports torch
@@ -776,7 +777,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(signal.SIGTERM, _terminate)
     try:
         try:
-            app(arguments)
+            with stops_kept(TERMINATED):
+                app(arguments)
             return
         except SecateurError as error:
             if _asked_to_end.is_set():  # and so were the processes that load pictures
