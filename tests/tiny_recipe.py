@@ -31,7 +31,7 @@ TINY: dict[str, Any] = {
     },
 }
 # What is said where a step is done anew.
-STEP = r"(dense|evaluate-\w+|examples|phase\d-\w+)(: anew, for what it depends on has changed)?"
+STEP = r"(dense|evaluate-\w+|examples|phase\d-\w+)(: (measured )?anew, .* has changed)?"
 
 
 def write_recipe(root: Path, recipe: dict[str, Any]) -> Path:

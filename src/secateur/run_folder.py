@@ -124,8 +124,8 @@ def _run_step(
         shutil.rmtree(folder, ignore_errors=True)
     if begun != (key, made):
         write_json(record, {"key": key, "made": made})
-    anew = "measured anew, for how" if stays else "anew, for what it depends on"
-    say(folder.name + (f": {anew} has changed" if found else ""))
+    anew = "measured anew, for what measures it" if stays else "anew, for what it depends on"
+    say(f"{folder.name}: {anew} has changed" if found else folder.name)
     start = time.perf_counter()
     result = work(folder)
     before = found["seconds"] if found and stays else 0.0

@@ -49,9 +49,10 @@ class Detector:
     def check(self, dataset: DetectionSet, architecture: SSDArchitecture, split: str) -> None:
         """Refuse pictures without an object that counts, or too small for the network."""
         if all(picture.difficult.all() for picture in dataset.pictures):
+            cure = "set data.test: null" if split == "test" else "raise data.validation"
             raise DataError(
                 f"{self.data.root}: no object is marked in the pictures for {split}, so nothing "
-                "can be measured by them; mark some, name another split, or for test say null"
+                f"can be measured by them; mark some, or {cure}"
             )
         check_sizes(dataset.pictures, architecture)
 
