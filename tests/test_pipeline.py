@@ -312,7 +312,11 @@ def test_another_metric_measures_trainings_anew_and_trains_none_that_stays(
 ) -> None:
     output = changed("evaluate.metric=AP_coco")
     told = dict(line.split(": ") for line in output.splitlines() if "anew" in line)
-    assert told["dense"] == told["phase1-sparsify"] == "measured anew, for what measures it has changed"
+    assert (
+        told["dense"]
+        == told["phase1-sparsify"]
+        == "measured anew, for what measures it has changed"
+    )
     assert told["phase1-threshold"] == "anew, for what it depends on has changed"
     before, after = (
         json.loads((folder / "run/steps/dense/step.json").read_text())
