@@ -89,8 +89,8 @@ def pictures_for(
                 return _drawn(source, shape, f" ({named.split} of {data} has none of {what})")
             if len(fitting) < len(pictures):
                 sized = f", those of {what}"
-            named = replace(named, pictures=pictures.subset(fitting))
             pictures = pictures.subset(fitting)
+            named = replace(named, pictures=pictures)
         batches = [pixels for _, pixels in evaluation_batches(_spread(pictures.pictures), size, 1)]
     else:
         batches = [named.pictures.pixels[i : i + 1] for i in _spread(range(len(named.pictures)))]
