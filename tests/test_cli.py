@@ -16,7 +16,8 @@ from PIL import Image
 from commands import Outcome, one_error
 from secateur import pipeline
 from secateur.cli import main
-from secateur.errors import RunError
+from secateur.console import complain
+from secateur.errors import LostError, RunError
 from secateur.models.network_file import load_network, save_network
 from secateur.models.ssd import SSDArchitecture, build_ssd, ssd_architecture
 from secateur.models.vgg import build_vgg, vgg_architecture
@@ -592,3 +593,34 @@ def test_a_stop_is_told_whatever_it_brings_down(
         main(["compress", "recipe.yaml"])
     assert end.value.code == 143
     assert capfd.readouterr().err.startswith("stopped; give the same command again")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        (LostError("another process has ended"), 2, "error: another process has ended\n"),
+        (SystemExit(143), 143, "stopped\n"),
+    ],
+)
+def test_a_stop_while_the_end_is_told_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    end: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    def stopped(_arguments: object) -> None:
+        raise end
+
+    def tell_late(text: str) -> None:
+        signal.raise_signal(number)
+        complain(text)
+
+    monkeypatch.setattr("secateur.cli.app", stopped)
+    monkeypatch.setattr("secateur.cli.complain", tell_late)
+    with pytest.raises(SystemExit) as ended:
+        main(["export"])
+    assert ended.value.code == code
+    assert capfd.readouterr().err == said

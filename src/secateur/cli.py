@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from enum import StrEnum
 from importlib.metadata import version
@@ -46,7 +47,7 @@ from secateur.errors import (
     RunError,
     SecateurError,
 )
-from secateur.lost_stops import stops_kept
+from secateur.lost_stops import stops_ignored, stops_kept
 from secateur.place import own_place
 
 if TYPE_CHECKING:  # it imports torch
@@ -775,25 +776,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if threading.current_thread() is threading.main_thread():
         _asked_to_end.clear()
         signal.signal(signal.SIGTERM, _terminate)
-    try:
+    with ExitStack() as ending:
         try:
-            with stops_kept(TERMINATED):
-                app(arguments)
-            return
-        except SecateurError as error:
-            if _asked_to_end.is_set():  # and so were the processes that load pictures
-                raise SystemExit(TERMINATED) from None
-            told = f"error: {' '.join(str(error).splitlines())}" if _tells(error) else None
-    except SystemExit as end:
-        if end.code in (INTERRUPTED, TERMINATED):
-            resumes = RESUMED & set(sys.argv if arguments is None else arguments)
-            again = "; give the same command again: it goes on from what was last saved"
-            if own_place().local_rank == 0:
-                complain(f"stopped{again if resumes else ''}")
-        raise
-    # Behind it all, for an error holds on to all that was in memory when it was raised.
-    if told is not None:
-        complain(told)
+            try:
+                with stops_kept(TERMINATED):
+                    app(arguments)
+                return
+            except SecateurError as error:
+                ending.enter_context(stops_ignored())
+                if _asked_to_end.is_set():  # and so were the processes that load pictures
+                    raise SystemExit(TERMINATED) from None
+                told = f"error: {' '.join(str(error).splitlines())}" if _tells(error) else None
+        except SystemExit as end:
+            ending.enter_context(stops_ignored())
+            if end.code in (INTERRUPTED, TERMINATED):
+                resumes = RESUMED & set(sys.argv if arguments is None else arguments)
+                again = "; give the same command again: it goes on from what was last saved"
+                if own_place().local_rank == 0:
+                    complain(f"stopped{again if resumes else ''}")
+            raise
+        # Behind it all, for an error holds on to all that was in memory when it was raised.
+        if told is not None:
+            complain(told)
     # At the end torch sums up compile times that nobody asked for, which takes memory: if that is
     # what ran short, a traceback would stand behind our line.
     if sum_up := getattr(sys.modules.get("torch._dynamo.utils"), "dump_compile_times", None):

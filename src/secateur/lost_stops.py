@@ -41,6 +41,25 @@ def stops_kept(terminated: int) -> Iterator[None]:
         sys.unraisablehook = usual
 
 
+@contextmanager
+def stops_ignored() -> Iterator[None]:
+    """Let a program that is ending say why, whoever asks it to end meanwhile.
+
+    torchrun asks all processes to as soon as one has ended, and `timeout` asks twice.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where no signal is handled
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            if handler is not None:  # as of a handler that is not Python's
+                signal.signal(number, handler)
+
+
 def _send_later(number: signal.Signals) -> None:
     timer = threading.Timer(_MOMENT, os.kill, (os.getpid(), number))
     timer.daemon = True
