@@ -64,7 +64,7 @@ one. Single entries can be changed for one run: `--set train.steps=100`, or
 `--set compress.phases.0.layers=conv1_1-conv3_3` to reach into a list.
 
 Shares go from 0 to 1. Points are those of the metric in percent. A *required* entry has no default;
-`null` says that nothing is set, and the entry tells what that means.
+`null` says that nothing is set; the entry tells what then holds.
 
 This page is made from the descriptions in `src/secateur/recipe.py` by
 `python docs/make_recipe_page.py`; change them there.

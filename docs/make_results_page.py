@@ -1,6 +1,7 @@
 """Write the results in README.md and docs/results.md from the files in benchmarks/results/."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,10 @@ MEASURED = {
 
 COMPARED = (
     "Every way starts from the same dense network of a seed and sees as many pictures. Mean of "
-    "three seeds on test ± its standard error; the best in bold, and in italics what is within one "
-    "standard error of it. The last column says what a way does.\n"
+    "three seeds on test ± its standard error; the best in bold, and in italics what is within the "
+    "best one's own standard error of it. The promises below, and what the text calls the error, "
+    "go by the standard error of the difference, taken seed by seed. The last column says what a "
+    "way does.\n"
 )
 
 # What Singh et al. (WACV 2019) publish: times fewer parameters, share of the MACs saved, and the
@@ -191,7 +194,10 @@ NOTES = {
     ),
     "sweep_quickstart": (
         "Networks that no other of the sweep surpasses in accuracy on validation, parameters and "
-        "MACs together. Trials go by validation; test was read once, for these.\n"
+        "MACs together. Trials go by validation; test was read once, for these. The first trial, "
+        "0, is the recipe with `keep_params: 0.062` and `keep_macs: 0.3`, set by hand; the others "
+        "were searched. The dense network is another than that of the first table, of another "
+        "day.\n"
         "\n![Trials](images/sweep_quickstart.svg)\n"
     ),
     "sweep_postgres": (
@@ -251,13 +257,17 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 def page(results: dict[str, dict[str, Any]]) -> str:
     """Give docs/results.md: every metric, every promise, and where the figures come from."""
     parts = [
-        "# Results\n\nEvery figure here is read from a file in `benchmarks/results/` by "
-        "`docs/make_results_page.py`.\n"
+        "# Results\n\nEvery figure in a table here is read from a file in `benchmarks/results/` by "
+        "`docs/make_results_page.py`; the notes above the tables are written by hand, of the same "
+        "files.\n"
     ]
     for name, result in results.items():
         dense, slim = result["dense"], result["slim"]
         machine, versions = result["provenance"]["machine"], result["provenance"]["versions"]
-        device = machine["accelerator"] or f"{machine['processor']}, {machine['threads']} threads"
+        threads = machine["threads"]
+        device = machine["accelerator"] or (
+            f"{machine['processor']}, {threads} thread{'s' if threads != 1 else ''}"
+        )
         rows = [
             f"| {key} | {_figure(dense[key])} | {_figure(slim[key])} |"
             for key in dense
@@ -311,7 +321,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
                 f"\n## {title}\n\n{made['date'][:10]}, {machine}; {versions}."
                 f"\n\n{NOTES[name]}\n{TABLES[name](result)}\n{_checks(result)}"
             )
-    return "".join(parts)
+    return re.sub(r"\n{3,}", "\n\n", "".join(parts))
 
 
 def bill_table(results: dict[str, dict[str, Any]]) -> str:
@@ -434,7 +444,11 @@ def sweep_table(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | {params} | {macs} | {each['validation']:.1f} | {test:.1f} |")
     states = [row["state"] for row in result["trials"]]
     complete, given_up = states.count("complete"), states.count("given up")
-    return "\n".join(lines) + f"\n\n{complete} trials went through, {given_up} were given up.\n"
+    other = len(states) - complete - given_up
+    return (
+        "\n".join(lines) + f"\n\n{complete} trials went through, {given_up} were given up"
+        f"{f', and {other} asked for what cannot be had' if other else ''}.\n"
+    )
 
 
 def training_table(result: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ ORDER = (
     ("processes",),
     ("run",),
     ("selecting", "validating"),
+    ("removing",),
     ("examples", "steps"),
     ("pipeline",),
     ("drawing", "layers", "video"),

@@ -17,6 +17,8 @@ from commands import Outcome, one_error
 from secateur import pipeline
 from secateur.cli import main
 from secateur.console import complain
+from secateur.data.source import read_splits
+from secateur.duration import measure_duration
 from secateur.errors import LostError, RunError
 from secateur.models.network_file import load_network, save_network
 from secateur.models.ssd import SSDArchitecture, build_ssd, ssd_architecture
@@ -194,6 +196,34 @@ def test_plan_says_what_would_happen(secateur: Callable[..., Outcome], recipe: P
     assert "note: 8 pictures in train, 2 of them for validation\n" in outcome.out
     took = r"training takes about \d+ \w+ for the dense network, and phase 1 \d+ \w+ and phase 2 \d"
     assert re.search(took, outcome.out)
+
+
+def test_plan_tries_a_norm_on_a_map_of_one_cell(
+    secateur: Callable[..., Outcome], recipe: Path
+) -> None:
+    changes = (
+        *("model.size=64", "model.batch_norm=true", "model.detection_layers=4"),
+        *("model.scales=null", "compress.phases=[{layers: conv1_1-conv9_2}]"),
+    )
+    options = [option for change in changes for option in ("--set", change)]
+    outcome = secateur("compress", recipe, "--plan", *options)
+    assert outcome.code == 0, outcome.err
+    assert "training takes about" in outcome.out
+
+
+def test_plan_counts_every_size_that_is_tried(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secateur.duration._seconds_a_picture", lambda *_: (1.0, "a device"))
+    loaded = load_recipe(recipe)
+    pictures = read_splits(loaded.data, loaded.model.input_size, 0).train
+    once = measure_duration(loaded, pictures)
+    entries = ("compress.select={max_drop: 1, attempts: 3}",)
+    tried = measure_duration(load_recipe(recipe, entries), pictures)
+    _, sparsify, _, retrain = loaded.phase(1)
+    sparsified, retrained = (each.steps * each.batch_size for each in (sparsify, retrain))
+    assert once.phases[0] == sparsified + retrained
+    assert tried.phases[0] == sparsified + 3 * retrained
 
 
 def test_plan_names_layers_no_phase_prunes(secateur: Callable[..., Outcome], recipe: Path) -> None:

@@ -318,6 +318,12 @@ def test_another_metric_measures_trainings_anew_and_trains_none_that_stays(
         == "measured anew, for what measures it has changed"
     )
     assert told["phase1-threshold"] == "anew, for what it depends on has changed"
+    # Where the search ends as before, the removal is the same, and is not chosen again.
+    if threshold_of(unbroken) == threshold_of(tmp_path):
+        assert told["phase1-remove"] == told["dense"]
+    removals = [folder / "run/steps/phase1-remove/removal.json" for folder in (unbroken, tmp_path)]
+    same = removals[0].read_bytes() == removals[1].read_bytes()
+    assert same == (threshold_of(unbroken) == threshold_of(tmp_path))
     before, after = (
         json.loads((folder / "run/steps/dense/step.json").read_text())
         for folder in (unbroken, tmp_path)
@@ -327,6 +333,24 @@ def test_another_metric_measures_trainings_anew_and_trains_none_that_stays(
     assert after["seconds"] >= before["seconds"]
     network = "run/steps/dense/network.safetensors"
     assert (unbroken / network).read_bytes() == (tmp_path / network).read_bytes()
+
+
+def threshold_of(folder: Path) -> float:
+    record = json.loads((folder / "run/steps/phase1-threshold/step.json").read_text())
+    return float(record["result"]["threshold"])
+
+
+def test_a_removal_is_measured_anew_and_not_chosen_again(
+    changed: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way = "compress.select={keep_macs: 0.5, criterion: l1, min_filters: 1}"
+    changed(way)
+    network = tmp_path / "run/steps/phase1-remove/network.safetensors"
+    before = network.read_bytes(), network.stat().st_mtime_ns
+    monkeypatch.setattr("secateur.steps.remove", pytest.fail)
+    output = changed(way, "evaluate.nms=0.3")
+    assert "phase1-remove: measured anew" in output
+    assert before == (network.read_bytes(), network.stat().st_mtime_ns)
 
 
 def test_a_training_is_not_lost_where_its_network_could_not_be_measured(

@@ -1,5 +1,6 @@
 """Steps of a run folder, and of a pool that several runs share."""
 
+import json
 import os
 import shutil
 import time
@@ -247,3 +248,21 @@ def test_drafts_of_a_killed_process_are_cleared_and_no_others(tmp_path: Path) ->
     clear_drafts(tmp_path)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == set(stays)
+
+
+def test_time_of_a_training_outlives_a_measuring_that_was_stopped(tmp_path: Path) -> None:
+    def do(metric: str, work: Callable[[Path], dict[str, int]]) -> Step:
+        return run_step(
+            tmp_path / "dense", {"steps": 1}, work, measured_by={"metric": metric}, say=print
+        )
+
+    def stopped(_folder: Path) -> dict[str, int]:
+        raise RunError("stopped")
+
+    do("a", lambda _: {"value": 1})
+    record = json.loads((tmp_path / "dense/step.json").read_text())
+    write_json(tmp_path / "dense/step.json", {**record, "seconds": 3600.0})
+    for _ in range(2):
+        with pytest.raises(RunError, match="stopped"):
+            do("b", stopped)
+    assert do("b", lambda _: {"value": 2}).seconds >= 3600

@@ -130,7 +130,10 @@ def compress(
     run: RunFolder = None,
     plan_only: Annotated[
         bool,
-        typer.Option("--plan", help="Only say what would happen; trains and writes nothing."),
+        typer.Option(
+            "--plan",
+            help="Only say what would happen, and time a few steps of training; keeps nothing.",
+        ),
     ] = False,
 ) -> None:
     """Train a network, make it small, evaluate both.
@@ -198,9 +201,7 @@ def train(recipe: Recipe, changes: Changes = None, run: RunFolder = None) -> Non
     say(console, f"the dense network: {folder / DENSE_FILE}")
 
 
-@app.command(
-    epilog="Example: secateur evaluate runs/quickstart/slim.safetensors --data my/pictures"
-)
+@app.command(epilog="Example: secateur evaluate runs/mine/slim.safetensors --data recipe.yaml")
 def evaluate(
     model: Model,
     data: Annotated[
@@ -254,8 +255,8 @@ def inspect(
 
     Beside a network to compare with, it shows filters before and after, and the shares kept.
 
-    A MAC is one multiply-add of a convolution, for one picture of the network's nominal size. A
-    norm's parameters are counted with the convolution before it.
+    A MAC is one multiply-add of a convolution or linear layer, for one picture of the network's
+    nominal size. A norm's parameters are counted with the convolution before it.
     """
     from secateur.layers import costs_before, layer_costs
     from secateur.models.network_file import load_network
@@ -310,7 +311,10 @@ def export(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Which of them; a recipe's validation if not given."),
+        typer.Option(
+            metavar="NAME",
+            help="Which of them; if not given, a recipe's validation, or a folder's train.",
+        ),
     ] = None,
     nms: Annotated[
         bool,
@@ -451,7 +455,7 @@ def benchmark(
         typer.Option(min=0, help="How long, for each network, runtime and batch size; about."),
     ] = 10.0,
     runs: Annotated[
-        int | None, typer.Option(min=1, help="How many runs of each count; instead of --seconds.")
+        int | None, typer.Option(min=1, help="How many passes of each count; instead of --seconds.")
     ] = None,
     data: Annotated[
         Path | None,
@@ -514,7 +518,8 @@ def report(
         typer.Option(
             metavar="FILE",
             help="Where to write the page alone; report.html in the run's folder, or in the one "
-            "that holds the folders of several, if not given. Markdown is printed.",
+            "that holds the folders of several, if not given. Markdown is printed if no FILE is "
+            "given.",
         ),
     ] = None,
     markdown: Annotated[
@@ -558,9 +563,10 @@ def compare(
         str | None,
         typer.Option(
             metavar="NAME,NAME",
-            help="Ways to compress: ours; rivals random, l1, l2, geometric_median, norm_scale, "
-            "taylor, scratch, and group_norm, which is Torch-Pruning and needs the extra dev; "
-            "ours with parts taken away or changed: uniform, layer_threshold, F_only, G_only, "
+            help="Ways to choose filters: ours; rivals random, l1, l2, geometric_median, "
+            "norm_scale, taylor, scratch, and group_norm, which is Torch-Pruning and needs the "
+            "extra dev; ours with parts taken away or changed: uniform, layer_threshold, F_only, "
+            "G_only, "
             "no_penalty, subgradient, uneven, unmended, one_phase, four_phases, gradual, distill, "
             "fine_tune. docs/method.md says what each does. If not given: ours, random, l1, l2, "
             "geometric_median, norm_scale where there are batch norms, taylor and scratch.",
@@ -745,6 +751,14 @@ def init(
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="The recipe to write; never overwritten.")
     ] = Path("recipe.yaml"),
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="A trained torchvision SSD300 (or SSD512) of your own, as state dict, checkpoint "
+            "or safetensors: it is then compressed as it is, and not trained first.",
+        ),
+    ] = None,
 ) -> None:
     """Write a first recipe for your own pictures.
 
@@ -753,7 +767,7 @@ def init(
     """
     from secateur.init_recipe import write_first_recipe
 
-    first = write_first_recipe(folder, out)
+    first = write_first_recipe(folder, out, weights)
     console = open_console()
     say(console, first.summary)
     say(console, first.hint)

@@ -386,7 +386,7 @@ def show_plan(console: Console, plan: "Plan") -> None:
     say(
         console,
         f"dense network: {plan.params:,} parameters, {plan.macs:,} MACs; "
-        f"trained for {plan.train_steps:,} steps",
+        + (f"trained for {plan.train_steps:,} steps" if plan.train_steps else "taken as it is"),
     )
     table = _table(
         "phase",
@@ -428,11 +428,11 @@ def show_duration(console: Console, duration: "Duration") -> None:
     """Print how long a run's trainings would take."""
     *some, last = [f"phase {n} {_span(s)}" for n, s in enumerate(duration.phases, start=1)]
     phases = f"{', '.join(some)} and {last}" if some else last
+    dense = f"about {_span(duration.dense)} for the dense network, and " if duration.dense else ""
     say(
         console,
-        f"on {duration.device} training takes about {_span(duration.dense)} for the dense network, "
-        f"and {phases} at most, for networks that grow smaller; evaluations and the searches for "
-        "thresholds come on top",
+        f"on {duration.device} training takes {dense}{phases} at most, for networks that grow "
+        "smaller; evaluations and the searches for thresholds come on top",
     )
 
 

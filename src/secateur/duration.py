@@ -28,8 +28,8 @@ class Duration:
     Attributes:
         device: what trains, in words.
         dense: seconds of the dense network's training.
-        phases: seconds of each phase's two trainings, were its network still the dense one; it
-            takes less as the network grows smaller.
+        phases: seconds of each phase's trainings, were its network still the dense one; it takes
+            less as the network grows smaller.
     """
 
     device: str
@@ -55,8 +55,11 @@ def measure_duration(recipe: Recipe, pictures: PictureSet) -> Duration:
     seconds = []
     for number in range(1, len(recipe.compress.phases) + 1):
         _, sparsify, select, retrain = recipe.phase(number)
-        trainings = [sparsify, retrain] if select.sparsifies else [retrain]
-        seconds.append(pace * sum(each.steps * each.batch_size for each in trainings))
+        attempts = 1 if select.max_drop is None else select.attempts
+        seen = attempts * retrain.steps * retrain.batch_size
+        if select.sparsifies:
+            seen += sparsify.steps * sparsify.batch_size
+        seconds.append(pace * seen)
     dense = pace * recipe.train.steps * recipe.train.batch_size
     return Duration(device, dense, tuple(seconds))
 
@@ -72,7 +75,7 @@ def _seconds_a_picture(recipe: Recipe, pictures: PictureSet) -> tuple[float, str
         data, workers = data.model_copy(update={"workers": 0}), data.workers
     task = task_of(data, recipe.evaluate)
     schedule = Schedule(recipe.train.optimizer, 1e-12, 0.0, 0.0, "constant", recipe.train.clip)
-    size = 1
+    size = min(2, recipe.train.batch_size)  # for a batch norm may have one cell a picture
     while True:
         settings = recipe.train.model_copy(update={"steps": _STEPS, "batch_size": size})
         start = time.perf_counter()

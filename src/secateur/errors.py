@@ -59,3 +59,8 @@ class DivergedError(RunError):
 
 class LostError(RunError):
     """Another process of the run has ended."""
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of what an error says, or its kind where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

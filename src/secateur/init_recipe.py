@@ -4,8 +4,9 @@
 ``init_classifier``.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -14,6 +15,8 @@ from secateur.data.layout import Layout, guess_layout
 from secateur.data.source import read_detection_split
 from secateur.errors import RecipeError
 from secateur.init_classifier import FirstRecipe, classifier_recipe, entry, run_name, tests_told
+from secateur.models.network_file import load_weights, read_state
+from secateur.models.ssd import build_ssd, ssd_architecture
 from secateur.recipe import DetectionData
 from secateur.whole_file import write_text
 
@@ -46,7 +49,7 @@ data:
   {train}
   # Read once, at the end. null: accuracy is told on the validation pictures.
   {test}
-  # In the order of the network's outputs; null: as the data name them.
+  # In the order of the network's outputs; null: as the data name them.{order}
   {classes}
   validation: 0.15     # share of the training pictures by which everything is decided
   augmentation:
@@ -54,12 +57,11 @@ data:
   workers: 2           # processes that load pictures
 
 model:
-  network: ssd300      # ssd512 sees smaller objects, at about three times the work
-  # Trained on ImageNet; torchvision downloads them once (about 500 MB). A trained SSD of your
-  # own is better: give its file here. null: from scratch, which needs batch_norm: true.
-  weights: torchvision:VGG16_Weights.IMAGENET1K_FEATURES
+  network: {network}      # ssd512 sees smaller objects, at about three times the work
+  {weights_comment}
+  {weights}
 
-# The dense network, about {passes:.0f} passes over the training pictures.
+# {train_told}.
 train:
   steps: {train_steps}
   batch_size: {batch}       # halve it, and lr with it, where memory is short
@@ -95,23 +97,63 @@ evaluate:
 """
 
 
-def first_recipe(folder: Path, file: Path) -> FirstRecipe:
+# Of weights that are not the user's own.
+_IMAGENET = "torchvision:VGG16_Weights.IMAGENET1K_FEATURES"
+_IMAGENET_COMMENT = """\
+# Trained on ImageNet; torchvision downloads them once (about 500 MB). A trained SSD of your
+  # own is better: init --weights takes it. null: from scratch, which needs batch_norm: true."""
+_OWN = "# Your own."
+_ORDER = """
+  # A network that is trained already knows its classes by their order alone: make it the same."""
+
+_TAKEN = "The dense network is taken as it is; more steps would train it further"
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What the dense network starts from.
+
+    Attributes:
+        network: whose weights they are.
+        weights: as the recipe names them.
+        comment: in the recipe.
+        told: how well they fit.
+        whole: they are all that the network needs, and it is not trained.
+    """
+
+    network: Literal["ssd300", "ssd512"] = "ssd300"
+    weights: str = _IMAGENET
+    comment: str = _IMAGENET_COMMENT
+    told: str = ""
+    whole: bool = False
+
+
+def first_recipe(folder: Path, file: Path, weights: str | None = None) -> FirstRecipe:
     """Write a recipe for a folder of annotated pictures; they are all read and checked.
 
     Args:
         folder: in any layout that is known.
         file: where the recipe will be, for its comments.
+        weights: of a trained SSD, which is then compressed as it is if they fill all of it; as for
+            ``load_weights``.
 
     Raises:
         DataError: the layout is unknown, or anything is wrong with a picture or its annotation.
+        ModelError: the weights cannot be read, or are those of another network.
+        RecipeError: weights are given for a classifier.
     """
     layout = guess_layout(folder)
-    if layout.format == "folders":
-        return classifier_recipe(layout, file)
-    return _detector_recipe(folder, layout, file)
+    if layout.format != "folders":
+        return _detector_recipe(folder, layout, file, weights)
+    if weights is not None:
+        raise RecipeError(
+            "--weights is for detectors; make a classifier's recipe without, and set model.weights "
+            "there, with its own widths, hidden, pool and batch_norm, and train.steps: 0"
+        )
+    return classifier_recipe(layout, file)
 
 
-def _detector_recipe(folder: Path, layout: Layout, file: Path) -> FirstRecipe:
+def _detector_recipe(folder: Path, layout: Layout, file: Path, weights: str | None) -> FirstRecipe:
     if layout.format == "folders":
         raise ValueError("class folders hold no boxes")
     data = DetectionData(
@@ -139,7 +181,9 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path) -> FirstRecipe:
         f"class{'es' if len(names) > 1 else ''}, "
         + tests_told(0 if test is None else len(test.pictures), layout.test)
     )
-    hint = _hint(train)
+    start = _Start() if weights is None else _from_weights(weights, names)
+    hint = _hint(train, 512 if start.network == "ssd512" else _SIZE) + start.told
+    passes = f"The dense network, about {steps * _BATCH / pictures:.0f} passes over the pictures"
     text = _TEMPLATE.format(
         summary=summary,
         hint=hint,
@@ -150,34 +194,54 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path) -> FirstRecipe:
         train=entry("train", layout.train),
         test=entry("test", layout.test),
         classes=entry("classes", list(classes) if isinstance(classes, tuple) else classes),
-        passes=steps * _BATCH / pictures,
+        order=_ORDER if weights else "",
+        network=start.network,
+        weights_comment=start.comment,
+        weights=entry("weights", start.weights),
+        train_told=_TAKEN if start.whole else passes,
         batch=_BATCH,
-        train_steps=steps,
+        train_steps=0 if start.whole else steps,
         sparsify_steps=max(500, steps // 4 // 100 * 100),
         retrain_steps=max(500, steps // 2 // 100 * 100),
     )
     return FirstRecipe(text, summary, hint)
 
 
-def write_first_recipe(folder: Path, file: Path) -> FirstRecipe:
+def _from_weights(weights: str, classes: tuple[str, ...]) -> _Start:
+    """See which network some weights are of, and whether they are all of it."""
+    heads = [n for n in read_state(weights) if n.startswith("head.classification_head.module_list")]
+    network: Literal["ssd300", "ssd512"] = "ssd512" if len(heads) == 2 * 7 else "ssd300"
+    model = build_ssd(ssd_architecture(network, classes))
+    unfilled = load_weights(model, weights, batch_norm=False)
+    if not unfilled:
+        return _Start(network, weights, _OWN, "; the trained network is taken as it is", whole=True)
+    told = (
+        f"; {len(unfilled)} tensors of the trained network do not fit, {unfilled[0]} for one, and "
+        "start afresh, so it is trained further"
+    )
+    return _Start(network, weights, _OWN, told, whole=False)
+
+
+def write_first_recipe(folder: Path, file: Path, weights: str | None = None) -> FirstRecipe:
     """Write ``first_recipe`` to a file that is not there yet.
 
     Raises:
         DataError: as ``first_recipe``.
-        RecipeError: the file exists.
+        ModelError: likewise.
+        RecipeError: likewise; or the file exists.
         RunError: it cannot be written.
     """
     if file.exists():
         raise RecipeError(f"{file}: exists and is not overwritten; give another with --out")
-    first = first_recipe(folder, file)
+    first = first_recipe(folder, file, weights)
     write_text(file, first.text)
     return first
 
 
-def _hint(train: DetectionSet) -> str:
+def _hint(train: DetectionSet, size: int) -> str:
     """Say how large the objects are to the network, and what follows."""
     sides = [
-        ((p.boxes[:, 2:] - p.boxes[:, :2]) * torch.tensor([_SIZE / p.width, _SIZE / p.height]))
+        ((p.boxes[:, 2:] - p.boxes[:, :2]) * torch.tensor([size / p.width, size / p.height]))
         for p in train.pictures
     ]
     areas = torch.cat(sides).prod(dim=1)
@@ -186,8 +250,8 @@ def _hint(train: DetectionSet) -> str:
     side = float(areas.median().sqrt())
     hint = (
         f"Half of the objects are smaller than {side:.0f} by {side:.0f} pixels once a picture is "
-        f"squeezed to {_SIZE} by {_SIZE}"
+        f"squeezed to {size} by {size}"
     )
-    if side < _SMALL:
+    if side < _SMALL and size == _SIZE:
         return f"{hint}: little for ssd300; try ssd512, or data.resize: false (native resolution)"
     return hint

@@ -15,7 +15,7 @@ from secateur.pruning.budget import Budget, share_out, within_reach
 from secateur.pruning.criteria import norm_scales
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.pruning.torch_pruning_rival import load_torch_pruning
-from secateur.recipe import Phase, Recipe
+from secateur.recipe import Phase, Recipe, Training
 
 
 def network_groups(model: nn.Module, architecture: Architecture) -> ChannelGraph:
@@ -105,10 +105,10 @@ def check_norms(recipe: Recipe, architecture: Architecture, processes: int = 1) 
     grids = grid_sizes(architecture.network, architecture.size)[: architecture.detection_layers]
     if min(grids) > 1:
         return
-    trainings = [recipe.train]
+    trainings: list[Training] = [recipe.train] if recipe.train.steps else []
     for number in range(1, len(recipe.compress.phases) + 1):
-        _, sparsify, _, retrain = recipe.phase(number)
-        trainings += [sparsify, retrain]
+        _, sparsify, select, retrain = recipe.phase(number)
+        trainings += [sparsify, retrain] if select.sparsifies else [retrain]
     if any(training.batch_size <= processes for training in trainings):
         raise RecipeError(
             "batch_size: with one picture a process the batch norm of the last detection layer, "

@@ -5,7 +5,7 @@ last one that is whole; a changed recipe redoes what depends on the change, and 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from secateur.models.network_file import save_network
 from secateur.phases import network_groups, phase_budgets, phase_groups
 from secateur.pruning.budget import Budget, size_between
 from secateur.recipe import Phase, Recipe, Select
+from secateur.removing import Removal
 from secateur.run import Network, Reporter, Run, load_step, open_run, provenance
-from secateur.run_folder import Step, clear_drafts
+from secateur.run_folder import Step, clear_drafts, fingerprint
 from secateur.steps import (
     evaluate_network,
     remove_from_network,
@@ -132,7 +133,7 @@ def run_phases(run: Run, watch: Watch = lambda _: None) -> Compressed:
 def run_phase(
     run: Run, number: int, dense: Network, before: Network, dense_metric: float, watch: Watch
 ) -> tuple[Network, dict[str, Any], list[Step]]:
-    """Sparsify, threshold, select, remove and retrain over one run of layers.
+    """Sparsify, threshold, select, remove and retrain over one stretch of layers.
 
     Returns:
         The network after the phase, what the summary says of it, and its steps.
@@ -152,13 +153,16 @@ def run_phase(
         watch(sparsified)
     if sparsified and select.by_sparsity:
         threshold = threshold_network(run, name, phase, sparse, sparsified.result["metric"])
-        thresholded = load_step(threshold)
+        # Known by its threshold, however that was found: another metric may find the same.
+        found = [sparse.key, phase.layers, recipe.compress.threshold.scope]
+        key = fingerprint([*found, threshold.result["threshold"]])
+        thresholded = replace(load_step(threshold), key=key)
         steps.append(threshold)
 
     def attempt(tag: str, budget: Budget | None) -> tuple[Network, list[Step]]:
-        removed = remove_from_network(
-            run, f"{name}-{tag}remove", phase, sparse, thresholded, select, budget, retrain
-        )
+        step_name = f"{name}-{tag}remove"
+        removal = Removal(step_name, phase, sparse, thresholded, select, budget, retrain)
+        removed = remove_from_network(run, removal)
         slim = load_step(removed)
         watch(removed)
         step = retrain_network(run, f"{name}-{tag}retrain", slim, retrain, dense)

@@ -15,6 +15,7 @@ from secateur.models.network import (
     build_network,
     recipe_architecture,
 )
+from secateur.models.network_file import load_weights, torchvision_weights
 from secateur.phases import check_norms, check_phases, network_groups, phase_budgets, phase_groups
 from secateur.pruning.budget import Budget
 from secateur.recipe import Data, Recipe, Select
@@ -80,6 +81,7 @@ def plan(recipe: Recipe) -> Plan:
         BudgetError: its budget cannot be met.
         DataError: something is wrong with the pictures; or they are not there, and nothing else
             tells their classes.
+        ModelError: the file of weights cannot be read, or does not fit.
     """
     splits, classes, notes = _pictures(recipe)
     architecture = recipe_architecture(recipe, classes)
@@ -88,6 +90,11 @@ def plan(recipe: Recipe) -> Plan:
     if splits is not None:
         check_evaluation(task_of(recipe.data, recipe.evaluate), splits, architecture)
     model = build_network(architecture)
+    weights = recipe.model.weights
+    if weights and weights.startswith("torchvision:"):  # which are not downloaded for a plan
+        torchvision_weights(weights)
+    elif weights:
+        load_weights(model, weights, architecture.batch_norm, whole=recipe.train.steps == 0)
     graph = network_groups(model, architecture)
     names = layer_names_by_path(model, architecture)
     phases: list[PhasePlan] = []

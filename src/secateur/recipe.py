@@ -38,9 +38,15 @@ class Augmentation(_Section):
 
     photometric: bool = Field(True, description="distort light, contrast, saturation and hue")
     expand: Annotated[float, Field(ge=1)] = Field(
-        4.0, description="largest canvas a picture is laid on, in its own sides; 1: never"
+        4.0,
+        description="largest canvas a picture is laid on, in its own sides; 1: never; not at "
+        "native resolution",
     )
-    crop: bool = Field(True, description="SSD's crops with some least overlap with the objects")
+    crop: bool = Field(
+        True,
+        description="SSD's crops with some least overlap with the objects; at native resolution "
+        "there are always crops, of the model's size",
+    )
     flip: bool = Field(True, description="mirror half; false where left and right differ")
     zoom: Annotated[float, Field(ge=1)] = Field(
         1.25,
@@ -61,7 +67,9 @@ class DetectionData(_Section):
         "test", description="name of the split that is read once, at the end; null: none"
     )
     classes: tuple[str, ...] | Literal["43", "super", "sign"] | None = Field(
-        None, description="names, or for gtsdb its 43 classes, 4 super-categories or 1; null: all"
+        None,
+        description="names, in the order of the outputs; null: those of the data, for voc the 20 "
+        "of Pascal VOC; for gtsdb 43, super (4 categories) or sign (1)",
     )
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.15, description="share of the training pictures that is kept for validation"
@@ -135,15 +143,23 @@ class SSDModel(_Section):
         None, description="keep only the first k and drop every layer behind; null: all"
     )
     scales: tuple[Positive, ...] | None = Field(
-        None, description="default box size of each detection layer and one more, shares of size"
+        None,
+        description="default box size of each detection layer and one more, shares of size; null: "
+        "SSD's own",
     )
     aspect_ratios: tuple[tuple[int, ...], ...] | None = Field(
-        None, description="of the default boxes of each detection layer, beside 1"
+        None,
+        description="of the default boxes of each detection layer, beside 1; null: SSD's own",
     )
     mean: tuple[Share, Share, Share] | None = Field(
-        None, description="of the input's channels, 0 to 1; null: that of the VGG weights"
+        None,
+        description="of the input's channels, 0 to 1; null: 0.48235, 0.45882, 0.40784, that of "
+        "torchvision's SSD300_VGG16_Weights and VGG16_Weights.IMAGENET1K_FEATURES; for its other "
+        "weights give 0.485, 0.456, 0.406",
     )
-    std: tuple[Positive, Positive, Positive] | None = Field(None, description="likewise")
+    std: tuple[Positive, Positive, Positive] | None = Field(
+        None, description="likewise; null: 1/255 each; for other weights 0.229, 0.224, 0.225"
+    )
     weights: str | None = Field(
         None,
         description="start from a .safetensors or .pth file, or torchvision:NAME of its weights; "
@@ -239,8 +255,19 @@ class Training(_Section):
     lr: Positive = Field(1e-3, description="highest learning rate")
     weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="of weights, not norms")
     warmup: Share = Field(0.05, description="share of the steps over which lr rises")
-    decay: Literal["cosine", "step", "constant"] = Field("cosine", description="how lr falls")
+    decay: Literal["cosine", "step", "constant"] = Field(
+        "cosine",
+        description="how lr falls: to zero; to a tenth at 2/3 and again at 5/6; not at all",
+    )
     clip: Positive | None = Field(10.0, description="largest norm of the gradient; null: any")
+
+
+class DenseTraining(Training):
+    """The training before all phases."""
+
+    steps: Annotated[int, Field(ge=0)] = Field(
+        description="optimiser steps; 0: none, the dense network is model.weights as they are"
+    )
 
 
 class Sparsify(Training):
@@ -401,7 +428,7 @@ class Retrain(Training):
 
 
 class Phase(_Section):
-    """One pass of the four steps over a run of consecutive layers."""
+    """One pass of the four steps over a stretch of consecutive layers."""
 
     layers: str = Field(
         description="first and last layer, conv1_1-conv4_3; the last gives only its G blocks "
@@ -448,7 +475,7 @@ class Recipe(_Section):
     )
     data: Data
     model: Model
-    train: Training
+    train: DenseTraining
     compress: Compress
     evaluate: Evaluate = Evaluate()
 
@@ -498,6 +525,15 @@ class Recipe(_Section):
         if detector == (self.evaluate.metric == "top1"):
             metrics = "AP50_area, AP50_voc07 or AP_coco" if detector else "top1"
             raise ValueError(f"evaluate.metric of {self.model.network} must be {metrics}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_dense_network(self) -> Self:
+        if self.train.steps == 0 and self.model.weights is None:
+            raise ValueError(
+                "train.steps is 0, so the dense network must be there: name its file in "
+                "model.weights, or train it"
+            )
         return self
 
     @model_validator(mode="after")

@@ -118,17 +118,18 @@ def _run_step(
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # where a kill came just before
         say(f"{folder.name}: found")
         return Step(folder, key, made, found["seconds"], found["result"])
-    begun = _begun_with(record)
-    stays = begun is not None and begun[1] == made
+    begun = _begun(record)
+    stays = begun is not None and begun["made"] == made
     if not stays:
         shutil.rmtree(folder, ignore_errors=True)
-    if begun != (key, made):
-        write_json(record, {"key": key, "made": made})
+    before = float(begun.get("seconds", 0.0)) if begun and stays else 0.0
+    draft = {"key": key, "made": made, "seconds": before}
+    if begun != draft:
+        write_json(record, draft)
     anew = "measured anew, for what measures it" if stays else "anew, for what it depends on"
     say(f"{folder.name}: {anew} has changed" if found else folder.name)
     start = time.perf_counter()
     result = work(folder)
-    before = found["seconds"] if found and stays else 0.0
     seconds = round(before + time.perf_counter() - start, 1)
     write_json(record, {"key": key, "made": made, "seconds": seconds, "result": result})
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
@@ -170,11 +171,12 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _begun_with(path: Path) -> tuple[str, str] | None:
-    """The keys of the step that a folder was begun for: its own, and that of its files."""
+def _begun(path: Path) -> dict[str, Any] | None:
+    """What stands of the step that a folder was begun for, whether it is done or not."""
     try:
-        record = json.loads(path.read_text("utf-8"))
-        return record["key"], record["made"]
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        whole = {type(record["key"]), type(record["made"])} == {str}
+        return record if whole and isinstance(record.get("seconds", 0.0), float | int) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 

@@ -2,15 +2,12 @@
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.answer_file import ANSWER_FILE, save_answers
 from secateur.data.source import describe
@@ -22,14 +19,9 @@ from secateur.models.network import (
     raw_network,
     recipe_architecture,
     widths,
-    with_widths,
 )
 from secateur.models.network_file import load_network, load_weights, save_network
 from secateur.phases import network_groups, phase_groups
-from secateur.pruning.budget import Budget
-from secateur.pruning.removal import prove_removal, remove_filters
-from secateur.pruning.repair import fold_means, refit_norms
-from secateur.pruning.selection import Choice
 from secateur.pruning.sparsity import (
     Penalties,
     apply_threshold,
@@ -40,42 +32,42 @@ from secateur.pruning.sparsity import (
 )
 from secateur.pruning.threshold import layer_deviations, search_threshold
 from secateur.pruning.torch_pruning_rival import penalize_group_norms
-from secateur.pruning.widths import RoundTo
-from secateur.recipe import Phase, Recipe, Retrain, Select, Sparsify, Training
-from secateur.run import Network, Run, batch_losses, load_step
+from secateur.recipe import Phase, Recipe, Retrain, Sparsify, Training
+from secateur.removing import Removal, removal_depends_on, remove, width_steps_line
+from secateur.run import Network, Run, load_step
 from secateur.run_folder import UNFINISHED, Step
-from secateur.selecting import TAYLOR_BATCHES, choose_filters
 from secateur.tasks.teacher import Teacher
 from secateur.training import Schedule, learning_rate_share, train
 from secateur.training_log import DEAR_POINTS, POINTS, Log, is_point, training_log
 from secateur.training_state import TrainingState
 from secateur.validating import answers, growing_validation, validate
 from secateur.whole_file import write_json
-from secateur.width_steps import WidthSteps, measure_width_steps, select_within_reach
 
 # Points of any metric under which a dense network is not worth compressing.
 POOR = 10.0
-# In the folder of a training that is through, whatever then comes of validating its network.
+# In the folder of a step whose network is made, whatever then comes of validating it.
 LOSS_FILE = "loss.json"
+REMOVAL_FILE = "removal.json"
 
 
 def train_dense(run: Run) -> tuple[Network, Step]:
-    """Train the dense network, or start from the weights the recipe names."""
+    """Train the dense network, from the weights the recipe names, or take them as they are."""
     recipe = run.recipe
     architecture = recipe_architecture(recipe, run.splits.train.classes)
+    weights = recipe.model.weights
 
     def work(folder: Path) -> dict[str, Any]:
         torch.manual_seed(run.seed("dense"))
         model = build_network(architecture)
-        fresh = (
-            load_weights(model, recipe.model.weights, architecture.batch_norm)
-            if recipe.model.weights
-            else []
-        )
+        fresh: list[str] = []
+        if weights:
+            whole = recipe.train.steps == 0
+            fresh = load_weights(model, weights, architecture.batch_norm, whole=whole)
+            rest = f"; {len(fresh)} of its tensors start afresh" if fresh else ""
+            run.reporter.say(f"  from {weights}{rest}")
         trained = train_network(run, folder, "dense", model, architecture, recipe.train)
         return {**trained, "fresh": fresh}
 
-    weights = recipe.model.weights
     depends_on = {
         "data": run.data_key,
         # With the classes and how pictures are read, which the recipe may leave to the data.
@@ -89,9 +81,14 @@ def train_dense(run: Run) -> tuple[Network, Step]:
     metric = step.result["metric"]
     run.reporter.say(f"dense: {recipe.evaluate.metric} {metric:.1f} on validation")
     if metric < POOR:
+        cure = (
+            "train it longer (train.steps), or from weights (model.weights)"
+            if recipe.train.steps
+            else "see that data.classes has the order of its outputs, and model.mean, model.std, "
+            "scales and aspect_ratios are what it was trained with"
+        )
         run.reporter.say(
-            "  that is next to nothing: what is cut from such a network tells little; train it "
-            "longer (train.steps), or from weights (model.weights)"
+            f"  that is next to nothing: what is cut from such a network tells little; {cure}"
         )
     return load_step(step), step
 
@@ -180,95 +177,22 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
     return step
 
 
-def remove_from_network(
-    run: Run,
-    name: str,
-    phase: Phase,
-    sparse: Network,
-    thresholded: Network,
-    select: Select,
-    budget: Budget | None,
-    retrain: Training,
-) -> Step:
-    """Steps 2 and 3: select on the thresholded weights, remove from the unthresholded ones.
-
-    Without a budget, by the published levels.
-    """
-    settings = run.recipe.compress.remove
-    seed = run.seed(f"{name} repair")
-
-    def passes(model: nn.Module, architecture: Architecture) -> Iterator[Tensor]:
-        return batch_losses(run, model, architecture, retrain, settings.batches, seed)
+def remove_from_network(run: Run, removal: Removal) -> Step:
+    """Steps 2 and 3: select on the thresholded weights, remove from the unthresholded ones."""
 
     def work(folder: Path) -> dict[str, Any]:
-        whole_model = load_network(sparse.path).model
-        raw = raw_network(whole_model)
-        example = example_input(sparse.architecture)
-        graph = network_groups(sparse.model, sparse.architecture)
-        names = phase_groups(phase, sparse.model, sparse.architecture, graph)
+        found = _kept(folder / REMOVAL_FILE)
+        if found is None:
+            found = remove(run, removal, folder)
+            write_json(folder / REMOVAL_FILE, found)
+        slim = load_network(folder / "network.safetensors")
+        return {"metric": validate(run, slim.model, slim.architecture), **found}
 
-        def choose(round_to: RoundTo) -> Choice:
-            return choose_filters(run, select, budget, graph, names, thresholded, retrain, round_to)
-
-        measured: dict[str, Any] = {}
-        if select.round_to == "auto":
-            expected = {group: len(kept) for group, kept in choose(1).kept.items()}
-            whole = run.task.evaluation_input(sparse.architecture, run.splits.validation)
-            run.reporter.say(f"  timing layers of several widths on {select.runtime}: some minutes")
-            found = measure_width_steps(raw, whole, graph, expected, runtime=select.runtime)
-            choice, used = select_within_reach(choose, found.steps)
-            measured["width_steps"] = _width_steps_record(select.runtime, found, used)
-        else:
-            choice = choose(select.round_to)
-        if settings.fold_means:
-            fold_means(raw, graph, choice.kept, passes(whole_model, sparse.architecture))
-        slim_raw = remove_filters(raw, graph, choice.kept)
-        batch = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0))
-        difference = prove_removal(raw, slim_raw, graph, choice.kept, batch)
-        architecture = with_widths(sparse.architecture, widths(slim_raw))
-        model = build_network(architecture)
-        model.load_state_dict(slim_raw.state_dict())
-        if settings.refit_norms:
-            refit_norms(model, passes(model, architecture))
-        removed = sum(graph.groups[g].channels - len(kept) for g, kept in choice.kept.items())
-        if removed == 0:
-            run.reporter.say("  nothing was removed: lower the levels, or raise the strength")
-        save_network(folder / "network.safetensors", model, architecture, {"step": name})
-        return {
-            "metric": validate(run, model, architecture),
-            "slim_minus_masked": difference,
-            "removed": removed,
-            "params": count_params(model),
-            "macs": count_macs(raw_network(model), example),
-            "selection": _selection_record(choice),
-            **measured,
-        }
-
-    depends_on: dict[str, Any] = {
-        "sparse": sparse.key,
-        "thresholded": thresholded.key,
-        "layers": phase.layers,
-        "way": select.model_dump(
-            exclude={"round_to", "runtime", "criterion", "allocation", "evenness"}
-        )
-        if budget is None
-        else {k: v for k, v in asdict(budget).items() if v is not None},
-        "min_filters": select.min_filters,
-        "round_to": select.round_to,
-        "criterion": [select.criterion, select.way_of_allocation],
-    }
-    # What the way taken has no use for may change.
-    if select.round_to == "auto":
-        depends_on["runtime"] = select.runtime
-    if budget is not None and select.way_of_allocation == "cost" and select.evenness:
-        depends_on["evenness"] = select.evenness
-    if select.criterion == "taylor":
-        depends_on["batches"] = [run.data_key, retrain.batch_size, TAYLOR_BATCHES]
-    if settings.fold_means or settings.refit_norms:
-        depends_on["remove"] = [settings.model_dump(), run.data_key, retrain.batch_size]
-    step = run.step(name, depends_on, work, measured_by=_measuring(run))
+    step = run.step(
+        removal.name, removal_depends_on(run, removal), work, measured_by=_measuring(run)
+    )
     if "width_steps" in step.result:
-        run.reporter.say(_width_steps_line(step.result["width_steps"]))
+        run.reporter.say(width_steps_line(step.result["width_steps"]))
     run.reporter.say(
         f"  removed {step.result['removed']} filters: {step.result['params'] / 1e6:.3f} M "
         f"parameters, {step.result['macs'] / 1e9:.3f} GMACs, "
@@ -350,11 +274,15 @@ def train_network(
     """
     steps = settings.steps
     state = TrainingState(folder / UNFINISHED / "training.safetensors", run.recipe.checkpoint)
-    loss = _trained(folder)
+    loss = (_kept(folder / LOSS_FILE) or {}).get("loss")
     done = state.steps_done(steps) if loss is None else steps
     with training_log(run.folder / "logs" / name, done) as log:
         if loss is None:
-            trace = _train(run, name, model, architecture, settings, state, log, penalty, teacher)
+            trace = (
+                _train(run, name, model, architecture, settings, state, log, penalty, teacher)
+                if steps
+                else []
+            )
             span = max(1, len(trace) // 100)
             parts = [trace[i : i + span] for i in range(0, len(trace), span)]
             loss = [round(sum(part) / len(part), 4) for part in parts]
@@ -428,52 +356,18 @@ def _train(
     return trace
 
 
-def _trained(folder: Path) -> list[float] | None:
-    """The loss of a training that is through, in a step's folder; None of any other."""
+def _kept(path: Path) -> dict[str, Any] | None:
+    """What a step wrote when its network was made; None before that."""
     try:
-        loss: list[float] = json.loads((folder / LOSS_FILE).read_text("utf-8"))["loss"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        kept = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
-    return loss
+    return kept if isinstance(kept, dict) else None
 
 
 def _measuring(run: Run) -> dict[str, Any]:
     """What every accuracy depends on beside network and pictures."""
     return run.recipe.evaluate.model_dump(exclude={"batch_size"})
-
-
-def _selection_record(choice: Choice) -> dict[str, Any]:
-    """Every filter's levels and fate, by group."""
-    return {
-        name: {
-            "kept": kept.tolist(),
-            "F": [round(v, 4) for v in choice.levels[name].F.tolist()],
-            "G": [round(v, 4) for v in choice.levels[name].G.tolist()],
-        }
-        for name, kept in choice.kept.items()
-    }
-
-
-def _width_steps_record(runtime: str, found: WidthSteps, used: dict[str, int]) -> dict[str, Any]:
-    """What was measured, which is this machine's, and the width steps that were taken."""
-    return {
-        "runtime": runtime,
-        "seconds": {
-            name: [[width, seconds] for width, seconds in times.items()]
-            for name, times in found.times.items()
-        },
-        "measured": found.steps,
-        "used": used,
-    }
-
-
-def _width_steps_line(record: dict[str, Any]) -> str:
-    """Say how many layers have each width step, and whether the budget called for finer ones."""
-    groups = Counter(record["used"].values())
-    steps = ", ".join(f"{step} for {groups[step]}" for step in sorted(groups))
-    finer = max(record["measured"].values()) > max(groups)
-    note = "; coarser ones that were measured are out of the budget's reach" if finer else ""
-    return f"  width steps on {record['runtime']}, by number of layers: {steps}{note}"
 
 
 def _entries(recipe: Recipe, *names: str) -> dict[str, Any]:

@@ -91,38 +91,40 @@ def train(
         loader = fabric.setup_dataloaders(batches, use_distributed_sampler=False)
         batches = cast(Batches, loader)
     first = len(trace) + 1
-    for step, batch in enumerate(batches, start=first):
-        if one_gpu and step == first:
-            bf16 = fabric.strategy.precision.precision == "bf16-mixed"
-            record_passes(whole, batch, bf16=bf16)
-        if fabric.global_rank > 0:  # with chances of its own, that depend on the step alone
-            torch.manual_seed(hash((seed, step, fabric.global_rank)))
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.lr * learning_rate_share(schedule, step, steps)
-        value = objective(*batch)
-        fabric.backward(value)
-        norm = None
-        if schedule.clip is not None:
-            norm = fabric.clip_gradients(
-                objective, optimizer, max_norm=schedule.clip, error_if_nonfinite=False
-            )
-        penalty.before_step(optimizer.optimizer)
-        optimizer.step()
-        penalty.after_step(optimizer.optimizer)
-        optimizer.zero_grad()
-        if fabric.world_size > 1:
-            _average_statistics(fabric, model)
-        trace.append(float(cast(Tensor, fabric.all_reduce(value.detach()))))
-        if not math.isfinite(trace[-1]) or (norm is not None and not math.isfinite(norm)):
-            raise DivergedError(
-                f"the training diverged at step {step} of {steps} (loss {trace[-1]:g}); lower the "
-                f"learning rate (now {schedule.lr:g}) or set clip: 1.0"
-            )
-        if on_step is not None:
-            on_step(step, trace[-1])
-        if state is not None:
-            state.write_when_due(model, bare, trace)
-    whole.__dict__.pop("forward", None)  # recorded passes hold memory, and themselves
+    try:
+        for step, batch in enumerate(batches, start=first):
+            if one_gpu and step == first:
+                bf16 = fabric.strategy.precision.precision == "bf16-mixed"
+                record_passes(whole, batch, bf16=bf16)
+            if fabric.global_rank > 0:  # with chances of its own, that depend on the step alone
+                torch.manual_seed(hash((seed, step, fabric.global_rank)))
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.lr * learning_rate_share(schedule, step, steps)
+            value = objective(*batch)
+            fabric.backward(value)
+            norm = None
+            if schedule.clip is not None:
+                norm = fabric.clip_gradients(
+                    objective, optimizer, max_norm=schedule.clip, error_if_nonfinite=False
+                )
+            penalty.before_step(optimizer.optimizer)
+            optimizer.step()
+            penalty.after_step(optimizer.optimizer)
+            optimizer.zero_grad()
+            if fabric.world_size > 1:
+                _average_statistics(fabric, model)
+            trace.append(float(cast(Tensor, fabric.all_reduce(value.detach()))))
+            if not math.isfinite(trace[-1]) or (norm is not None and not math.isfinite(norm)):
+                raise DivergedError(
+                    f"the training diverged at step {step} of {steps} (loss {trace[-1]:g}); lower "
+                    f"the learning rate (now {schedule.lr:g}) or set clip: 1.0"
+                )
+            if on_step is not None:
+                on_step(step, trace[-1])
+            if state is not None:
+                state.write_when_due(model, bare, trace)
+    finally:
+        whole.__dict__.pop("forward", None)  # recorded passes hold memory, and themselves
     model.to(memory_format=torch.contiguous_format)
     model.eval()
     return trace

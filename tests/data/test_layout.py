@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from secateur.data.layout import Layout, guess_layout
+from secateur.data.layout import Layout, class_folder_splits, guess_layout
 from secateur.errors import DataError
 
 
@@ -89,3 +89,9 @@ def test_real_data(real_data: Path) -> None:
     gtsdb, voc = real_data / "gtsdb", real_data / "voc2012-mini"
     assert guess_layout(gtsdb) == Layout("gtsdb", gtsdb, "train", "test", "43")
     assert guess_layout(voc) == Layout("voc", voc, "train", "val", None)
+
+
+def test_class_folders_may_hold_folders(tmp_path: Path) -> None:
+    write(tmp_path, "train/cat/1.png", "test/cat/indoors/2.png")
+    assert guess_layout(tmp_path) == Layout("folders", tmp_path, "train", "test", None)
+    assert class_folder_splits(tmp_path) == ("train", "test")

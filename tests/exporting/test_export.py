@@ -17,6 +17,7 @@ from secateur.exporting.export import Export, export
 from secateur.exporting.source import load_source
 from secateur.exporting.target import Target, picture_shape
 from secateur.picture_files import find_pictures
+from secateur.recipe import Evaluate
 from secateur.runtimes.description import KEY, Description
 from secateur.runtimes.opened import OpenNetwork, find_all, find_in_picture, load_any, open_network
 from secateur.runtimes.session import Session
@@ -89,6 +90,30 @@ def test_standard_operators_and_nothing_of_this_machine(squeezed: Path, tmp_path
     assert b"secateur/" not in content
     assert str(Path(__file__).parents[2]).encode() not in content
     assert Description.parse({p.key: p.value for p in model.metadata_props}[KEY])
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_the_file_keeps_the_scores_and_nms_asked_for(
+    squeezed: Path, tmp_path: Path, suffix: str
+) -> None:
+    source = load_source(str(squeezed))
+    source.model.nms_thresh, source.model.detections_per_img = 0.15, 150
+    torch.manual_seed(2)
+    pictures = torch.randint(0, 256, (1, 3, 96, 96), dtype=torch.uint8)
+    found = source.model.eval()([pictures[0] / 255])[0]
+    score = round(float(found["scores"][20].detach()), 4)
+
+    kind = "onnx" if suffix == ".onnx" else "openvino"
+    result = export(source, tmp_path / f"slim{suffix}", Target(kind, score=score), bar=no_bar)
+    assert result.agreement
+    assert result.agreement.matched == result.agreement.objects > 100
+    assert source.model.score_thresh != score, "it is the caller's"
+    network = open_network(tmp_path / f"slim{suffix}", settings=Evaluate(score=0.0))
+    assert network.find
+    (answer,) = network.find(pictures)
+    assert len(answer.scores) in (20, 21)
+    assert float(answer.scores.min()) >= score - 1e-4
+    assert source.model.detections_per_img == 150
 
 
 @pytest.mark.parametrize("target", [Target(raw=True), Target("openvino", raw=True)])

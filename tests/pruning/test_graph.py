@@ -696,3 +696,70 @@ def test_agrees_with_torch_pruning() -> None:
             }
             ours = {m.name.rpartition(".")[0] for m in group.members} - {"backbone"}
             assert coupled == ours, name
+
+
+def test_width_that_only_training_counts_on_is_fixed() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x) + (torch.randn(1, 16, 1, 1) if self.training else 0))
+
+    graph = channel_groups(Noisy(), torch.zeros(2, 3, 4, 4))
+    assert "the forward pass in training counts on all" in reasons(graph)["a"]
+
+
+def test_buffer_that_no_file_holds_is_not_cut() -> None:
+    class Scaled(nn.Module):
+        k: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 4, 1)
+            self.register_buffer("k", torch.rand(1, 16, 1, 1), persistent=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x) * self.k)
+
+    graph = channel_groups(Scaled(), torch.zeros(1, 3, 4, 4))
+    assert reasons(graph)["a"] == "k is a buffer that no file of the network holds"
+
+
+def test_positions_taken_by_a_buffer_are_no_error() -> None:
+    class Taken(nn.Module):
+        at: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 4, 1)
+            self.register_buffer("at", torch.tensor([0, 2]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x).index_select(2, self.at))
+
+    graph = channel_groups(Taken(), torch.zeros(1, 3, 4, 4))
+    assert "index_select" in reasons(graph)["a"]
+
+
+def test_no_picture_is_refused() -> None:
+    with pytest.raises(PruningError, match="example input is empty; give one picture or more"):
+        channel_groups(nn.Conv2d(3, 4, 1), torch.zeros(0, 3, 4, 4))
+
+
+def test_groups_are_named_by_parameters_without_a_layer() -> None:
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w, self.v = (nn.Parameter(torch.randn(8, n, 1, 1)) for n in (3, 8))
+            self.head = nn.Conv2d(8, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = nn.functional.conv2d(x, self.w).relu()
+            return self.head(nn.functional.conv2d(x, self.v).relu())
+
+    graph = channel_groups(Bare(), torch.zeros(1, 3, 4, 4))
+    assert [*graph.prunable()] == ["w", "v"]
+    assert graph.groups["w"].consumers == ("v",)
+    assert "w: 8 channels, read by v" in str(graph)

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from secateur.errors import BudgetError, PruningError
 from secateur.measuring import count_macs, count_params
-from secateur.pruning.budget import Budget, share_out, size_between, within_reach
+from secateur.pruning.budget import Budget, Reach, share_out, size_between, within_reach
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.pruning.removal import prove_removal, remove_filters
 from secateur.pruning.selection import (
     channel_worth,
     match_groups,
+    meets,
     select_by_budget,
     select_by_sparsity,
     select_filters,
@@ -657,3 +658,20 @@ def test_evenness_keeps_costly_layers_from_emptying() -> None:
         least.append(max(shares) / min(shares))
     assert least == sorted(least, reverse=True)
     assert least[0] > 2 > least[-1]
+
+
+def test_phases_without_a_budget_ask_nothing_of_those_before() -> None:
+    _, graph, _ = chain(16, 16)
+    budgets = [Budget(1000, None), Budget(None, None), Budget(None, 500_000)]
+    for least in (2, 3):
+        first, *_ = within_reach(graph, [["0"], ["1"], ["0"]], budgets, [2, least, 2], [1, 1, 1])
+        assert [(reach.params, reach.macs) for reach in first.later] == [(None, 500_000)]
+
+
+def test_a_later_phase_puts_no_filter_back() -> None:
+    _, graph, _ = chain(16, 16)
+    params, _ = graph.cost({"0": 2})
+    reach = Reach(params, None, {"0": 64})
+    assert meets(graph, {"0": 2}, None, None, [reach])
+    whole, _ = graph.cost()
+    assert meets(graph, {}, None, None, [Reach(whole, None, {"0": 64})])

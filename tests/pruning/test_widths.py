@@ -34,6 +34,13 @@ def test_fewest_channels() -> None:
     assert fewest_channels(GRAPH, ["0", "1"], 6, {"0": 4}) == {"0": 8, "1": 5}
 
 
+def test_a_grouped_convolution_never_becomes_depthwise() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1, groups=2), nn.Conv2d(8, 4, 1))
+    graph = channel_groups(net, torch.zeros(1, 3, 2, 2))
+    assert (graph.groups["0"].channels, graph.groups["0"].least) == (4, 2)
+    assert fewest_channels(graph, ["0", "1"], 1) == {"0": 2, "1": 1}
+
+
 def test_words() -> None:
     assert least_in_words(4, 1) == "4 filters"
     assert least_in_words(4, 8) == "4 filters (rounded up as round_to says)"

@@ -92,7 +92,7 @@ VARIANTS: dict[str, Variant] = {
     ),
     "one_phase": Variant("all layers at once, trained as long", runs=one_run),
     "four_phases": Variant(
-        "four runs of layers one after the other, trained as long", runs=four_runs
+        "four stretches of layers one after the other, trained as long", runs=four_runs
     ),
     # Ours with something put to it.
     "gradual": Variant("every phase twice, half of the way and half as long", runs=each_twice),

@@ -3,7 +3,6 @@
 Training and evaluation are the user's functions; all else happens here, in memory.
 """
 
-import copy
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from secateur.compression.result import Measure, PhaseResult, Result
 from secateur.errors import PruningError
 from secateur.pruning.budget import Budget, share_out, size_between, within_reach
+from secateur.pruning.copying import copy_model
 from secateur.pruning.example_inputs import ExampleInputs, map_tensors
 from secateur.pruning.graph import ChannelGraph, channel_groups, evaluating
 from secateur.pruning.removal import prove_removal, remove_filters
@@ -34,6 +34,7 @@ from secateur.pruning.sparsity import (
     zero_share,
 )
 from secateur.pruning.threshold import check_resolution, search_threshold, thresholded
+from secateur.pruning.trial_proof import fix_what_differs
 from secateur.pruning.widths import RoundTo
 
 _log = logging.getLogger("secateur")
@@ -119,8 +120,10 @@ def compress(
     check_goal(**keeps, **levels, max_drop=max_drop, min_filters=min_filters)
     _check_arguments(model, train=train, retrain=retrain or train, evaluate=evaluate)
     check_resolution(resolution)
-    if attempts < 1:
+    if not isinstance(attempts, int) or attempts < 1:
         raise PruningError(f"attempts is {attempts}; give a whole number, 1 or more")
+    if threshold_drop is not None and not 0 <= threshold_drop < math.inf:
+        raise PruningError(f"threshold_drop is {threshold_drop}; give a loss of the metric")
     task = _Task(
         train=train,
         retrain=retrain or train,
@@ -137,7 +140,7 @@ def compress(
         attempts=attempts,
         report=report,
     )
-    slim = copy.deepcopy(model)
+    slim = copy_model(model)
     graph = task.trace(slim)
     runs = _phase_groups(graph, phases)
     budgets = within_reach(
@@ -164,7 +167,7 @@ def compress(
     result = Result(
         slim,
         dense,
-        Measure(*task.trace(slim).cost(), metric),
+        Measure(*channel_groups(copy_model(slim).cpu(), task.inputs).cost(), metric),
         tuple(records),
         {name: group.channels for name, group in graph.prunable().items()},
         _kept_of_dense(graph, records),
@@ -212,8 +215,12 @@ class _Task:
         return metric
 
     def trace(self, model: nn.Module) -> ChannelGraph:
-        """Find the channel groups on the CPU, wherever the user trains."""
-        return channel_groups(copy.deepcopy(model).cpu(), self.inputs)
+        """Find the channel groups on the CPU, wherever the user trains.
+
+        Those whose removal could not be proved are fixed before anything is trained.
+        """
+        copied = copy_model(model).cpu()
+        return fix_what_differs(copied, channel_groups(copied, self.inputs), self.inputs)
 
     def penalty(
         self, model: nn.Module, graph: ChannelGraph, names: Sequence[str]
@@ -265,7 +272,7 @@ class _Task:
     ) -> tuple[nn.Module, float]:
         """Step 3, on the CPU, for not every device has the double precision of the proof."""
         device = next(model.parameters()).device
-        whole = copy.deepcopy(model).cpu()
+        whole = copy_model(model).cpu()
         slim = remove_filters(whole, graph, kept)
         difference = prove_removal(whole, slim, graph, kept, self.inputs)
         return slim.to(device), difference
@@ -282,7 +289,7 @@ def _run_phase(
     """Sparsify, threshold, select, remove and retrain; the model given stays as it is."""
     graph = task.trace(model)
     names = [name for name in names if name in graph.prunable()]
-    sparse = copy.deepcopy(model)
+    sparse = copy_model(model)
     strength = task.sparsify(sparse, graph, names)
     weights = prunable_weights(sparse, graph, names)
     zeros = zero_share(weights)

@@ -1,6 +1,5 @@
 """Files of slim networks whose class is the user's own."""
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from secateur.errors import ModelError
 from secateur.models.network_file import save_network
+from secateur.pruning.copying import copy_model
 from secateur.pruning.removal import refit
 
 
@@ -54,7 +54,7 @@ def shrink_to(model: nn.Module, path: str | Path) -> nn.Module:
     """
     path = Path(path)
     shapes = _shapes(path)
-    slim = copy.deepcopy(model)
+    slim = copy_model(model)
     own = slim.state_dict(keep_vars=True)
     _check(path, {name: list(tensor.shape) for name, tensor in own.items()}, shapes)
     fresh: dict[Tensor, Tensor] = {}  # a tensor under two names stays one

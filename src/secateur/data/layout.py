@@ -74,8 +74,8 @@ def _splits(exists: Callable[[str], bool]) -> tuple[str, str | None] | None:
 
 
 def _has_class_folders(folder: Path) -> bool:
-    """Whether folders of pictures are in a split's folder."""
-    return any(path.suffix.lower() in SUFFIXES for path in folder.glob("*/*"))
+    """Whether folders of pictures are in a split's folder, or folders of such folders."""
+    return any(path.suffix.lower() in SUFFIXES for path in folder.glob("*/**/*"))
 
 
 def _voc_layout(root: Path) -> Layout:

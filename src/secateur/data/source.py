@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -149,15 +150,21 @@ def describe(dataset: PictureSet, root: Path) -> list[list[object]]:
             p.boxes.tolist(),
             p.labels.tolist(),
             p.difficult.tolist(),
-            _digest(p.path),
+            _digest_as_it_is(p.path),
         ]
         for p in dataset.pictures
     ]
 
 
-def _digest(path: Path) -> str:
+def _digest_as_it_is(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        state = path.stat()
+        return _digest(path, state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error}); restore it or remove it") from None
+
+
+@cache  # for a comparison's runs, which all have the same pictures
+def _digest(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,11 @@ def export(
             f"{source.name}: 8 bits are calibrated on pictures like those it is for"
             f"{pictures.remark}; name them by --data RECIPE or --data FOLDER"
         )
+    # The place and the thresholds of the one given are the caller's.
+    source = replace(source, model=copy.deepcopy(source.model))
     original = open_model(
         Path(source.name),
-        copy.deepcopy(source.model),  # whose place and thresholds are the caller's
+        source.model,
         source.description,
         source.mean,
         source.std,
@@ -154,6 +156,7 @@ def _staged(out: Path) -> Iterator[Path]:
     # Its name is known before it is there, so that no stop comes between its making and its end.
     folder = out.with_name(f".export-{out.name}.{os.getpid()}")
     draft = folder / out.name
+    shutil.rmtree(folder, ignore_errors=True)  # of a process of that number that was killed
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield draft

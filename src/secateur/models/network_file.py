@@ -4,6 +4,7 @@ Nothing is unpickled from a network file. A torch file is read only when a recip
 the weights to start from, and then by ``weights_only=True``.
 """
 
+import argparse
 import json
 import zipfile
 from collections.abc import Mapping
@@ -29,6 +30,10 @@ from secateur.whole_file import whole_file
 _KEY = "secateur"
 # Of a network's tensors; safetensors has others, which cannot be told from weights by their shapes.
 _KINDS = {"F64", "F32", "F16", "BF16", "I64"}
+# Where a training's checkpoint keeps its weights, as torchvision, Lightning and others write it.
+_STATES = ("model", "state_dict", "model_state_dict")
+# What DistributedDataParallel, torch.compile and Lightning modules put before every name.
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
 
 
 class _Header(BaseModel):
@@ -156,22 +161,25 @@ def read_header(path: Path) -> Header:
     return Header(header.architecture, header.provenance)
 
 
-def load_weights(model: nn.Module, source: str, batch_norm: bool) -> list[str]:
+def load_weights(
+    model: nn.Module, source: str, batch_norm: bool, *, whole: bool = False
+) -> list[str]:
     """Start a network from trained weights, as far as names and shapes agree.
 
     Args:
         model: changed in place.
-        source: a ``.safetensors`` file, a torch state dict (``.pth``, ``.pt``), or
-            ``torchvision:`` and the name of weights, such as
+        source: a ``.safetensors`` file, a torch state dict (``.pth``, ``.pt``), by itself or in a
+            checkpoint of a training, or ``torchvision:`` and the name of weights, such as
             ``torchvision:SSD300_VGG16_Weights.COCO_V1``, which torchvision downloads. Those of a
             ``vgg16`` or ``vgg16_bn`` classifier fill an SSD's trunk.
         batch_norm: whether the network has batch norm.
+        whole: refuse weights that do not fill all of the network.
 
     Returns:
         Names of the network's tensors that were not filled, a head for other classes for example.
 
     Raises:
-        ModelError: the file cannot be read, or fills nothing.
+        ModelError: the file cannot be read, or fills nothing, or not all that it should.
     """
     state = read_state(source)
     if isinstance(model, SSD) and any(name.startswith("features.") for name in state):
@@ -182,6 +190,17 @@ def load_weights(model: nn.Module, source: str, batch_norm: bool) -> list[str]:
         raise ModelError(
             f"{source}: none of its weights fits this network; check network, widths, batch_norm"
         )
+    unfilled = [name for name in own if name not in fits]
+    # Only how long a norm has trained, which older files do not tell.
+    wanting = [name for name in unfilled if not name.endswith("num_batches_tracked")]
+    if whole and wanting:
+        name = wanting[0]
+        there = f"{list(state[name].shape)} there" if name in state else "missing there"
+        raise ModelError(
+            f"{source}: does not fit the whole network: {name} is {there} and "
+            f"{list(own[name].shape)} here; give the network, widths, batch_norm and the number of "
+            "classes that it was trained with, or let the rest be learnt (train.steps)"
+        )
     try:
         model.load_state_dict(fits, strict=False)
     except RuntimeError:
@@ -189,7 +208,7 @@ def load_weights(model: nn.Module, source: str, batch_norm: bool) -> list[str]:
             f"{source}: holds tensors that cannot be copied; save model.state_dict() of a network "
             "on the processor"
         ) from None
-    return [name for name in own if name not in fits]
+    return unfilled
 
 
 def torchvision_weights(source: str) -> WeightsEnum:
@@ -229,14 +248,31 @@ def read_state(source: str) -> Mapping[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         _refuse_compression(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        # The options of a training, which torchvision's scripts keep beside its weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:
         # torch.load raises many kinds, some of them with advice to unpickle; none is passed on.
-        raise ModelError(f"{path}: not a safetensors file or a plain torch state dict") from None
-    if not isinstance(state, Mapping) or not all(
-        isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()
-    ):
-        raise ModelError(f"{path}: holds no state dict; save model.state_dict() alone")
+        raise ModelError(
+            f"{path}: not a safetensors file or a plain torch state dict; save "
+            "model.state_dict() alone"
+        ) from None
+    kept = [content[name] for name in _STATES if name in content] if _is_dict(content) else []
+    for state in (content, *kept):
+        if _is_dict(state) and all(isinstance(each, Tensor) for each in state.values()):
+            return _without_wrappers(state)
+    raise ModelError(f"{path}: holds no state dict; save model.state_dict() alone")
+
+
+def _is_dict(content: Any) -> bool:
+    return isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
+
+
+def _without_wrappers(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Take off the names of what was wrapped around the network while it trained."""
+    for wrapper in _WRAPPERS:
+        if state and all(name.startswith(wrapper) for name in state):
+            return _without_wrappers({n.removeprefix(wrapper): t for n, t in state.items()})
     return state
 
 

@@ -31,7 +31,8 @@ class Budget:
     Attributes:
         params: parameters.
         macs: multiply-adds for one picture.
-        later: what each later phase needs this one to leave possible, in their order.
+        later: what each later phase that has a budget needs this one to leave possible, in their
+            order.
     """
 
     params: int | None
@@ -128,8 +129,13 @@ def within_reach(
                     "phases before it cut; keep more, name more layers, or lower min_filters"
                     f"{'' if step == 1 else ' or round_to'}"
                 )
+    bounded = [
+        number
+        for number, budget in enumerate(budgets, start=1)
+        if budget.params is not None or budget.macs is not None
+    ]
     return [
-        replace(budget, later=tuple(reach(done, number) for number in range(done + 1, count + 1)))
+        replace(budget, later=tuple(reach(done, number) for number in bounded if number > done))
         for done, budget in enumerate(budgets, start=1)
     ]
 

@@ -14,7 +14,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
-from secateur.pruning.groups import ChannelGraph, ChannelGroup, Member, Role, module_path
+from secateur.pruning.groups import (
+    ChannelGraph,
+    ChannelGroup,
+    Member,
+    Role,
+    layer_name,
+    module_path,
+)
 from secateur.pruning.labels import (
     NONE,
     Forest,
@@ -46,6 +53,7 @@ class Flow:
         layers: how many convolutions and linear layers were met.
         zero: nodes in whose values channels that are masked where they are made are zero too.
         spread: dimensions along which an ``expand`` made copies.
+        grouped: of grouped convolutions' weights, the dimension that has the channels they read.
     """
 
     def __init__(self, program: torch.export.ExportedProgram, model: nn.Module) -> None:
@@ -60,6 +68,7 @@ class Flow:
         self.tensors: dict[str, Tensor] = {}
         self.uncut: dict[str, str] = {}
         self.zero: set[fx.Node] = set()
+        self.grouped: set[Key] = set()
         self.spread: dict[fx.Node, set[int]] = {}
         self.sources: dict[fx.Node, str] = {}
         self.values: dict[fx.Node, Any] = {}
@@ -77,6 +86,8 @@ class Flow:
                 self.source(node, name, state[name])
                 if node.name in constants:
                     self.uncut[name] = f"{name} is a constant of the forward pass"
+                elif name in signature.non_persistent_buffers:
+                    self.uncut[name] = f"{name} is a buffer that no file of the network holds"
             elif isinstance(node.meta.get("val"), Tensor):
                 self.values[node] = self.foreign(node, f"the network's input {node.name}")
         for labels in tensors(self.walk(self.program.graph_module)):
@@ -368,14 +379,15 @@ class Flow:
         groups: dict[str, ChannelGroup] = {}
         for k, found_members in members.items():
             lead = next((m for m in found_members if m.role == "producer"), found_members[0])
-            name = module_path(lead.name) if lead.role == "producer" else lead.name
+            name = layer_name(lead.name) if lead.role == "producer" else lead.name
             while name in groups:
                 name += "'"
             fixed = "no layer known to us makes these channels" if lead.role != "producer" else None
             if reason_of[k] < len(self.forest.fixes):
                 fixed = self.forest.fixes[reason_of[k]][1]
+            least = 2 if any((m.name, m.dim) in self.grouped for m in found_members) else 1
             groups[name] = ChannelGroup(
-                name, width[k], tuple(found_members), fixed, tuple(counts[k])
+                name, width[k], tuple(found_members), fixed, tuple(counts[k]), least
             )
         shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
         parameters = {

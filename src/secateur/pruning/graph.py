@@ -6,6 +6,7 @@ and a trial shows that the network runs without some of the channels.
 
 import inspect
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,7 @@ import torch.fx.config
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from secateur.errors import PruningError
+from secateur.errors import PruningError, first_line
 from secateur.pruning.example_inputs import ExampleInputs, call_arguments
 from secateur.pruning.flow import Flow
 from secateur.pruning.groups import ChannelGraph, ChannelGroup, Member, Role
@@ -42,18 +43,20 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGr
     args, kwargs = call_arguments(example_inputs)
     with evaluating(model), torch.no_grad():
         try:
-            with _quiet(), _no_stack_traces():
+            with _quiet(), _no_stack_traces(), warnings.catch_warnings():
+                # Of what a forward pass keeps in its modules, which is nothing to groups.
+                warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
                 program = torch.export.export(model, args, kwargs, strict=False)
         except Exception as error:
             try:
                 model(*args, **kwargs)
             except Exception as cause:
                 raise PruningError(
-                    f"{name} does not run on the example inputs ({_first_line(cause)}); give "
+                    f"{name} does not run on the example inputs ({first_line(cause)}); give "
                     "inputs that its forward pass takes"
                 ) from cause
             raise PruningError(
-                f"{name} cannot be traced by torch.export ({_first_line(error)}); its forward "
+                f"{name} cannot be traced by torch.export ({first_line(error)}); its forward "
                 "pass must be torch operators, without branches that depend on values"
             ) from error
     flow = Flow(program, model)
@@ -66,9 +69,7 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGr
     (end,) = program.graph.find_nodes(op="output")
     if not any(isinstance(node.meta.get("val"), Tensor) for node in end.all_input_nodes):
         raise PruningError(f"{name}.forward gives no tensor; return the network's outputs")
-    used = {node.name for node in program.graph.nodes if node.users}
-    untraced = any(p not in used for p in program.graph_signature.inputs_to_parameters)
-    return fix_what_breaks(model, graph, example_inputs, untraced=untraced)
+    return fix_what_breaks(model, graph, example_inputs)
 
 
 def _check_inputs(model: nn.Module, example_inputs: ExampleInputs) -> None:
@@ -88,6 +89,8 @@ def _check_inputs(model: nn.Module, example_inputs: ExampleInputs) -> None:
                 "tensor, a tuple of arguments, or a mapping of them by name"
             ) from error
     tensors = [*model.parameters(), *model.buffers()]
+    if any(x.numel() == 0 for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)):
+        raise PruningError("an example input is empty; give one picture or more")
     theirs = {str(tensor.device) for tensor in tensors}
     ours = {str(x.device) for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
     if theirs and not ours <= theirs:
@@ -117,7 +120,3 @@ def _no_stack_traces() -> Iterator[None]:
         yield
     finally:
         torch.fx.config.do_not_emit_stack_traces = usual
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

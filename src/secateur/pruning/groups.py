@@ -34,12 +34,16 @@ class ChannelGroup:
     """One set of channels, each removable as a whole.
 
     Attributes:
-        name: the first producer's module path.
+        name: that of the first layer that makes them, as ``layer_name`` gives it; of channels that
+            no layer makes, a tensor's path; with marks (``'``) behind it where another group has
+            that name.
         channels: how many there are.
         members: all that a channel's removal takes away.
         fixed: why the group cannot be pruned, or None.
         counts: norms that have no entries but count their channels: each one's module path, and
             how much it counts for a channel of this group.
+        least: how many must stay: two where one would turn a grouped convolution into a depthwise
+            one, of which layers could not tell that it was cut.
     """
 
     name: str
@@ -47,6 +51,7 @@ class ChannelGroup:
     members: tuple[Member, ...]
     fixed: str | None = None
     counts: tuple[tuple[str, int], ...] = ()
+    least: int = 1
 
     def of_role(self, role: Role) -> tuple[Member, ...]:
         """Give the members with that role."""
@@ -54,13 +59,13 @@ class ChannelGroup:
 
     @property
     def producers(self) -> tuple[str, ...]:
-        """Module paths of the layers whose filters make these channels."""
-        return tuple(module_path(member.name) for member in self.of_role("producer"))
+        """Names of the layers whose filters make these channels."""
+        return tuple(layer_name(member.name) for member in self.of_role("producer"))
 
     @property
     def consumers(self) -> tuple[str, ...]:
-        """Module paths of the layers that read these channels."""
-        return tuple(module_path(member.name) for member in self.of_role("consumer"))
+        """Names of the layers that read these channels."""
+        return tuple(layer_name(member.name) for member in self.of_role("consumer"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,11 @@ class ChannelGraph:
         params = sum(math.prod(sizes[name]) for name in self.parameters)
         macs = sum(math.prod(sizes[name]) * count for name, count in self.positions.items())
         return params, macs
+
+
+def layer_name(weight: str) -> str:
+    """Name a layer by its weight: the module's path, or the parameter's where it has no module."""
+    return weight.removesuffix(".weight")
 
 
 def module_path(parameter: str) -> str:

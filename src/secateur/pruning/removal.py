@@ -1,6 +1,5 @@
 """Removal: a smaller dense network, proven equal to the unshrunk one with channels masked."""
 
-import copy
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import PruningError
+from secateur.errors import PruningError, first_line
+from secateur.pruning.copying import copy_model
 from secateur.pruning.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.pruning.groups import ChannelGraph, module_path
 from secateur.pruning.modes import evaluating
@@ -38,8 +38,8 @@ def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) 
     """
     stays = kept_positions(graph, selection)
     tensors = ((_tensor(model, name), kept) for name, kept in stays.items())
-    # What is in a deep copy's memory is not copied: what will be cut never is as a whole.
-    slim = copy.deepcopy(model, {id(tensor): _shrunk(tensor, kept) for tensor, kept in tensors})
+    # What will be cut is never copied as a whole.
+    slim = copy_model(model, {id(tensor): _shrunk(tensor, kept) for tensor, kept in tensors})
     _recount(slim, graph, selection, stays)
     return slim
 
@@ -63,7 +63,7 @@ def mask_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) ->
     The filters F_i go to zero and so do their followers, so that the channels are zero where they
     are made; and so do the slices G_i, so that what an activation makes of zero is not read.
     """
-    masked = copy.deepcopy(model)
+    masked = copy_model(model)
     for name, kept in kept_positions(graph, selection).items():
         tensor = _tensor(masked, name).detach()
         for dim, positions in kept.items():
@@ -91,26 +91,25 @@ def prove_removal(
         PruningError: it is over the tolerance: the removal is wrong, and nothing may go on.
     """
     masked = mask_filters(model, graph, selection).double()
-    slim = copy.deepcopy(slim).double()
+    slim = copy_model(slim).double()
     args, kwargs = call_arguments(
         map_tensors(lambda x: x.double() if x.is_floating_point() else x, example_inputs)
     )
     with _double_precision(), torch.no_grad(), evaluating(masked), evaluating(slim):
         try:
             wanted = _leaves(masked(*args, **kwargs))
-        except RuntimeError as error:
-            reason = str(error).strip().partition("\n")[0]
+        except Exception as error:  # a forward pass may raise anything
             raise PruningError(
-                f"{type(model).__name__} does not run in double precision ({reason}), so the "
+                f"{type(model).__name__} does not run in double precision ({first_line(error)}), "
+                "so the "
                 "removal cannot be proven; let its forward pass follow the inputs' dtype"
             ) from error
         try:
             given = _leaves(slim(*args, **kwargs))
-        except (RuntimeError, IndexError) as error:
-            reason = str(error).strip().partition("\n")[0]
+        except Exception as error:
             raise PruningError(
-                f"the slim network does not run ({reason}); please report this network, it was "
-                "not cut"
+                f"the slim network does not run ({first_line(error)}); please report this network, "
+                "it was not cut"
             ) from error
     if [a.shape for a in wanted] != [b.shape for b in given]:
         raise PruningError(
@@ -118,8 +117,12 @@ def prove_removal(
             "this network, it was not cut"
         )
     largest = 0.0
-    for a, b in ((a.double(), b.double()) for a, b in zip(wanted, given, strict=True) if a.numel()):
-        difference = float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
+    for a, b in zip(map(_real, wanted), map(_real, given), strict=True):
+        if not a.numel():
+            continue
+        # Infinities of one sign are no difference, nor do they tell how large outputs are.
+        gap = torch.where(a == b, 0.0, (a - b).abs())
+        difference = float(gap.max() / a.abs().where(a.isfinite(), 0.0).max().clamp_min(1e-30))
         if not difference <= tolerance:  # not a number is no proof either
             raise PruningError(
                 f"the slim network differs from the masked one by {difference:g} of the output "
@@ -194,8 +197,12 @@ def _tensor(model: nn.Module, name: str) -> Tensor:
 def _shrunk(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     """A new parameter or buffer with the positions of each dimension that stay."""
     small = tensor.detach()
+    channels_last = small.dim() == 4 and not small.is_contiguous()
+    channels_last &= small.is_contiguous(memory_format=torch.channels_last)
     for dim, positions in kept.items():
         small = small.index_select(dim, positions.to(small.device))
+    if channels_last:
+        small = small.contiguous(memory_format=torch.channels_last)
     is_parameter = isinstance(tensor, nn.Parameter)
     return nn.Parameter(small, tensor.requires_grad) if is_parameter else small
 
@@ -222,6 +229,10 @@ def _double_precision() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(usual)
+
+
+def _real(output: Tensor) -> Tensor:
+    return (torch.view_as_real(output) if output.is_complex() else output).double()
 
 
 def _leaves(outputs: Any) -> list[Tensor]:

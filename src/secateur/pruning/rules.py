@@ -57,6 +57,7 @@ def _convolve(flow: "Flow", node: fx.Node) -> Any:
         # Grouped: every group of the convolution loses the same channels, so that all stay equal.
         out = flow.dimension(name, makes, "producer")
         entries = flow.dimension(name, reads, "consumer")
+        flow.grouped.add((name, reads))
         rows = into.reshape(groups, -1)
         flow.read_by(rows, entries.view(groups if transposed else 1, -1).expand_as(rows))
         out = out.repeat(groups if transposed else 1)
@@ -403,7 +404,6 @@ VIEWS = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
 AT_POSITIONS = set(
     _overloads(
         *("slice", "select", "narrow", "split", "split_with_sizes", "unbind", "roll", "unfold"),
-        "index_select",
     )
 )
 

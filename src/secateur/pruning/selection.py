@@ -77,9 +77,7 @@ def match_groups(graph: ChannelGraph, patterns: Sequence[str] | None = None) -> 
     chosen: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         matched = {
-            n
-            for n, own in paths.items()
-            if any(fnmatchcase(p, pattern) or fnmatchcase(p, f"{pattern}.*") for p in own)
+            n for n, own in paths.items() if any(p == pattern or _is_of(p, pattern) for p in own)
         }
         if not matched:
             known = [path for own in paths.values() for path in own]
@@ -92,6 +90,10 @@ def match_groups(graph: ChannelGraph, patterns: Sequence[str] | None = None) -> 
             raise PruningError(f"{pattern!r} cannot be pruned: {graph.groups[first].fixed}")
         chosen |= matched
     return [name for name in free if name in chosen]
+
+
+def _is_of(path: str, pattern: str) -> bool:
+    return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}.*")
 
 
 def select_filters(
@@ -193,8 +195,8 @@ def check_goal(
         raise PruningError(f"s_F_both ({s_F_both:g}) must not be above s_F ({s_F:g})")
     if max_drop is not None and not max_drop >= 0:
         raise PruningError(f"max_drop is {max_drop:g}; it is a loss of the metric, 0 or more")
-    if min_filters < 1:
-        raise PruningError(f"min_filters is {min_filters}; keep at least 1")
+    if not isinstance(min_filters, int) or min_filters < 1:
+        raise PruningError(f"min_filters is {min_filters}; give a whole number, 1 or more")
 
 
 def select_by_sparsity(
@@ -230,6 +232,7 @@ def select_by_sparsity(
         PruningError: a group is fixed, or ``round_to`` is no width step of a group that is there.
     """
     steps = width_steps(graph, groups, round_to)
+    fewest = fewest_channels(graph, groups, min_filters, round_to)
     kept: dict[str, Tensor] = {}
     levels: dict[str, Levels] = {}
     for name in groups:
@@ -238,7 +241,7 @@ def select_by_sparsity(
         goes = (s_F <= seen.F) | ((s_F_both <= seen.F) & (s_G <= seen.G))
         ranks = list(zip(goes.tolist(), seen.F.tolist(), seen.G.tolist(), strict=True))
         order = sorted(range(group.channels), key=ranks.__getitem__)
-        count = rounded_up(max(int((~goes).sum()), min_filters), steps[name])
+        count = max(rounded_up(int((~goes).sum()), steps[name]), fewest[name])
         kept[name] = torch.tensor(sorted(order[:count]))
     return Choice(kept, levels)
 
@@ -480,7 +483,10 @@ def meets(
     if not _within(graph.cost(left), params, macs):
         return False
     for reach in later:
-        fewest = {name: min(count, left.get(name, count)) for name, count in reach.fewest.items()}
+        fewest = {
+            name: min(count, left.get(name, graph.groups[name].channels))
+            for name, count in reach.fewest.items()
+        }
         if not _within(graph.cost({**left, **fewest}), reach.params, reach.macs):
             return False
     return True

@@ -128,8 +128,8 @@ def make_penalty(
     if kind not in kinds:
         raise PruningError(f"there is no penalty {kind!r}; take {' or '.join(kinds)}")
     strength = default_strength(weights) if strength is None else strength
-    if min(strength, group_strength) < 0:
-        raise PruningError("a penalty's strength is 0 or more; below, weights would grow")
+    if not all(0 <= each < math.inf for each in (strength, group_strength)):
+        raise PruningError("a penalty's strength is a number, 0 or more; below, weights would grow")
     penalties: list[Penalty] = []
     if strength > 0:
         penalties.append(kinds[kind](weights, strength))

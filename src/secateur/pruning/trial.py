@@ -6,41 +6,84 @@ taken out, on tensors that have a shape and no values, which takes next to no ti
 which it does not run are fixed.
 """
 
-import copy
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from secateur.errors import first_line
+from secateur.pruning.copying import copy_model
 from secateur.pruning.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.pruning.groups import ChannelGraph, ChannelGroup
 from secateur.pruning.removal import cut_in_place
 
 
 def fix_what_breaks(
-    model: nn.Module, graph: ChannelGraph, example_inputs: ExampleInputs, *, untraced: bool
+    model: nn.Module, graph: ChannelGraph, example_inputs: ExampleInputs
 ) -> ChannelGraph:
     """Give the graph with those groups fixed that the network does not run without.
+
+    It must run in training too, which may take other ways, as through an auxiliary head.
 
     Args:
         model: left as it was.
         graph: the model's channel groups.
         example_inputs: what to call it with.
-        untraced: whether some layers were not run, as an auxiliary head that only training runs;
-            then the network must run in training too.
     """
     trial = _Trial(model, graph, example_inputs)
-    groups = [group for group in graph.prunable().values() if group.channels > 1]
+    groups = can_be_cut(graph)
     broken = trial.broken(groups, training=False)
-    if untraced:
-        left = [group for group in groups if group.name not in broken]
-        broken |= trial.broken(left, training=True)
-    fixed = {
-        name: dataclasses.replace(group, fixed=broken.get(name, group.fixed))
+    left = [group for group in groups if group.name not in broken]
+    broken |= trial.broken(left, training=True)
+    return with_fixed(graph, broken)
+
+
+def can_be_cut(graph: ChannelGraph) -> list[ChannelGroup]:
+    """Give the groups of which a trial may take a channel."""
+    return [group for group in graph.prunable().values() if group.channels > group.least]
+
+
+def trial_selection(graph: ChannelGraph) -> dict[str, Tensor]:
+    """Keep nearly all channels of every group that can be pruned.
+
+    Groups lose unlike numbers, so that none fits another's. Of groups that have more than two, two
+    or more stay, for one would be copied wherever others are many.
+    """
+    return {
+        group.name: torch.arange(group.channels - 1 - i % 5 % max(1, group.channels - 2))
+        for i, group in enumerate(graph.prunable().values())
+    }
+
+
+def search(
+    groups: Sequence[ChannelGroup], breaks: Callable[[Sequence[ChannelGroup]], str | None]
+) -> dict[str, str]:
+    """Halve groups until those are alone whose cut breaks the network, and give each one's reason.
+
+    Args:
+        groups: those to try.
+        breaks: why the network breaks without some channels of all the groups it is given; or None.
+    """
+    reason = breaks(groups) if groups else None
+    if reason is None:
+        return {}
+    if len(groups) == 1:
+        return {groups[0].name: reason}
+    half = len(groups) // 2
+    found = search(groups[:half], breaks) | search(groups[half:], breaks)
+    # Where each half runs, it is the two together that break it.
+    return found or dict.fromkeys([group.name for group in groups], reason)
+
+
+def with_fixed(graph: ChannelGraph, reasons: dict[str, str]) -> ChannelGraph:
+    """Give the graph with more groups fixed, for reasons by the groups' names."""
+    groups = {
+        name: dataclasses.replace(group, fixed=reasons.get(name, group.fixed))
         for name, group in graph.groups.items()
     }
-    return dataclasses.replace(graph, groups=fixed)
+    return dataclasses.replace(graph, groups=groups)
 
 
 class _Trial:
@@ -52,12 +95,7 @@ class _Trial:
         self.model = model
         self.graph = graph
         self.inputs = example_inputs
-        # Groups lose unlike numbers, so that none fits another's; two channels or more stay, for
-        # one would be copied wherever others are many.
-        self.left = {
-            group.name: torch.arange(group.channels - 1 - i % 5 % max(1, group.channels - 2))
-            for i, group in enumerate(graph.prunable().values())
-        }
+        self.left = trial_selection(graph)
         self.on_meta = True
         self.copies = 1
 
@@ -71,36 +109,25 @@ class _Trial:
                     wanted = self.run([], training)
                 except Exception:  # noqa: S112 # a forward pass may raise anything
                     continue
-                return self.search(groups, wanted, training)
+                return search(groups, lambda some: self.breaks(some, wanted, training))  # noqa: B023
         return {}  # it needs more than the example inputs to train
 
-    def search(
-        self, groups: list[ChannelGroup], wanted: list[torch.Size], training: bool
-    ) -> dict[str, str]:
-        """Halve the groups until those that break it are alone."""
-        if not groups:
-            return {}
+    def breaks(
+        self, groups: Sequence[ChannelGroup], wanted: list[torch.Size], training: bool
+    ) -> str | None:
+        """Say why the network breaks without some channels of these groups; None if it runs."""
         mode = " in training" if training else ""
         try:
             if self.run(groups, training) == wanted:
-                return {}
-            reason = f"without some of these channels outputs{mode} have other shapes"
+                return None
         except Exception as error:  # a forward pass may raise anything
-            cause = str(error).strip().partition("\n")[0] or type(error).__name__
-            reason = f"the forward pass{mode} counts on all of these channels ({cause})"
-        if len(groups) == 1:
-            return {groups[0].name: reason}
-        half = len(groups) // 2
-        found: dict[str, str] = {}
-        for part in (groups[:half], groups[half:]):
-            found |= self.search(part, wanted, training)
-        # Where each half runs, it is the two together that break it.
-        return found or dict.fromkeys([group.name for group in groups], reason)
+            return f"the forward pass{mode} counts on all of these channels ({first_line(error)})"
+        return f"without some of these channels outputs{mode} have other shapes"
 
     def copied(self, tensor: Tensor) -> Tensor:
         return torch.cat([tensor] * self.copies) if tensor.dim() else tensor
 
-    def run(self, groups: list[ChannelGroup], training: bool) -> list[torch.Size]:
+    def run(self, groups: Sequence[ChannelGroup], training: bool) -> list[torch.Size]:
         """Give the shapes of the outputs with the last channels of each group taken out."""
         mode = torch.device("meta") if self.on_meta else FakeTensorMode(allow_non_fake_inputs=True)
 
@@ -111,8 +138,7 @@ class _Trial:
             return nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
 
         tensors = (*self.model.parameters(), *self.model.buffers())
-        # What is in a deep copy's memory is not copied: the model's values never are.
-        slim = copy.deepcopy(self.model, {id(tensor): hollow(tensor) for tensor in tensors})
+        slim = copy_model(self.model, {id(tensor): hollow(tensor) for tensor in tensors})
         cut_in_place(slim, self.graph, {g.name: self.left[g.name] for g in groups})
         inputs = map_tensors(hollow, self.inputs)
         slim.train(training)

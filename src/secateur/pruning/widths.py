@@ -36,16 +36,17 @@ def fewest_channels(
 ) -> dict[str, int]:
     """Give the fewest channels that each group may be left with.
 
-    They are ``min_filters``, rounded up to the group's width step; all of its channels, where it
-    has no more than that.
+    They are ``min_filters``, or the group's own least if that is more, rounded up to the group's
+    width step; all of its channels, where it has no more than that.
 
     Raises:
         PruningError: as for ``width_steps``.
     """
     steps = width_steps(graph, names, round_to)
+    groups = {name: graph.groups[name] for name in steps}
     return {
-        name: min(rounded_up(min_filters, step), graph.groups[name].channels)
-        for name, step in steps.items()
+        name: min(rounded_up(max(min_filters, group.least), steps[name]), group.channels)
+        for name, group in groups.items()
     }
 
 

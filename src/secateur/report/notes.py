@@ -48,9 +48,15 @@ def split_note(run: RunRecord) -> str:
         _, sparsify, _, retrain = run.recipe.phase(phase.number)
         further += sparsify.steps if phase.sparsify and not phase.failed else 0
         further += retrain.steps if phase.retrain else 0
+    steps = run.recipe.train.steps
+    if steps == 0:
+        return (
+            f"{note} The dense network was trained elsewhere, and what became the slim one for "
+            f"{further:,} steps more."
+        )
     return (
-        f"{note} The dense network was trained for {run.recipe.train.steps:,} steps, and what "
-        f"became the slim one for {further:,} more."
+        f"{note} The dense network was trained for {steps:,} steps, and what became the slim one "
+        f"for {further:,} more."
     )
 
 

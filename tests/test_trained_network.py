@@ -1,0 +1,129 @@
+"""A detector that its users have trained themselves, compressed as it is."""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision.models.detection import ssd300_vgg16
+
+from commands import Outcome, one_error
+from secateur.models.network_file import load_weights, read_state
+from secateur.models.ssd import build_ssd, ssd_architecture
+from secateur.recipe import load_recipe
+from shapes import draw_voc_folder
+from tiny_recipe import TINY, write_recipe
+
+Secateur = Callable[..., Outcome]
+
+
+def torchvision_ssd(classes: int) -> dict[str, Tensor]:
+    """What torchvision's own SSD300 has, the background counted."""
+    torch.manual_seed(0)
+    model = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes)
+    state: dict[str, Tensor] = model.state_dict()
+    return state
+
+
+def test_torchvisions_own_network_fills_ours(tmp_path: Path) -> None:
+    state = torchvision_ssd(3)
+    torch.save(state, tmp_path / "ssd.pth")
+    model = build_ssd(ssd_architecture("ssd300", ("square", "disc")))
+    assert load_weights(model, str(tmp_path / "ssd.pth"), batch_norm=False, whole=True) == []
+    torch.testing.assert_close(dict(model.state_dict()), state, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        # As torchvision's reference scripts write it.
+        lambda state: {"model": state, "epoch": 3, "args": argparse.Namespace(lr=0.1)},
+        # As of a LightningModule whose network is self.model, compiled.
+        lambda state: {"state_dict": {f"model._orig_mod.{n}": t for n, t in state.items()}},
+        # As of DistributedDataParallel.
+        lambda state: {f"module.{n}": t for n, t in state.items()},
+        lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {}}},
+    ],
+)
+def test_checkpoints_of_a_training_are_read(
+    tmp_path: Path, keep: Callable[[dict[str, Tensor]], Any]
+) -> None:
+    state = {"backbone.weight": torch.ones(2), "head.bias": torch.zeros(1)}
+    torch.save(keep(state), tmp_path / "checkpoint.pth")
+    read = dict(read_state(str(tmp_path / "checkpoint.pth")))
+    torch.testing.assert_close(read, state, rtol=0, atol=0)
+
+
+def test_trained_network_is_compressed_as_it_is(secateur: Secateur, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, TINY)
+    assert secateur("train", recipe, "--run", tmp_path / "first").code == 0
+    weights = load_file(tmp_path / "first/dense.safetensors")
+    checkpoint = tmp_path / "mine.pth"
+    torch.save({"model": weights, "args": argparse.Namespace(lr=0.1)}, checkpoint)
+
+    as_it_is = ("--set", f"model.weights={checkpoint}", "--set", "train.steps=0")
+    plan = secateur("compress", recipe, *as_it_is, "--plan")
+    assert plan.code == 0, plan.err
+    assert "taken as it is" in plan.out
+    assert "for the dense network" not in plan.out
+
+    outcome = secateur("compress", recipe, *as_it_is, "--run", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    assert f"from {checkpoint}" in outcome.out
+    torch.testing.assert_close(load_file(tmp_path / "run/dense.safetensors"), weights)
+    dense = [
+        json.loads((tmp_path / run / "steps/dense/step.json").read_text())["result"]
+        for run in ("first", "run")
+    ]
+    assert dense[0]["metric"] == dense[1]["metric"]
+    assert (dense[1]["loss"], dense[1]["fresh"]) == ([], [])
+    assert "The dense network was trained elsewhere" in (tmp_path / "run/report.html").read_text()
+
+
+def test_weights_that_are_not_the_whole_network_are_refused(
+    secateur: Secateur, tmp_path: Path
+) -> None:
+    recipe = write_recipe(tmp_path, TINY)
+    assert secateur("train", recipe, "--run", tmp_path / "first").code == 0
+    weights = load_file(tmp_path / "first/dense.safetensors")
+    head = "head.classification_head.module_list.0.weight"
+    boxes = len(weights[head]) // 3  # of the background and two classes
+    weights[head] = torch.cat([weights[head], weights[head][:boxes]])
+    torch.save(weights, tmp_path / "other.pth")
+    for way in (("--plan",), ("--run", tmp_path / "run")):
+        entries = (f"model.weights={tmp_path / 'other.pth'}", "train.steps=0")
+        changes = [part for entry in entries for part in ("--set", entry)]
+        outcome = secateur("compress", recipe, *changes, *way)
+        assert outcome.code == 2
+        assert f"{head} is [{4 * boxes}, " in outcome.err
+        assert f"and [{3 * boxes}, " in outcome.err
+        assert "number of classes" in outcome.err
+    nothing = secateur("compress", recipe, "--set", "train.steps=0", "--plan")
+    one_error(nothing, "train.steps is 0", "model.weights")
+
+
+def test_init_takes_a_trained_network(secateur: Secateur, tmp_path: Path) -> None:
+    draw_voc_folder(tmp_path / "mine")
+    out = tmp_path / "mine.yaml"
+    for classes, steps, told in (
+        (3, 0, "taken as it is"),
+        (4, 2000, "12 tensors of the trained network do not fit"),
+    ):
+        torch.save(torchvision_ssd(classes), tmp_path / "ssd.pth")
+        out.unlink(missing_ok=True)
+        outcome = secateur(
+            "init", tmp_path / "mine", "--weights", tmp_path / "ssd.pth", "--out", out
+        )
+        assert outcome.code == 0, outcome.err
+        made = load_recipe(out)
+        assert made.train.steps == steps
+        assert made.model.weights == str(tmp_path / "ssd.pth")
+        assert told in " ".join(out.read_text().replace("# ", "").split())
+        assert told in " ".join(outcome.out.split())
+        assert yaml.safe_load(out.read_text())["data"]["classes"] is not None
