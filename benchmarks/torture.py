@@ -111,6 +111,7 @@ class Run:
 
 def torture(work: Path, kills: int, stops: int) -> dict[str, Any]:
     """Kill and stop runs, and hold each that got through against the unbroken one."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
     chance = random.Random(SEED)  # noqa: S311 # no secret
     recipe = write_recipe(work)
 
@@ -197,7 +198,6 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     target = HERE / "results" / "torture.json"
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
     if arguments.faults:
         result = json.loads(target.read_text("utf-8"))
     else:

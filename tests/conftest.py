@@ -1,22 +1,40 @@
 """Fixtures that all tests share."""
 
+import math
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from commands import Outcome
 from secateur.cli import main
+from secateur.console import ConsoleReporter
+
+# A machine that stands still for a moment is no fault.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def _undisturbed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no test see how slow the machine is, nor what another has left of signals and threads."""
+    monkeypatch.setattr(ConsoleReporter, "patience", math.inf)  # of bars that speak up
+    torch.set_num_threads(1)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
 def secateur(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run the command line in this process, for torch takes seconds to import."""
-    torch.set_num_threads(1)
 
     def run(*arguments: object) -> Outcome:
         capfd.readouterr()

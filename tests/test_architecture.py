@@ -10,7 +10,7 @@ MODULES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*
 
 # A module may import from its own line and those above.
 ORDER = (
-    ("errors", "extras", "lost_stops", "place", "plain_yaml", "progress", "whole_file", "alone"),
+    ("errors", "extras", "place", "plain_yaml", "progress", "stops", "whole_file", "alone"),
     ("recipe",),
     ("data", "models"),
     ("pruning",),

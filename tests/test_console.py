@@ -21,6 +21,7 @@ from secateur.evaluation import Evaluation
 def test_without_a_terminal_a_bar_is_a_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(100, 1000, 4))  # each call 4 seconds after the one before
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(ConsoleReporter, "patience", 10.0)
     out = io.StringIO()
     reporter = ConsoleReporter(Console(file=out, width=1000))
     with reporter.bar("a [b] :c:", 100) as advance:

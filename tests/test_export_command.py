@@ -1,10 +1,10 @@
 """The commands with exported files, on annotated pictures: export, evaluate, detect."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
+import time
 import venv
 from collections.abc import Callable
 from fractions import Fraction
@@ -338,26 +338,47 @@ def test_a_place_below_a_file(
         one_error(secateur(*arguments, target), place, "cannot be written")
 
 
+# An export that waits where it would be tried.
+WAITING = """
+import sys, time
+from pathlib import Path
+from secateur.cli import main
+from secateur.exporting import export
+
+def wait(*_, **__):
+    Path(sys.argv[1]).touch()
+    time.sleep(60)
+
+export.open_network = wait
+main(["export", sys.argv[2]])
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_export_leaves_nothing(
     number: signal.Signals, folder: Path, tmp_path: Path
 ) -> None:
-    model = tmp_path / "slim.safetensors"
+    place, waits = tmp_path / "place", tmp_path / "waits"
+    place.mkdir()
+    model = place / "slim.safetensors"
     model.write_bytes((folder / "slim.safetensors").read_bytes())
-    command = [sys.executable, "-m", "secateur", "export", model]
     # A shell has what runs in its background ignore Ctrl-C, and children inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", WAITING, waits, model],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
     finally:
         signal.signal(signal.SIGINT, before)
-    # Not sooner: where modules are imported Python itself may swallow what a signal raises.
-    while not list(tmp_path.glob(".export-*/*")) and process.poll() is None:
-        os.sched_yield()
+    while not waits.exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    assert {path.name for path in place.glob(".export-*/*")} == {"slim.onnx"}
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
-    assert error == "stopped\n"
-    assert list(tmp_path.iterdir()) == [model]
+    assert error.splitlines()[-1] == "stopped"
+    assert list(place.iterdir()) == [model]

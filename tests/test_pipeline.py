@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from commands import Outcome
 from event_files import read_curves
-from secateur import steps
+from secateur import removing
 from secateur.answer_file import load_answers
 from secateur.data.voc import read_voc
 from secateur.models.network_file import load_network
@@ -480,7 +480,7 @@ def test_width_steps_are_measured_and_kept(
         return run
 
     fake = partial(measure_width_steps, compile_layer=compile_layer, clock=lambda: now[0])
-    monkeypatch.setattr(steps, "measure_width_steps", fake)
+    monkeypatch.setattr(removing, "measure_width_steps", fake)
     changes = ("compress.select.round_to=auto", "compress.select.runtime=torch")
     assert "  width steps on torch, by number of layers: 1 for " in changed(*changes)
     assert set(compiled) == {"torch"}

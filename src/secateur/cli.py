@@ -8,11 +8,8 @@ What needs torch is imported inside the commands, so that help comes at once.
 import atexit
 import io
 import json
-import signal
 import sys
-import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
 from enum import StrEnum
 from importlib.metadata import version
@@ -47,15 +44,14 @@ from secateur.errors import (
     RunError,
     SecateurError,
 )
-from secateur.lost_stops import stops_ignored, stops_kept
 from secateur.place import own_place
+from secateur.stops import TERMINATED, asked_to_end, heed_sigterm, ignore_stops, stops_kept
 
 if TYPE_CHECKING:  # it imports torch
     from secateur.runtimes.opened import Runtime
 
 WRONG_INPUT = 2
 INTERRUPTED = 130  # by Ctrl-C
-TERMINATED = 143  # by a signal that asks a process to end
 # Commands that go on where they were stopped.
 RESUMED = {"compress", "train", "compare", "scales", "sweep"}
 # Commands that several processes can do together.
@@ -774,9 +770,6 @@ def init(
     say(console, f"recipe written to {out}; next: secateur compress {out} --plan")
 
 
-_asked_to_end = threading.Event()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process.
 
@@ -787,31 +780,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A file name or an arrow that the terminal's encoding lacks must not end a run.
             stream.reconfigure(errors="backslashreplace")
-    if threading.current_thread() is threading.main_thread():
-        _asked_to_end.clear()
-        signal.signal(signal.SIGTERM, _terminate)
-    with ExitStack() as ending:
+    heed_sigterm()
+    try:
         try:
-            try:
-                with stops_kept(TERMINATED):
-                    app(arguments)
-                return
-            except SecateurError as error:
-                ending.enter_context(stops_ignored())
-                if _asked_to_end.is_set():  # and so were the processes that load pictures
-                    raise SystemExit(TERMINATED) from None
-                told = f"error: {' '.join(str(error).splitlines())}" if _tells(error) else None
-        except SystemExit as end:
-            ending.enter_context(stops_ignored())
-            if end.code in (INTERRUPTED, TERMINATED):
-                resumes = RESUMED & set(sys.argv if arguments is None else arguments)
-                again = "; give the same command again: it goes on from what was last saved"
-                if own_place().local_rank == 0:
-                    complain(f"stopped{again if resumes else ''}")
-            raise
-        # Behind it all, for an error holds on to all that was in memory when it was raised.
-        if told is not None:
-            complain(told)
+            with stops_kept():
+                app(arguments)
+            return
+        except SecateurError as error:
+            ignore_stops()
+            if asked_to_end():  # and so were the processes that load pictures
+                raise SystemExit(TERMINATED) from None
+            told = f"error: {' '.join(str(error).splitlines())}" if _tells(error) else None
+    except SystemExit as end:
+        if end.code in (INTERRUPTED, TERMINATED):
+            ignore_stops()
+            resumes = RESUMED & set(sys.argv if arguments is None else arguments)
+            again = "; give the same command again: it goes on from what was last saved"
+            if own_place().local_rank == 0:
+                complain(f"stopped{again if resumes else ''}")
+        raise
+    # Behind it all, for an error holds on to all that was in memory when it was raised.
+    if told is not None:
+        complain(told)
     # At the end torch sums up compile times that nobody asked for, which takes memory: if that is
     # what ran short, a traceback would stand behind our line.
     if sum_up := getattr(sys.modules.get("torch._dynamo.utils"), "dump_compile_times", None):
@@ -831,9 +821,3 @@ def _tells(error: SecateurError) -> bool:
 
     alike = isinstance(error, DivergedError | LostError | PruningError | RecipeError)
     return have_met() and not alike
-
-
-def _terminate(_signal: int, _frame: object) -> None:
-    """End as Ctrl-C does, so that nothing half-written is left."""
-    _asked_to_end.set()
-    raise SystemExit(TERMINATED)

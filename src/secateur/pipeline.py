@@ -14,7 +14,7 @@ from secateur.examples import choose_examples
 from secateur.models.network import widths
 from secateur.models.network_file import save_network
 from secateur.phases import network_groups, phase_budgets, phase_groups
-from secateur.pruning.budget import Budget, size_between
+from secateur.pruning.budget import Budget, halve_sizes, size_between
 from secateur.recipe import Phase, Recipe, Select
 from secateur.removing import Removal
 from secateur.run import Network, Reporter, Run, load_step, open_run, provenance
@@ -215,7 +215,7 @@ def _smallest_within(
     select: Select,
     floor: float,
 ) -> tuple[Network, list[Step], list[list[float]]]:
-    """Halve the interval between the least a phase can leave and the whole network.
+    """Look for the smallest network that holds the metric.
 
     Each size is removed and retrained in full, so what is promised is what was measured. Where
     no attempt holds, the network stays as it was.
@@ -226,19 +226,20 @@ def _smallest_within(
     """
     graph = network_groups(before.model, before.architecture)
     groups = phase_groups(phase, before.model, before.architecture, graph)
-    low, high = 0.0, 1.0
     best: tuple[Network, list[Step]] = (before, [])
-    trace = []
-    for number in range(1, select.attempts + 1):
-        keep = (low + high) / 2
+    trace: list[list[float]] = []
+
+    def holds(keep: float) -> bool:
+        nonlocal best
         budget = size_between(graph, groups, keep, select.min_filters, select.least_round_to)
-        network, steps = attempt(f"try{number}-", budget)
+        network, steps = attempt(f"try{len(trace) + 1}-", budget)
         metric = steps[-1].result["metric"]
         trace.append([keep, metric])
         if metric >= floor:
-            best, high = (network, steps), keep
-        else:
-            low = keep
+            best = network, steps
+        return bool(metric >= floor)
+
+    halve_sizes(select.attempts, holds)
     if not best[1]:
         run.reporter.say("  no size holds the drop: the phase leaves the network as it was")
     return *best, trace

@@ -1,6 +1,7 @@
 """What a recipe will do, found out before anything is trained."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from secateur.data.cifar10 import CIFAR10_CLASSES
 from secateur.data.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
@@ -93,6 +94,8 @@ def plan(recipe: Recipe) -> Plan:
     weights = recipe.model.weights
     if weights and weights.startswith("torchvision:"):  # which are not downloaded for a plan
         torchvision_weights(weights)
+    elif weights and not Path(weights).is_file():
+        notes.append(f"{weights}, from which it starts, is not there yet")
     elif weights:
         load_weights(model, weights, architecture.batch_norm, whole=recipe.train.steps == 0)
     graph = network_groups(model, architecture)

@@ -14,7 +14,13 @@ from torch import Tensor, nn
 
 from secateur.compression.result import Measure, PhaseResult, Result
 from secateur.errors import PruningError
-from secateur.pruning.budget import Budget, share_out, size_between, within_reach
+from secateur.pruning.budget import (
+    Budget,
+    halve_sizes,
+    share_out,
+    size_between,
+    within_reach,
+)
 from secateur.pruning.copying import copy_model
 from secateur.pruning.example_inputs import ExampleInputs, map_tensors
 from secateur.pruning.graph import ChannelGraph, channel_groups, evaluating
@@ -399,21 +405,22 @@ def _smallest_within(
     floor: float,
     trace: list[tuple[float, float]],
 ) -> _Attempt | None:
-    """Halve the interval between the least a phase can leave and the whole network.
+    """Look for the smallest network that holds the metric.
 
     Each size is retrained in full, so that what is promised was measured. None where no attempt
     holds the floor.
     """
-    low, high = 0.0, 1.0
     best = None
-    for _ in range(task.attempts):
-        keep = (low + high) / 2
+
+    def holds(keep: float) -> bool:
+        nonlocal best
         tried = attempt(size_between(graph, names, keep, task.min_filters, task.round_to))
         trace.append((keep, tried.retrained))
         if tried.retrained >= floor:
-            best, high = tried, keep
-        else:
-            low = keep
+            best = tried
+        return tried.retrained >= floor
+
+    halve_sizes(task.attempts, holds)
     if best is None:
         task.report("  no size holds the drop: the phase leaves the network as it was")
     return best

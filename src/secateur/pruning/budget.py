@@ -1,7 +1,7 @@
 """Budgets: what a network may have after a phase, and how far each phase goes towards the end."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from secateur.errors import BudgetError
@@ -138,6 +138,20 @@ def within_reach(
         replace(budget, later=tuple(reach(done, number) for number in bounded if number > done))
         for done, budget in enumerate(budgets, start=1)
     ]
+
+
+def halve_sizes(attempts: int, holds: Callable[[float], bool]) -> None:
+    """Look for the smallest size that holds, by halving the interval that it must lie in.
+
+    Args:
+        attempts: how many sizes are tried.
+        holds: tries a size, from 0 to 1 as for ``size_between``, and tells whether it will do; a
+            larger one then does too.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(attempts):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
 
 
 def size_between(

@@ -71,9 +71,9 @@ def sweep(
             space = search_space(recipe, goal, architecture)
             study = open_study(database, recipe, directions, about, run.data_key)
             dense, trained = train_dense(run)
+            queue = Queue(study, trials)
+            queue.begin_with(space.own)  # by one process only
         accuracy = trained.result["metric"]
-        queue = Queue(study, trials)
-        queue.begin_with(space.own)
         _work(queue, space, folder, reporter, accuracy, latency=latency)
         with alone(folder, reporter.say):
             return finish(study, space, folder, reporter, dense, accuracy)
