@@ -204,8 +204,8 @@ def evaluate(
         Path,
         typer.Option(
             metavar="RECIPE|FOLDER",
-            help="A recipe, or a folder of annotated pictures (VOC, COCO, YOLO, GTSDB; for a "
-            "classifier SPLIT/CLASS/picture).",
+            help="A recipe, such as recipe.json in a run's folder, or a folder of annotated "
+            "pictures (VOC, COCO, YOLO, GTSDB; for a classifier SPLIT/CLASS/picture).",
         ),
     ],
     split: Annotated[
@@ -220,8 +220,9 @@ def evaluate(
 ) -> None:
     """Measure a network's accuracy, overall and by class.
 
-    The classes of the pictures must be the network's own. A missing picture, a box outside its
-    picture or an unknown class is an error that names the file: nothing is left out in silence.
+    MODEL may be a network file, or an ONNX or OpenVINO file that export wrote. The classes of the
+    pictures must be the network's own. A missing picture, a box outside its picture or an unknown
+    class is an error that names the file: nothing is left out in silence.
     """
     from secateur.evaluation import evaluate_file
 
