@@ -108,6 +108,17 @@ def test_weights_that_are_not_the_whole_network_are_refused(
     one_error(nothing, "train.steps is 0", "model.weights")
 
 
+def test_init_knows_ssd512(secateur: Secateur, tmp_path: Path) -> None:
+    draw_voc_folder(tmp_path / "mine")
+    model = build_ssd(ssd_architecture("ssd512", ("square", "disc")))
+    torch.save(model.state_dict(), tmp_path / "ssd.pth")
+    command = ("init", tmp_path / "mine", "--weights", tmp_path / "ssd.pth")
+    assert secateur(*command, "--out", tmp_path / "mine.yaml").code == 0
+    made = load_recipe(tmp_path / "mine.yaml")
+    assert (made.model.network, made.train.steps) == ("ssd512", 0)
+    assert made.compress.phases[-1].layers == "conv7-conv12_2"
+
+
 def test_init_takes_a_trained_network(secateur: Secateur, tmp_path: Path) -> None:
     draw_voc_folder(tmp_path / "mine")
     out = tmp_path / "mine.yaml"

@@ -16,7 +16,7 @@ from secateur.data.source import read_detection_split
 from secateur.errors import RecipeError
 from secateur.init_classifier import FirstRecipe, classifier_recipe, entry, run_name, tests_told
 from secateur.models.network_file import load_weights, read_state
-from secateur.models.ssd import build_ssd, ssd_architecture
+from secateur.models.ssd import DETECTION_LAYERS, build_ssd, ssd_architecture
 from secateur.recipe import DetectionData
 from secateur.whole_file import write_text
 
@@ -73,7 +73,7 @@ compress:
   phases:
     - layers: conv1_1-conv4_3
     - layers: conv4_3-conv7
-    - layers: conv7-conv11_2
+    - layers: conv7-{last_layer}
   sparsify:
     steps: {sparsify_steps}
     batch_size: {batch}
@@ -196,6 +196,7 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path, weights: str | No
         classes=entry("classes", list(classes) if isinstance(classes, tuple) else classes),
         order=_ORDER if weights else "",
         network=start.network,
+        last_layer=DETECTION_LAYERS[start.network][-1],
         weights_comment=start.comment,
         weights=entry("weights", start.weights),
         train_told=_TAKEN if start.whole else passes,
@@ -210,7 +211,8 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path, weights: str | No
 def _from_weights(weights: str, classes: tuple[str, ...]) -> _Start:
     """See which network some weights are of, and whether they are all of it."""
     heads = [n for n in read_state(weights) if n.startswith("head.classification_head.module_list")]
-    network: Literal["ssd300", "ssd512"] = "ssd512" if len(heads) == 2 * 7 else "ssd300"
+    seven = 2 * len(DETECTION_LAYERS["ssd512"])  # weights and biases
+    network: Literal["ssd300", "ssd512"] = "ssd512" if len(heads) == seven else "ssd300"
     model = build_ssd(ssd_architecture(network, classes))
     unfilled = load_weights(model, weights, batch_norm=False)
     if not unfilled:
