@@ -425,6 +425,11 @@ def never(_model: nn.Module, _penalty: Penalties) -> None:
         ({"keep_params": 0.5, "max_drop": 1.0}, "say in one way how far to go"),
         ({"max_drop": -1.0}, "max_drop is -1"),
         ({"max_drop": 1.0, "attempts": 0}, "attempts is 0"),
+        ({"max_drop": 1.0, "attempts": 1.5}, "attempts is 1.5"),
+        ({"keep_macs": 0.5, "min_filters": 2.5}, "min_filters is 2.5"),
+        ({"keep_macs": 0.5, "strength": math.nan}, "strength is a number"),
+        ({"keep_macs": 0.5, "group_strength": math.inf}, "strength is a number"),
+        ({"keep_macs": 0.5, "threshold_drop": -1.0}, "threshold_drop is -1"),
         ({"keep_params": 0.5, "resolution": 0.0}, "resolution is 0.0"),
         ({"keep_params": 0.5, "penalty": "l2"}, "no penalty 'l2'"),
         ({"keep_params": 0.5, "phases": []}, "phases is empty"),
@@ -436,6 +441,27 @@ def never(_model: nn.Module, _penalty: Penalties) -> None:
 def test_what_is_wrong_shows_before_training(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(PruningError, match=message):
         compress(net(), train=never, **changes)
+
+
+def test_network_of_which_nothing_can_be_proved_shows_before_training() -> None:
+    class Noisy(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x + torch.randn_like(x))
+
+    with pytest.raises(PruningError, match="gives other outputs each time"):
+        compress(Noisy(), train=never, keep_macs=0.5)
+
+
+def test_network_that_keeps_its_features_is_compressed() -> None:
+    class Keeper(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            self.features = self.stem(x)
+            return super().forward(x)
+
+    kept = Keeper()
+    kept(torch.zeros(1, 2, 6, 6))
+    result = compress(kept, keep_macs=0.5)
+    assert result.slim.macs <= 0.5 * result.dense.macs
 
 
 def test_budget_out_of_reach_shows_before_training() -> None:

@@ -8,6 +8,7 @@ which it does not run are fixed.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -109,11 +110,11 @@ class _Trial:
                     wanted = self.run([], training)
                 except Exception:  # noqa: S112 # a forward pass may raise anything
                     continue
-                return search(groups, lambda some: self.breaks(some, wanted, training))  # noqa: B023
+                return search(groups, partial(self.breaks, wanted=wanted, training=training))
         return {}  # it needs more than the example inputs to train
 
     def breaks(
-        self, groups: Sequence[ChannelGroup], wanted: list[torch.Size], training: bool
+        self, groups: Sequence[ChannelGroup], *, wanted: list[torch.Size], training: bool
     ) -> str | None:
         """Say why the network breaks without some channels of these groups; None if it runs."""
         mode = " in training" if training else ""
