@@ -607,6 +607,22 @@ def test_a_stop_that_came_where_nothing_can_be_raised_comes_again(
     assert capfd.readouterr().err == "stopped\n"
 
 
+def test_only_a_command_that_resumes_says_so(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(_arguments: object) -> None:
+        raise SystemExit(130)
+
+    monkeypatch.setattr("secateur.cli.app", stopped)
+    for arguments, said in (
+        (["evaluate", "a.safetensors", "--split", "train"], "stopped\n"),
+        (["train", "a.yaml"], "stopped; give the same command again"),
+    ):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert capfd.readouterr().err.startswith(said)
+
+
 def test_a_stop_is_told_whatever_it_brings_down(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

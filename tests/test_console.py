@@ -33,6 +33,17 @@ def test_without_a_terminal_a_bar_is_a_few_lines(monkeypatch: pytest.MonkeyPatch
     assert [line.split()[3] for line in lines] == ["15%,", "30%,", "45%,", "60%,", "75%,", "90%,"]
 
 
+def test_what_was_done_before_is_not_of_this_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(ConsoleReporter, "patience", 10.0)
+    out = io.StringIO()
+    with ConsoleReporter(Console(file=out, width=1000)).bar("dense", 100, 50) as advance:
+        advance(10)
+    # 10 in 20 seconds, and 40 more to do.
+    assert out.getvalue() == "dense: 60%, 60 of 100, 0:00:20 gone, 0:01:20 left\n"
+
+
 def test_short_work_leaves_no_line() -> None:
     out = io.StringIO()
     with ConsoleReporter(Console(file=out)).bar("quick", 3) as advance:

@@ -38,3 +38,10 @@ def test_neighbouring_classes_differ() -> None:
     colours = [class_colour(label) for label in range(1, 44)]
     for one, other in itertools.pairwise(colours):
         assert max(abs(a - b) for a, b in zip(one, other, strict=True)) > 100
+
+
+def test_letters_of_other_alphabets_are_drawn() -> None:
+    pixels = torch.zeros(3, 100, 100, dtype=torch.uint8)
+    found = Detections(torch.tensor([[10.0, 40, 60, 90]]), torch.tensor([1]), torch.tensor([0.9]))
+    drawn = {draw_detections(pixels, found, [name]).tobytes() for name in "äéЖλ"}
+    assert len(drawn) == 4

@@ -24,6 +24,8 @@ from secateur.models.network import build_network
 from secateur.models.network_file import save_network
 from secateur.models.ssd import ssd_architecture
 from secateur.models.vgg import vgg_architecture
+from secateur.recipe import Evaluate
+from secateur.runtimes.opened import open_network
 from secateur.video import video_copy
 
 ROOT = Path(__file__).parents[1]
@@ -382,3 +384,40 @@ def test_a_stopped_export_leaves_nothing(
     assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
     assert error.splitlines()[-1] == "stopped"
     assert list(place.iterdir()) == [model]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_export_keeps_the_recipes_scores_and_nms_whatever_it_is_checked_on(
+    there: bool, folder: Path, secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    model = tmp_path / "slim.safetensors"
+    model.write_bytes((folder / "slim.safetensors").read_bytes())
+    recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
+    recipe["evaluate"] = {"score": 0.2, "boxes": 50}
+    data = folder / "data"
+    if not there:  # as on another machine
+        recipe["data"]["root"] = str(tmp_path / "nowhere")
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    options = ("--data", data) if there else ()
+    outcome = secateur("export", model, "--out", tmp_path / "slim.onnx", *options)
+    assert outcome.code == 0, outcome.err
+    network = open_network(tmp_path / "slim.onnx", settings=Evaluate(score=0.0))
+    assert network.find
+    torch.manual_seed(0)
+    (found,) = network.find(torch.randint(0, 256, (1, 3, 90, 70), dtype=torch.uint8))
+    assert 0 < len(found.scores) <= 50
+    assert float(found.scores.min()) >= 0.2 - 1e-4
+
+
+def test_eight_bits_that_cannot_be_measured_are_refused(
+    folder: Path, secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    for part in ("images", "labels"):
+        (tmp_path / f"data/{part}/train").mkdir(parents=True)
+    Image.new("RGB", (90, 70)).save(tmp_path / "data/images/train/a.png")
+    (tmp_path / "data/classes.txt").write_text("dog\ncat\n")
+    command = ("export", folder / "slim.safetensors", "--precision", "int8")
+    out = tmp_path / "slim.onnx"
+    outcome = secateur(*command, "--data", tmp_path / "data", "--out", out)
+    one_error(outcome, "train has no object that AP50_area could be measured by")
+    assert not out.exists()

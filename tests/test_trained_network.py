@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models.detection import ssd300_vgg16
@@ -85,6 +86,13 @@ def test_trained_network_is_compressed_as_it_is(secateur: Secateur, tmp_path: Pa
     assert (dense[1]["loss"], dense[1]["fresh"]) == ([], [])
     assert "The dense network was trained elsewhere" in (tmp_path / "run/report.html").read_text()
 
+    # Weights that are not there cost nothing of what was done with others.
+    typo = ("--set", f"model.weights={tmp_path / 'typo.pth'}", "--set", "train.steps=0")
+    one_error(secateur("compress", recipe, *typo, "--run", tmp_path / "run"), "typo.pth")
+    found = secateur("compress", recipe, *as_it_is, "--run", tmp_path / "run")
+    assert "dense: found" in found.out
+    assert "phase1-retrain: found" in found.out
+
 
 def test_weights_that_are_not_the_whole_network_are_refused(
     secateur: Secateur, tmp_path: Path
@@ -138,3 +146,19 @@ def test_init_takes_a_trained_network(secateur: Secateur, tmp_path: Path) -> Non
         assert told in " ".join(out.read_text().replace("# ", "").split())
         assert told in " ".join(outcome.out.split())
         assert yaml.safe_load(out.read_text())["data"]["classes"] is not None
+
+
+def test_init_keeps_a_class_that_does_not_occur_if_the_network_knows_it(
+    secateur: Secateur, tmp_path: Path
+) -> None:
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    Image.new("RGB", (40, 20)).save(tmp_path / "images/train/a.png")
+    (tmp_path / "labels/train/a.txt").write_text("2 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "data.yaml").write_text("names: [car, bus, tram]\n")
+    torch.save(torchvision_ssd(4), tmp_path / "ssd.pth")
+    out = tmp_path / "mine.yaml"
+    command = ("init", tmp_path, "--weights", tmp_path / "ssd.pth", "--out", out)
+    assert secateur(*command).code == 0
+    made = load_recipe(out)
+    assert (made.data.classes, made.train.steps) == (("car", "bus", "tram"), 0)

@@ -795,10 +795,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SystemExit as end:
         if end.code in (INTERRUPTED, TERMINATED):
             ignore_stops()
-            resumes = RESUMED & set(sys.argv if arguments is None else arguments)
+            given = sys.argv[1:] if arguments is None else arguments
+            command = next((each for each in given if not each.startswith("-")), None)
             again = "; give the same command again: it goes on from what was last saved"
             if own_place().local_rank == 0:
-                complain(f"stopped{again if resumes else ''}")
+                complain(f"stopped{again if command in RESUMED else ''}")
         raise
     # Behind it all, for an error holds on to all that was in memory when it was raised.
     if told is not None:

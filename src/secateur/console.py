@@ -83,10 +83,16 @@ class ConsoleReporter:
         say(self.console, text)
 
     @contextmanager
-    def bar(self, title: str, total: int) -> Iterator[Callable[..., None]]:
-        """Show progress with the time left; give ``advance(count=1, note="")``."""
+    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
+        """Show progress with the time left; give ``advance(count=1, note="")``.
+
+        Args:
+            title: of what is done.
+            total: all there is to do.
+            done: what was done before, in no time of this one's.
+        """
         if not self.console.is_terminal:
-            yield self._plain_bar(title, total)
+            yield self._plain_bar(title, total, done)
             return
         with Progress(
             TextColumn("{task.description}", markup=False),
@@ -99,16 +105,17 @@ class ConsoleReporter:
             console=self.console,
             transient=True,
         ) as progress:
-            task = progress.add_task(title, total=total, note="")
+            task = progress.add_task(title, total=total, completed=done, note="")
 
             def advance(count: int = 1, note: str = "") -> None:
                 progress.update(task, advance=count, note=note)
 
             yield advance
 
-    def _plain_bar(self, title: str, total: int) -> Callable[..., None]:
+    def _plain_bar(self, title: str, total: int, done: int) -> Callable[..., None]:
         start = said_at = time.monotonic()
-        done = said = 0
+        before = done
+        said = 10 * done // max(1, total)
 
         def advance(count: int = 1, note: str = "") -> None:
             nonlocal done, said, said_at
@@ -118,7 +125,7 @@ class ConsoleReporter:
             if tenth == said or now - said_at < self.patience:
                 return
             said, said_at = tenth, now
-            left = (now - start) / done * (total - done)
+            left = (now - start) / (done - before) * (total - done)
             self.say(
                 f"{title}: {done / total:.0%}, {done} of {total}, {_time(now - start)} gone, "
                 f"{_time(left)} left{', ' if note else ''}{note}"

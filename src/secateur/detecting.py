@@ -1,13 +1,14 @@
 """Objects found in somebody's pictures and videos, drawn on copies and listed."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.data.loading import read_picture
 from secateur.drawing import draw_detections
-from secateur.errors import ModelError
+from secateur.errors import DataError, ModelError
 from secateur.picture_files import copy_paths, find_pictures, find_videos
 from secateur.progress import Bar
 from secateur.recipe import Evaluate
@@ -54,9 +55,11 @@ def detect_and_draw(
     pictures = find_pictures(rest)
     copies = copy_paths([*(p.path for p in pictures), *videos], out)
     found = _detect_pictures(network, pictures, copies, score, bar)
+    if found:
+        write_json(out / "detections.json", found)
     for video, copy in zip(videos, copies[len(pictures) :], strict=True):
         found[str(video)] = _detect_video(network, video, copy, score, bar)
-    write_json(out / "detections.json", found)
+        write_json(out / "detections.json", found)  # at once, for the next may break off
     return found
 
 
@@ -87,10 +90,11 @@ def _detect_pictures(
 def _detect_video(
     network: OpenNetwork, path: Path, copy: Path, score: float, bar: Bar
 ) -> list[dict[str, Any]]:
-    video = Video(path)
     classes = network.description.classes
     listed: list[dict[str, Any]] = []
+    frames = 0
     with (
+        closing(Video(path)) as video,
         bar(f"finding in {path.name}", max(1, video.frames)) as advance,
         whole_file(copy) as draft,
         video_copy(draft, video.rate) as written,
@@ -100,8 +104,10 @@ def _detect_video(
             written.write(draw_detections(pixels, found, classes))
             when = {"frame": number, "time": round(seconds, 3)}
             listed += [{**each, **when} for each in _listed(found, classes)]
+            frames += 1
             advance(1)
-    video.close()
+        if frames == 0:
+            raise DataError(f"{path}: has no frame that can be read; give another video")
     return listed
 
 

@@ -2,7 +2,9 @@
 
 import colorsys
 from collections.abc import Sequence
+from pathlib import Path
 
+import matplotlib
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -12,6 +14,9 @@ from torchvision.utils import draw_bounding_boxes
 from secateur.tasks.average_precision import Detections
 
 Colour = tuple[int, int, int]
+
+# Pillow's own has no letters but English ones.
+_FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
 def draw_detections(pixels: Tensor, found: Detections, classes: Sequence[str]) -> Image.Image:
@@ -36,7 +41,7 @@ def draw_detections(pixels: Tensor, found: Detections, classes: Sequence[str]) -
         pixels = draw_bounding_boxes(pixels, boxes, colors=colours, width=width)
     picture: Image.Image = to_pil_image(pixels)
     pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(letters)
+    font = ImageFont.truetype(_FONT, letters)
     for label, score, colour, box in zip(labels, scores, colours, boxes.tolist(), strict=True):
         _write(pen, font, f"{classes[label - 1]}: {score:.0%}", colour, (box[0], box[1]))
     return picture

@@ -104,7 +104,7 @@ def read_named(
             validation and a folder's train.
         test: whether it is.
     """
-    if data.suffix in (".yaml", ".yml", ".json") and not data.is_dir():
+    if is_recipe(data):
         recipe = load_recipe(data)
         if (network.task == "detector") != isinstance(recipe.data, DetectionData):
             raise ModelError(
@@ -127,6 +127,11 @@ def read_named(
     if pictures.classes != network.classes:
         raise ModelError(_disagreement(model, network.classes, data, pictures.classes))
     return NamedPictures(pictures, split, settings)
+
+
+def is_recipe(data: Path) -> bool:
+    """Whether a path is that of a recipe, and not of a folder of pictures."""
+    return data.suffix in (".yaml", ".yml", ".json") and not data.is_dir()
 
 
 def evaluate_network(

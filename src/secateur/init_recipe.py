@@ -15,8 +15,8 @@ from secateur.data.layout import Layout, guess_layout
 from secateur.data.source import read_detection_split
 from secateur.errors import RecipeError
 from secateur.init_classifier import FirstRecipe, classifier_recipe, entry, run_name, tests_told
-from secateur.models.network_file import load_weights, read_state
-from secateur.models.ssd import DETECTION_LAYERS, build_ssd, ssd_architecture
+from secateur.models.network_file import check_weights, read_state
+from secateur.models.ssd import DETECTION_LAYERS, ssd_architecture
 from secateur.recipe import DetectionData
 from secateur.whole_file import write_text
 
@@ -181,6 +181,9 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path, weights: str | No
         f"class{'es' if len(names) > 1 else ''}, "
         + tests_told(0 if test is None else len(test.pictures), layout.test)
     )
+    every = layout.classes is None and weights is not None
+    if every and weights and _from_weights(weights, train.classes).whole:
+        names = classes = train.classes  # those too that do not occur here
     start = _Start() if weights is None else _from_weights(weights, names)
     hint = _hint(train, 512 if start.network == "ssd512" else _SIZE) + start.told
     passes = f"The dense network, about {steps * _BATCH / pictures:.0f} passes over the pictures"
@@ -213,8 +216,7 @@ def _from_weights(weights: str, classes: tuple[str, ...]) -> _Start:
     heads = [n for n in read_state(weights) if n.startswith("head.classification_head.module_list")]
     seven = 2 * len(DETECTION_LAYERS["ssd512"])  # weights and biases
     network: Literal["ssd300", "ssd512"] = "ssd512" if len(heads) == seven else "ssd300"
-    model = build_ssd(ssd_architecture(network, classes))
-    unfilled = load_weights(model, weights, batch_norm=False)
+    unfilled = check_weights(ssd_architecture(network, classes), weights)
     if not unfilled:
         return _Start(network, weights, _OWN, "; the trained network is taken as it is", whole=True)
     told = (

@@ -15,7 +15,7 @@ from secateur.pruning.budget import Budget, share_out, within_reach
 from secateur.pruning.criteria import norm_scales
 from secateur.pruning.graph import ChannelGraph, channel_groups
 from secateur.pruning.torch_pruning_rival import load_torch_pruning
-from secateur.recipe import Phase, Recipe, Training
+from secateur.recipe import Phase, Recipe
 
 
 def network_groups(model: nn.Module, architecture: Architecture) -> ChannelGraph:
@@ -105,11 +105,7 @@ def check_norms(recipe: Recipe, architecture: Architecture, processes: int = 1) 
     grids = grid_sizes(architecture.network, architecture.size)[: architecture.detection_layers]
     if min(grids) > 1:
         return
-    trainings: list[Training] = [recipe.train] if recipe.train.steps else []
-    for number in range(1, len(recipe.compress.phases) + 1):
-        _, sparsify, select, retrain = recipe.phase(number)
-        trainings += [sparsify, retrain] if select.sparsifies else [retrain]
-    if any(training.batch_size <= processes for training in trainings):
+    if any(each.batch_size <= processes for each in recipe.trainings().values()):
         raise RecipeError(
             "batch_size: with one picture a process the batch norm of the last detection layer, "
             "whose map is one cell, has one value a channel and no variance; take 2 or more"

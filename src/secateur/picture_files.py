@@ -8,6 +8,8 @@ from secateur.data.listing import PICTURE_SUFFIXES
 from secateur.errors import DataError
 from secateur.video import VIDEO_SUFFIXES
 
+# What is taken of a folder.
+_SUFFIXES = (*PICTURE_SUFFIXES, ".gif", ".tif", ".tiff")
 # What people can open; pictures of other formats are written as PNG.
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -21,10 +23,10 @@ def find_pictures(paths: Sequence[Path]) -> list[AnnotatedPicture]:
     files: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            inside = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES)
+            inside = sorted(f for f in path.iterdir() if f.suffix.lower() in _SUFFIXES)
             if not inside:
                 raise DataError(
-                    f"{path}: no picture in this folder; it may hold {', '.join(PICTURE_SUFFIXES)}"
+                    f"{path}: no picture in this folder; it may hold {', '.join(_SUFFIXES)}"
                 )
             files |= dict.fromkeys(inside)
         elif path.exists():

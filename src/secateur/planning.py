@@ -16,7 +16,7 @@ from secateur.models.network import (
     build_network,
     recipe_architecture,
 )
-from secateur.models.network_file import load_weights, torchvision_weights
+from secateur.models.network_file import check_weights
 from secateur.phases import check_norms, check_phases, network_groups, phase_budgets, phase_groups
 from secateur.pruning.budget import Budget
 from secateur.recipe import Data, Recipe, Select
@@ -92,12 +92,10 @@ def plan(recipe: Recipe) -> Plan:
         check_evaluation(task_of(recipe.data, recipe.evaluate), splits, architecture)
     model = build_network(architecture)
     weights = recipe.model.weights
-    if weights and weights.startswith("torchvision:"):  # which are not downloaded for a plan
-        torchvision_weights(weights)
-    elif weights and not Path(weights).is_file():
+    if weights and not weights.startswith("torchvision:") and not Path(weights).is_file():
         notes.append(f"{weights}, from which it starts, is not there yet")
     elif weights:
-        load_weights(model, weights, architecture.batch_norm, whole=recipe.train.steps == 0)
+        check_weights(architecture, weights, whole=recipe.train.steps == 0)
     graph = network_groups(model, architecture)
     names = layer_names_by_path(model, architecture)
     phases: list[PhasePlan] = []

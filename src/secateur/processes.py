@@ -201,14 +201,8 @@ def have_met() -> bool:
 
 
 def _check_batches(recipe: Recipe, count: int) -> None:
-    sizes = {"train": recipe.train.batch_size}
-    for number in range(1, len(recipe.compress.phases) + 1):
-        _, sparsify, _, retrain = recipe.phase(number)
-        sizes |= {
-            f"phase {number}: sparsify": sparsify.batch_size,
-            f"phase {number}: retrain": retrain.batch_size,
-        }
-    for name, size in sizes.items():
+    for name, training in recipe.trainings().items():
+        size = training.batch_size
         if size % count:
             raise RecipeError(
                 f"{name}.batch_size: {size} pictures cannot be divided among {count} processes; "

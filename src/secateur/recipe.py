@@ -263,7 +263,7 @@ class Training(_Section):
 
 
 class DenseTraining(Training):
-    """The training before all phases."""
+    """The training of the dense network, before all phases."""
 
     steps: Annotated[int, Field(ge=0)] = Field(
         description="optimiser steps; 0: none, the dense network is model.weights as they are"
@@ -494,6 +494,16 @@ class Recipe(_Section):
             Select(**phase.select) if phase.select else common.select,
             Retrain(**{**common.retrain.model_dump(), **phase.retrain}),
         )
+
+    def trainings(self) -> dict[str, Training]:
+        """Give those that take place, by what they are called in a message."""
+        found: dict[str, Training] = {"train": self.train} if self.train.steps else {}
+        for number in range(1, len(self.compress.phases) + 1):
+            _, sparsify, select, retrain = self.phase(number)
+            if select.sparsifies:
+                found[f"phase {number}: sparsify"] = sparsify
+            found[f"phase {number}: retrain"] = retrain
+        return found
 
     @model_validator(mode="before")
     @classmethod

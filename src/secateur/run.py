@@ -20,7 +20,7 @@ from secateur.data.source import PictureSet, Splits, describe, missing_classes, 
 from secateur.errors import ModelError, RunError
 from secateur.mishaps import mishaps
 from secateur.models.network import Architecture, recipe_architecture
-from secateur.models.network_file import load_network
+from secateur.models.network_file import check_weights, load_network
 from secateur.phases import check_norms, check_phases
 from secateur.place import own_place
 from secateur.processes import Processes, join_processes
@@ -37,7 +37,9 @@ class Reporter(Protocol):
     def say(self, text: str) -> None:
         """Print a line."""
 
-    def bar(self, title: str, total: int) -> AbstractContextManager[Callable[..., None]]:
+    def bar(
+        self, title: str, total: int, done: int = 0
+    ) -> AbstractContextManager[Callable[..., None]]:
         """Show progress; what it gives is called once for each unit done."""
 
 
@@ -133,6 +135,8 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
         architecture = recipe_architecture(recipe, splits.train.classes)
         check_phases(recipe, architecture)
         check_norms(recipe, architecture, processes.place.count)
+        if recipe.model.weights:
+            check_weights(architecture, recipe.model.weights, whole=recipe.train.steps == 0)
         task = task_of(recipe.data, recipe.evaluate)
         check_evaluation(task, splits, architecture)
         selects = [recipe.phase(number + 1)[2] for number in range(len(recipe.compress.phases))]

@@ -60,7 +60,7 @@ def train_dense(run: Run) -> tuple[Network, Step]:
         torch.manual_seed(run.seed("dense"))
         model = build_network(architecture)
         fresh: list[str] = []
-        if weights:
+        if weights and _kept(folder / LOSS_FILE) is None:
             whole = recipe.train.steps == 0
             fresh = load_weights(model, weights, architecture.batch_norm, whole=whole)
             rest = f"; {len(fresh)} of its tensors start afresh" if fresh else ""
@@ -329,9 +329,7 @@ def _train(
         settings.decay,
         settings.clip,
     )
-    with run.reporter.bar(name, steps) as advance:
-        if done:
-            advance(done)
+    with run.reporter.bar(name, steps, done) as advance:
 
         def on_step(step: int, loss: float) -> None:
             advance(1, f"loss {loss:.2f}")

@@ -93,7 +93,7 @@ class VideoWriter:
     def write(self, picture: Image.Image) -> None:
         """Append a frame."""
         # The encoder takes even sides only.
-        width, height = (side - side % 2 for side in picture.size)
+        width, height = (max(2, side - side % 2) for side in picture.size)
         if self._stream is None:
             self._stream = self._container.add_stream("h264", rate=self._rate)
             self._stream.width, self._stream.height = width, height

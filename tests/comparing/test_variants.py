@@ -249,6 +249,13 @@ def test_a_network_from_scratch_has_no_budget_to_meet() -> None:
     assert recipe.compress.select.max_drop is not None
 
 
+def test_nothing_is_trained_from_scratch_as_long_as_nobody_knows() -> None:
+    given = quickstart("train.steps=0", "model.weights=mine.pth")
+    assert "scratch" not in usual_ways(given)
+    with pytest.raises(RecipeError, match=r"scratch trains as long .* train\.steps is 0"):
+        variant_recipe(given, "scratch", 0.3, 0)
+
+
 def test_usual_ways_leave_out_what_a_recipe_has_not() -> None:
     assert "norm_scale" in usual_ways(quickstart())
     without = usual_ways(quickstart("model.batch_norm=false"))

@@ -97,7 +97,7 @@ def test_rounding_is_clipped(root: Path) -> None:
     ("where", "value", "message"),
     [
         (("annotations", 1, "bbox"), [10, 5, 31.5, 10], r"outside its picture a\.jpg .*correct"),
-        (("annotations", 1, "bbox"), [10, 5, 0, 10], r"is empty .*correct"),
+        (("annotations", 1, "bbox"), [10, 5, 0, 10], r"without width or height; remove"),
         (("annotations", 1, "bbox"), [10, 5, 9], r"annotations\.1\.bbox.*; correct"),
         (("annotations", 1, "image_id"), 9, r"annotations\.1 is of image 9, .*; add that image"),
         (("annotations", 1, "category_id"), 9, r"annotations\.1 .*category 9 .*; correct"),
@@ -144,3 +144,18 @@ def test_missing(root: Path) -> None:
         read_coco(root, "train", None)
     with pytest.raises(DataError, match=r"nowhere: data folder not found; correct the path"):
         read_coco(root / "nowhere", "train", None)
+
+
+def test_box_without_height_is_named(root: Path) -> None:
+    value = content()
+    value["annotations"][1]["bbox"] = [1, 1, 5, 0]
+    write(root, value)
+    with pytest.raises(DataError, match=r"annotations\.1, of image 5, has a box without"):
+        read_coco(root, "train", None)
+
+
+def test_crowd_may_be_null(root: Path) -> None:
+    value = content()
+    value["annotations"][1]["iscrowd"] = None
+    write(root, value)
+    assert not read_coco(root, "train", None).pictures[0].difficult.any()

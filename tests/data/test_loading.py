@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
+from secateur.data import loading
 from secateur.data.augmentation import NativeCrops, SSDAugmentation, Transform
 from secateur.data.detection_set import AnnotatedPicture, annotated_picture
 from secateur.data.loading import Batch, TrainingSamples, training_batches
@@ -83,3 +85,27 @@ def test_samples_go_to_processes_that_are_started_afresh(
         assert torch.equal(pixels, others)
         assert torch.equal(target["boxes"], same["boxes"])
         assert torch.equal(target["labels"], same["labels"])
+
+
+def test_pictures_of_many_shapes_do_not_all_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = []
+    for number in range(30):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (20 + number // 2, 20)).save(path)
+        pictures.append(annotated_picture(path, [], [], [], path))
+    read: list[int] = []
+    usual = loading.read_picture
+
+    def counted(picture: AnnotatedPicture) -> Tensor:
+        read.append(1)
+        return usual(picture)
+
+    monkeypatch.setattr(loading, "read_picture", counted)
+    seen: list[int] = []
+    for positions, pixels in loading.evaluation_batches(pictures, None, 4):
+        assert len(read) - len(seen) <= 2 * 4
+        assert len(positions) == len(pixels) <= 4
+        seen += positions
+    assert sorted(seen) == list(range(30))

@@ -146,3 +146,22 @@ def test_real_pictures(real_data: Path) -> None:
     assert {label for picture in dataset.pictures for label in picture.labels.tolist()} == {
         *range(1, 21)
     }
+
+
+def test_picture_of_another_size_than_it_was_annotated_at(root: Path) -> None:
+    xml = annotation(("dog", "1 1 20 15", 0))
+    for size, message in (("40 30", None), ("0 0", None), ("80 60", "80 by 60 pixels, but a.jpg")):
+        width, height = size.split()
+        said = f"<size><width>{width}</width><height>{height}</height></size></annotation>"
+        (root / "Annotations/a.xml").write_text(xml.replace("</annotation>", said))
+        if message is None:
+            read_voc(root, "train", None)
+            continue
+        with pytest.raises(DataError, match=message):
+            read_voc(root, "train", None)
+
+
+def test_box_that_rounding_empties(root: Path) -> None:
+    (root / "Annotations/a.xml").write_text(annotation(("dog", "31 1 30.0000001 15", 0)))
+    with pytest.raises(DataError, match="is empty"):
+        read_voc(root, "train", None)

@@ -82,7 +82,7 @@ def test_rounding_is_clipped(root: Path) -> None:
     ("line", "message"),
     [
         ("0 0.5 0.5 0.5", r"line 2: expected 'class cx cy w h' .*; correct"),
-        ("0 0.1 0.1 0.9 0.1 0.9 0.9", r"line 2: expected .*; correct"),
+        ("0 0.1 0.1 0.9 0.1 0.9", r"line 2: expected .*; correct"),
         ("dog 0.5 0.5 0.5 0.5", r"line 2: expected .*; correct"),
         ("0 0.5 0.5 x 0.5", r"line 2: expected .*; correct"),
         ("2 0.5 0.5 0.5 0.5", r"line 2: unknown class 2; correct"),
@@ -119,7 +119,7 @@ def test_faulty_names(root: Path, text: str, message: str) -> None:
 def test_empty_class_list(root: Path) -> None:
     (root / "data.yaml").unlink()
     (root / "classes.txt").write_text("\n")
-    with pytest.raises(DataError, match=r"classes\.txt: names no class; write"):
+    with pytest.raises(DataError, match=r"classes\.txt: line 1 names no class; write"):
         read_yolo(root, "train", None)
 
 
@@ -134,3 +134,34 @@ def test_missing(root: Path) -> None:
         read_yolo(root, "train", None)
     with pytest.raises(DataError, match=r"nowhere: data folder not found; correct the path"):
         read_yolo(root / "nowhere", "train", None)
+
+
+def test_pictures_in_folders_and_labels_in_capitals(root: Path) -> None:
+    (root / "images/train/night").mkdir()
+    (root / "labels/train/night").mkdir()
+    Image.new("RGB", (40, 20)).save(root / "images/train/night/a.jpg")
+    (root / "labels/train/night/a.TXT").write_text("0 0.5 0.5 1 1\n")
+    pictures = read_yolo(root, "train", None).pictures
+    names = [picture.path.relative_to(root / "images/train").as_posix() for picture in pictures]
+    assert names == ["a.jpg", "b.png", "night/a.jpg"]
+    assert [picture.labels.tolist() for picture in pictures] == [[2, 1], [], [1]]
+
+
+def test_two_pictures_of_one_label_file(root: Path) -> None:
+    Image.new("RGB", (40, 20)).save(root / "images/train/a.png")
+    with pytest.raises(DataError, match=r"a\.png: a\.jpg has the same name but for its ending"):
+        read_yolo(root, "train", None)
+
+
+def test_box_around_a_polygon(root: Path) -> None:
+    (root / "labels/train/a.txt").write_text("1 0.25 0.5 0.5 0.25 0.75 0.5 0.5 1\n")
+    assert read_yolo(root, "train", None).pictures[0].boxes.tolist() == [[10, 5, 30, 20]]
+
+
+def test_gap_in_the_list_of_classes(root: Path) -> None:
+    (root / "data.yaml").unlink()
+    (root / "classes.txt").write_text("cat\n\ndog\n\n")
+    with pytest.raises(DataError, match="line 2 names no class"):
+        read_yolo(root, "train", None)
+    (root / "classes.txt").write_text("cat\ndog\n\n")
+    assert read_yolo(root, "train", None).classes == ("cat", "dog")

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,10 @@ def test_weights_are_counted_in_the_files(detector_run: Path) -> None:
                 for value in values.ravel().tolist()
             )
             assert abs(counts[BINS // 2] - middle) <= 2
+    first, second = run.phases
+    by_norm = replace(run, phases=[replace(first, sparsify=None, threshold=None), second])
+    assert {each.phase for each in weight_histograms(by_norm)} == {2}
+
     found = non_zeros(run)
     assert found is not None
     assert [stage for stage, _ in found.stages] == [

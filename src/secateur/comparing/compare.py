@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
+from secateur.alone import alone
 from secateur.comparing.outlook import outlook
 from secateur.comparing.results import standard_error, write_result
 from secateur.comparing.variants import OURS, SCRATCH, VARIANTS, scratch_recipe, variant_recipe
@@ -20,7 +21,7 @@ from secateur.phases import check_phases
 from secateur.pipeline import compress_recipe
 from secateur.recipe import Recipe
 from secateur.run import Reporter, open_run
-from secateur.run_folder import read_record
+from secateur.run_folder import clear_drafts, read_record
 from secateur.steps import POOR, evaluate_network, train_dense
 
 RESULT_FILE = "comparison.json"
@@ -199,9 +200,11 @@ def _from_scratch(
     slim, dense = (read_record(ours / f"evaluate-{n}" / "step.json") for n in ("slim", "dense"))
     if slim is None or dense is None:
         raise RunError(f"{ours}: holds no network to take the widths from; compare ours too")
-    opened = open_run(scratch_recipe(recipe, slim["result"]["widths"], seed), run, reporter)
-    network, trained = train_dense(opened)
-    found = evaluate_network(opened, "dense", network).result
+    with alone(run):
+        clear_drafts(run)
+        opened = open_run(scratch_recipe(recipe, slim["result"]["widths"], seed), run, reporter)
+        network, trained = train_dense(opened)
+        found = evaluate_network(opened, "dense", network).result
     metric = recipe.evaluate.metric
     return Row(
         SCRATCH,

@@ -118,6 +118,11 @@ def compare_scales(
         SecateurError: as for ``compress_recipe``.
     """
     counts = layer_counts(layers, detection_layers(recipe))
+    if recipe.train.steps == 0:
+        raise RecipeError(
+            "train.steps is 0, and a detector that was trained with all its detection layers would "
+            "look worse with fewer than one that learnt with them; name train.steps"
+        )
     classes = read_splits(recipe.data, recipe.model.input_size, recipe.seed).train.classes
     for count in counts:  # what is wrong with one shows now
         each = scale_recipe(recipe, count, 0)

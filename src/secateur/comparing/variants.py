@@ -109,8 +109,13 @@ VARIANTS: dict[str, Variant] = {
 
 def usual_ways(recipe: Recipe) -> list[str]:
     """Ours, and the rivals that need nothing which a recipe may lack, or which it has."""
-    names = [OURS, "random", "l1", "l2", "geometric_median", "norm_scale", "taylor", SCRATCH]
-    return [name for name in names if name != "norm_scale" or recipe.model.batch_norm]
+    names = [OURS, "random", "l1", "l2", "geometric_median"]
+    if recipe.model.batch_norm:
+        names.append("norm_scale")
+    names.append("taylor")
+    if recipe.train.steps:
+        names.append(SCRATCH)
+    return names
 
 
 def variant_recipe(recipe: Recipe, variant: str, keep_macs: float, seed: int) -> Recipe:
@@ -124,6 +129,11 @@ def variant_recipe(recipe: Recipe, variant: str, keep_macs: float, seed: int) ->
     """
     if variant not in VARIANTS:
         raise RecipeError(f"there is no way {variant!r} to compare; take {', '.join(VARIANTS)}")
+    if variant == SCRATCH and recipe.train.steps == 0:
+        raise RecipeError(
+            f"{SCRATCH} trains as long as the dense network and its phases together, and how long "
+            "the dense one trained is not known: train.steps is 0; leave that way out"
+        )
     content = recipe.model_dump(mode="json")
     content["seed"] = seed
     compress = content["compress"]

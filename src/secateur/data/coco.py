@@ -39,7 +39,7 @@ class _Annotation(BaseModel):
     image_id: int
     category_id: int
     bbox: tuple[float, float, float, float]  # left, top, width, height in pixels
-    iscrowd: bool = False
+    iscrowd: bool | None = False
 
 
 class _CocoFile(BaseModel):
@@ -91,6 +91,11 @@ def read_coco(root: Path, split: str, classes: Sequence[str] | None) -> Detectio
             raise DataError(
                 f"{file}: annotations.{number} is of category {annotation.category_id} "
                 f"{names}, an unknown class; correct it or add it to the classes"
+            )
+        if min(annotation.bbox[2:]) <= 0:
+            raise DataError(
+                f"{file}: annotations.{number}, of image {annotation.image_id}, has a box without "
+                "width or height; remove the annotation"
             )
         objects[annotation.image_id].append(annotation)
     folders = [root / split, root / "images" / split, root / "images", root]
@@ -148,6 +153,6 @@ def _read_picture(
         path,
         corners,
         [label_of[each.category_id] for each in objects],
-        [each.iscrowd for each in objects],
+        [bool(each.iscrowd) for each in objects],
         file,
     )

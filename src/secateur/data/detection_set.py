@@ -78,8 +78,8 @@ def annotated_picture(
             more than 1 pixel.
     """
     width, height = picture_size(path, source, root)
-    clipped = [_clip(box, width, height) for box in boxes]
-    for x1, y1, x2, y2 in clipped:
+    clipped = torch.tensor([_clip(box, width, height) for box in boxes], dtype=torch.float32)
+    for x1, y1, x2, y2 in clipped.tolist():  # as rounded, for what is thin may lose all width
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
             raise DataError(
                 f"{source}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) is empty or outside its picture "
@@ -89,7 +89,7 @@ def annotated_picture(
         path,
         height,
         width,
-        torch.tensor(clipped, dtype=torch.float32).reshape(-1, 4),
+        clipped.reshape(-1, 4),
         torch.tensor(labels, dtype=torch.int64),
         torch.tensor(difficult, dtype=torch.bool),
     )

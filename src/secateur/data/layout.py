@@ -44,7 +44,9 @@ def guess_layout(root: Path) -> Layout:
     check_root(root)
     if (root / "gt.txt").is_file():
         return Layout("gtsdb", root, "train", "test", "43")
-    if (root / "Annotations").is_dir() or any(root.glob("VOCdevkit/VOC*/Annotations")):
+    # By its exact name, for not every file system tells it from COCO's annotations.
+    folders = {each.name for each in root.iterdir()}
+    if "Annotations" in folders or any(root.glob("VOCdevkit/VOC*/Annotations")):
         return _voc_layout(root)
     if splits := _splits(lambda split: annotation_file(root, split) is not None):
         return Layout("coco", root, *splits, None)

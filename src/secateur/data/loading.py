@@ -140,6 +140,7 @@ def evaluation_batches(
         pictures: on disk.
         batch_size: pictures at once.
     """
+    # By shape. Pictures of many shapes must not all wait: no more than two batches do.
     waiting: dict[tuple[int, ...], tuple[list[int], list[Tensor]]] = {}
     for position, picture in enumerate(pictures):
         pixels = read_picture(picture)
@@ -148,9 +149,12 @@ def evaluation_batches(
         positions, batch = waiting.setdefault(tuple(pixels.shape), ([], []))
         positions.append(position)
         batch.append(pixels)
-        if len(batch) == batch_size:
-            yield positions, torch.stack(batch)
-            del waiting[tuple(pixels.shape)]
+        if sum(len(batch) for _, batch in waiting.values()) >= 2 * batch_size:
+            positions, batch = max(waiting.values(), key=lambda group: len(group[0]))
+        elif len(batch) < batch_size:
+            continue
+        yield positions, torch.stack(batch)
+        del waiting[tuple(batch[0].shape)]
     for positions, batch in waiting.values():
         yield positions, torch.stack(batch)
 

@@ -69,7 +69,7 @@ def read_voc(root: Path, split: str, classes: Sequence[str] | None) -> Detection
 def read_class_names(root: Path, split: str) -> tuple[str, ...]:
     """Names of the classes that occur in a split, sorted; arguments and errors as `read_voc`."""
     files = (annotation for annotation, _ in _entries(root, split))
-    return tuple(sorted({found.name for file in files for found in _read_objects(file)}))
+    return tuple(sorted({found.name for file in files for found in _read_objects(file)[1]}))
 
 
 def voc_folder(root: Path) -> Path:
@@ -110,24 +110,31 @@ def _entries(root: Path, split: str) -> list[tuple[Path, Path]]:
 def _read_picture(
     root: Path, annotation: Path, picture: Path, labels: dict[str, int]
 ) -> AnnotatedPicture:
-    objects = _read_objects(annotation)
+    size, objects = _read_objects(annotation)
     for found in objects:
         if found.name not in labels:
             raise DataError(
                 f"{annotation}: unknown class {found.name!r}; correct it or add it to the classes"
             )
-    path = existing_picture(picture)
-    return annotated_picture(
-        path,
+    read = annotated_picture(
+        existing_picture(picture),
         [found.box for found in objects],
         [labels[found.name] for found in objects],
         [found.difficult for found in objects],
         annotation,
         root,
     )
+    if size is not None and size != (read.width, read.height):
+        raise DataError(
+            f"{annotation}: gives its picture {size[0]} by {size[1]} pixels, but {read.path.name} "
+            f"has {read.width} by {read.height}; restore the picture that the boxes were drawn on "
+            "or correct the size"
+        )
+    return read
 
 
-def _read_objects(file: Path) -> list[_Object]:
+def _read_objects(file: Path) -> tuple[tuple[int, int] | None, list[_Object]]:
+    """The size of the picture, width and height, if it is said, and what is in it."""
     if not is_file(file):
         raise DataError(
             f"{file}: annotation not found; restore it or remove it from the split's list"
@@ -151,4 +158,6 @@ def _read_objects(file: Path) -> list[_Object]:
         box = (xmin - 1, ymin - 1, xmax, ymax)
         name = element.findtext("name", "").strip()
         objects.append(_Object(name, box, element.findtext("difficult", "").strip() == "1"))
-    return objects
+    said = [tree.findtext(f"size/{side}", "").strip() for side in ("width", "height")]
+    known = all(side.isdecimal() and int(side) > 0 for side in said)  # some tools write 0
+    return (int(said[0]), int(said[1])) if known else None, objects

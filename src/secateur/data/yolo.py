@@ -34,8 +34,9 @@ class _DataFile(BaseModel):
 def read_yolo(root: Path, split: str, classes: Sequence[str] | None) -> DetectionSet:
     """Read a split of a data set in the layout of YOLO.
 
-    A picture with no label file has no object. Boxes that rounding pushed over the border by at
-    most 1 pixel are clipped.
+    A picture with no label file has no object, and of a polygon the box around it is taken.
+    Pictures may lie in folders below the split's, with their labels likewise. Boxes that rounding
+    pushed over the border by at most 1 pixel are clipped.
 
     Args:
         root: the data set's folder.
@@ -55,12 +56,12 @@ def read_yolo(root: Path, split: str, classes: Sequence[str] | None) -> Detectio
             f"and labels/{split} or correct the split's name"
         )
     images, labels = folders
-    pictures = sorted(each for each in images.iterdir() if each.suffix.lower() in PICTURE_SUFFIXES)
+    pictures = _by_name(images, PICTURE_SUFFIXES)
     if not pictures:
         raise DataError(f"{images}: no picture in this folder; put the split's pictures there")
-    stems = {picture.stem for picture in pictures} | {"classes"}  # labelImg writes classes.txt
-    for file in sorted(labels.glob("*.txt")):
-        if file.stem not in stems:
+    files = _by_name(labels, (".txt",))
+    for name, file in files.items():
+        if name not in pictures and name != "classes":  # labelImg writes classes.txt
             raise DataError(
                 f"{file}: its picture is missing from {images}; restore it or remove this file"
             )
@@ -70,8 +71,23 @@ def read_yolo(root: Path, split: str, classes: Sequence[str] | None) -> Detectio
     ids = [label_of.get(name) for name in names]
     return DetectionSet(
         chosen,
-        tuple(_read_picture(root, each, labels / f"{each.stem}.txt", ids) for each in pictures),
+        tuple(_read_picture(root, path, files.get(n), ids) for n, path in pictures.items()),
     )
+
+
+def _by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Files in a folder and in those below it, by their paths in it without endings."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in suffixes:
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if name in found:
+                raise DataError(
+                    f"{path}: {found[name].name} has the same name but for its ending, and so the "
+                    "same label file; rename one"
+                )
+            found[name] = path
+    return found
 
 
 def split_folders(root: Path, split: str) -> tuple[Path, Path] | None:
@@ -91,9 +107,10 @@ def _read_names(root: Path, classes: Sequence[str] | None) -> Sequence[str]:
         if classes is not None and not file.is_file():
             return classes
         text = read_text(file, "write one class name a line, or a data.yaml with names")
-        names = list(filter(None, map(str.strip, text.splitlines())))
-        if not names:
-            raise DataError(f"{file}: names no class; write one class name a line")
+        names = [line.strip() for line in text.rstrip().splitlines()]
+        if "" in names or not names:
+            line = names.index("") + 1 if names else 1
+            raise DataError(f"{file}: line {line} names no class; write one class name a line")
         return names
     try:
         found = _DataFile.model_validate(parse_yaml(read_text(file, "restore it"))).names
@@ -112,21 +129,21 @@ def _read_names(root: Path, classes: Sequence[str] | None) -> Sequence[str]:
 
 
 def _read_picture(
-    root: Path, path: Path, file: Path, ids: Sequence[int | None]
+    root: Path, path: Path, file: Path | None, ids: Sequence[int | None]
 ) -> AnnotatedPicture:
+    file, text = (path, "") if file is None else (file, read_text(file, "restore it"))
     width, height = picture_size(path, file, root)
     boxes, labels = [], []
-    text = read_text(file, "restore it") if file.exists() else ""
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
             name, *sides = line.split()
-            index, (cx, cy, w, h) = int(name), map(float, sides)
+            index, (x1, y1, x2, y2) = int(name), _corners(list(map(float, sides)))
         except ValueError:
             raise DataError(
-                f"{file}: line {number}: expected 'class cx cy w h' in shares of the picture, "
-                f"found {line!r}; correct it"
+                f"{file}: line {number}: expected 'class cx cy w h' or 'class x1 y1 x2 y2 x3 y3 …' "
+                f"in shares of the picture, found {line!r}; correct it"
             ) from None
         label = ids[index] if 0 <= index < len(ids) else None
         if label is None:
@@ -135,12 +152,20 @@ def _read_picture(
                 "classes"
             )
         labels.append(label)
-        boxes.append(
-            (
-                (cx - w / 2) * width,
-                (cy - h / 2) * height,
-                (cx + w / 2) * width,
-                (cy + h / 2) * height,
-            )
-        )
+        boxes.append((x1 * width, y1 * height, x2 * width, y2 * height))
     return annotated_picture(path, boxes, labels, [False] * len(boxes), file, root)
+
+
+def _corners(numbers: Sequence[float]) -> tuple[float, float, float, float]:
+    """Corners of a box, or of that around a polygon.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if len(numbers) == 4:
+        cx, cy, w, h = numbers
+        return cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+    if len(numbers) < 6 or len(numbers) % 2:
+        raise ValueError("neither a box nor a polygon")
+    xs, ys = numbers[::2], numbers[1::2]
+    return min(xs), min(ys), max(xs), max(ys)

@@ -77,7 +77,7 @@ def check_accuracy(
     named: NamedPictures,
     max_drop: float,
     bar: Bar,
-) -> tuple[str, float | None, float | None]:
+) -> tuple[str, float, float]:
     """Measure both on annotated pictures; refuse an export that lost too much.
 
     Args:
@@ -88,10 +88,10 @@ def check_accuracy(
         bar: shows progress.
 
     Returns:
-        The metric, and its value before and after, percent; None where there is nothing to find.
+        The metric, and its value before and after, percent.
 
     Raises:
-        ExportError: it lost more.
+        ExportError: it lost more, or there is nothing to find.
     """
     metric = named.settings.metric if original.find else "top1"
     values = []
@@ -99,7 +99,12 @@ def check_accuracy(
         with bar(title, len(named.pictures)) as advance:
             values.append(evaluate_network(network, named, advance).metrics[metric])
     before, after = values
-    if before is not None and after is not None and before - after > max_drop:
+    if before is None or after is None:
+        raise ExportError(
+            f"{named.split} has no object that {metric} could be measured by, and with 8 bits that "
+            "must be seen; name annotated pictures by --data and --split"
+        )
+    if before - after > max_drop:
         raise ExportError(
             f"{metric} on {named.split} is {after:.2f} with 8 bits and {before:.2f} without; allow "
             "more by --max-drop, or take --precision fp16"

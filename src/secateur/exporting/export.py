@@ -14,14 +14,15 @@ from torch import nn
 from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import ExportError
+from secateur.evaluation import is_recipe
 from secateur.exporting.agreement import Agreement
 from secateur.exporting.checking import TOLERANCES, check_accuracy, check_agreement
-from secateur.exporting.pictures import pictures_for
+from secateur.exporting.pictures import own_recipe, pictures_for
 from secateur.exporting.source import Source
 from secateur.exporting.target import Target, check_suffix, described
 from secateur.exporting.writing import write_file
 from secateur.progress import Bar, no_bar
-from secateur.recipe import Evaluate
+from secateur.recipe import Evaluate, load_recipe
 from secateur.runtimes.opened import open_model, open_network
 from secateur.whole_file import unwritable, write_json
 
@@ -85,7 +86,7 @@ def export(
     description = described(source, target)
     check_suffix(out, target.format)
     pictures = pictures_for(source, description.shape, data, split)
-    settings = pictures.named.settings if pictures.named else own_settings(source.model)
+    settings = _settings(source, data)
     if target.score is not None:
         settings = settings.model_copy(update={"score": target.score})
     if target.precision == "int8" and pictures.named is None:
@@ -114,8 +115,9 @@ def export(
         agreement, metric, before, after = None, None, None, None
         try:
             if target.precision == "int8" and pictures.named is not None:
+                named = replace(pictures.named, settings=settings)
                 metric, before, after = check_accuracy(
-                    original, written, pictures.named, target.max_drop, bar
+                    original, written, named, target.max_drop, bar
                 )
             else:
                 tolerance = TOLERANCES[target.precision]
@@ -136,6 +138,14 @@ def export(
     )
     write_json(out.with_name(f"{out.name}.json"), asdict(result))
     return result
+
+
+def _settings(source: Source, data: Path | None) -> Evaluate:
+    """Those of the recipe that is named or that the network was made by, or else its own."""
+    if data is not None and is_recipe(data):
+        return load_recipe(data).evaluate
+    beside = own_recipe(source)
+    return load_recipe(beside).evaluate if beside else own_settings(source.model)
 
 
 def own_settings(model: nn.Module) -> Evaluate:

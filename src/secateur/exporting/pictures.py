@@ -61,11 +61,11 @@ def pictures_for(
         ModelError: their classes are not the network's.
     """
     named, remark = None, ""
-    beside = Path(source.name).parent / "recipe.json"
+    beside = own_recipe(source)
     try:
         if data is not None:
             named = read_named(Path(source.name), source.description, data, split, test=False)
-        elif beside.is_file() and not source.name.startswith(TORCHVISION):
+        elif beside is not None:
             data = beside
             named = read_named(Path(source.name), source.description, data, split, test=False)
     except DataError as error:
@@ -98,6 +98,12 @@ def pictures_for(
     return Pictures(
         f"{len(batches)} {place}", batches, named, whole=f"{len(named.pictures)} {place}"
     )
+
+
+def own_recipe(source: Source) -> Path | None:
+    """The recipe of the run in whose folder a network's file lies; None where there is none."""
+    beside = Path(source.name).parent / "recipe.json"
+    return beside if beside.is_file() and not source.name.startswith(TORCHVISION) else None
 
 
 def _drawn(source: Source, shape: tuple[int, int] | None, remark: str) -> Pictures:

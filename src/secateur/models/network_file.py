@@ -181,6 +181,35 @@ def load_weights(
     Raises:
         ModelError: the file cannot be read, or fills nothing, or not all that it should.
     """
+    fits, unfilled = _fitting(model, source, batch_norm, whole=whole)
+    try:
+        model.load_state_dict(fits, strict=False)
+    except RuntimeError:
+        raise ModelError(
+            f"{source}: holds tensors that cannot be copied; save model.state_dict() of a network "
+            "on the processor"
+        ) from None
+    return unfilled
+
+
+def check_weights(architecture: Architecture, source: str, *, whole: bool = False) -> list[str]:
+    """See what ``load_weights`` would leave unfilled, and load nothing; errors are its own.
+
+    Weights of torchvision's are not downloaded for it: only their name is checked.
+    """
+    if source.startswith("torchvision:"):
+        torchvision_weights(source)
+        return []
+    with torch.device("meta"):
+        model = build_network(architecture)
+    _, unfilled = _fitting(model, source, architecture.batch_norm, whole=whole)
+    return unfilled
+
+
+def _fitting(
+    model: nn.Module, source: str, batch_norm: bool, *, whole: bool
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Give the weights whose names and shapes are the network's, and what they leave unfilled."""
     state = read_state(source)
     if isinstance(model, SSD) and any(name.startswith("features.") for name in state):
         state = vgg_keys(batch_norm, state)
@@ -201,14 +230,7 @@ def load_weights(
             f"{list(own[name].shape)} here; give the network, widths, batch_norm and the number of "
             "classes that it was trained with, or let the rest be learnt (train.steps)"
         )
-    try:
-        model.load_state_dict(fits, strict=False)
-    except RuntimeError:
-        raise ModelError(
-            f"{source}: holds tensors that cannot be copied; save model.state_dict() of a network "
-            "on the processor"
-        ) from None
-    return unfilled
+    return fits, unfilled
 
 
 def torchvision_weights(source: str) -> WeightsEnum:

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 from secateur.benchmarking.pictures import RANDOM
 from secateur.report.artifacts import Measurement
-from secateur.report.charts.texts import compact
+from secateur.report.charts.texts import WORSE, compact, is_same
 from secateur.report.run_record import RunRecord
-
-_WORSE = {"fewer": "more", "smaller": "larger", "faster": "slower"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +43,22 @@ class Cost:
 
     @property
     def factor(self) -> str:
-        """How many times it got less, or more where it did."""
+        """How many times it got less, or more where it did, or that it is the same."""
+        if is_same(self.slim / self.dense):
+            return "the same"
         return f"{max(self.times, 1 / self.times):.1f}×"
 
     @property
     def word(self) -> str:
-        """What it became: ``fewer``, or ``more``."""
-        return self.better if self.times >= 1 else _WORSE[self.better]
+        """What it became: ``fewer``, or ``more``; nothing where it is the same."""
+        if is_same(self.slim / self.dense):
+            return ""
+        return self.better if self.times >= 1 else WORSE[self.better]
 
     @property
     def gain(self) -> str:
         """What it became, with its name, behind the factor."""
-        return self.word if self.better == "faster" else f"{self.word} {self.name}"
+        return self.word if self.word == "faster" else f"{self.word} {self.name}".strip()
 
     @property
     def texts(self) -> tuple[str, str]:

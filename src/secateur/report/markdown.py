@@ -4,10 +4,11 @@ import re
 
 from secateur.report.headline import headline
 from secateur.report.layer_counts import LayerCounts
-from secateur.report.notes import command, split_note, unfinished
+from secateur.report.notes import command, failures, split_note, unfinished
 from secateur.report.run_record import RunRecord
 from secateur.report.table import Cell, Table
 from secateur.report.tables import (
+    attempts_table,
     classes_table,
     layers_table,
     metrics_table,
@@ -27,19 +28,24 @@ def run_markdown(run: RunRecord, counts: LayerCounts | None) -> str:
             [
                 Cell(f"{cost.name} ({cost.how})" if cost.how else cost.name),
                 *map(Cell, cost.texts),
-                Cell(f"{cost.factor} {cost.word}"),
+                Cell(f"{cost.factor} {cost.word}".strip()),
             ]
             for cost in found.costs
         ]
         parts.append(_table(Table(["", "dense", "slim", ""], rows)))
     else:
         parts.append(escaped(unfinished(run)))
+    if failed := failures(run):
+        parts.append(failed)
     accuracy = metrics_table(run)
     if accuracy:
         parts += [f"## Accuracy on {escaped(run.split)}", split_note(run), _table(accuracy)]
     counted = layers_table(counts)
     if counted:
         parts += ["## Layers", _table(counted)]
+    attempts = attempts_table(run)
+    if attempts:
+        parts += ["## Sizes that were tried", _table(attempts)]
     classes = classes_table(run)
     if classes:
         parts += ["## Classes", _table(classes)]

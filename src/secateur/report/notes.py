@@ -30,7 +30,8 @@ def unfinished(run: RunRecord) -> str:
     """How far a run has come that is not finished."""
     last = next(reversed(run.seconds), None)
     if last == "dense":
-        return "Not compressed: the dense network is trained, and nothing else is done yet."
+        there = "is trained" if run.recipe.train.steps else "is taken as it is"
+        return f"Not compressed: the dense network {there}, and nothing else is done yet."
     done = f"the last step that is done is {last}" if last else "no step is done yet"
     return f"Not finished: {done}."
 

@@ -58,8 +58,11 @@ def weight_histograms(run: RunRecord) -> list[Histogram]:
     histograms = []
     before = run.dense.network if run.dense else None
     for phase, entry in zip(run.phases, run.recipe.compress.phases, strict=True):
-        if before is None or phase.sparsify is None:
+        if before is None:
             break
+        if phase.sparsify is None:  # its criterion has no use for zeros
+            before = phase.retrain.network if phase.retrain else None
+            continue
         names = phase_layers(entry, read_header(before).architecture)
         old, new = _weights(before, names), _weights(phase.sparsify.network, names)
         threshold = phase.threshold.result.threshold if phase.threshold else None
@@ -82,7 +85,7 @@ def weight_histograms(run: RunRecord) -> list[Histogram]:
 
 def non_zeros(run: RunRecord) -> NonZeros | None:
     """Count the weights that are left after every threshold; None before the first."""
-    found = [(p.number, p.threshold.network) for p in run.phases if p.threshold]
+    found = [(p.number, p.threshold.network) for p in run.phases if p.threshold and not p.failed]
     if run.dense is None or not found:
         return None
     names = list(read_header(run.dense.network).architecture.widths)

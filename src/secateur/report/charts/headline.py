@@ -6,10 +6,8 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from secateur.report.charts.texts import set_percent_ticks, short
+from secateur.report.charts.texts import WORSE, is_same, set_percent_ticks, short
 from secateur.report.charts.theme import LABELS, LIGHT, TICKS, TITLES, new_figure, themed
-
-_WORSE = {"fewer": "more", "smaller": "larger", "faster": "slower"}
 
 
 class Cost(NamedTuple):
@@ -89,10 +87,10 @@ def _draw_costs(axes: Axes, costs: Mapping[str, Cost]) -> None:
 def _ratio(share: float, better: str) -> str:
     if share <= 0:
         return ""
-    if 0.995 <= share < 1.005:
+    if is_same(share):
         return "the same"
     if share > 1:
-        return f"{share:.3g}× {_WORSE[better]}"
+        return f"{share:.3g}× {WORSE[better]}"
     times = 1 / share
     return f"{times:.1f}× {better}" if times < 100 else f"{times:.0f}× {better}"
 

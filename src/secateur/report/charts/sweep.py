@@ -72,9 +72,10 @@ def sweep(
             )
         axes.set_xscale("log")
         drawn = [*before, *(each.costs[place] for each in tried)]
-        low, high = min(drawn) / 1.5, max(drawn) * 1.5
-        axes.set_xlim(low, high)
-        set_log_ticks(axes.xaxis, low, high)
+        if drawn:
+            low, high = min(drawn) / 1.5, max(drawn) * 1.5
+            axes.set_xlim(low, high)
+            set_log_ticks(axes.xaxis, low, high)
         if 0 < len(best) <= _MOST_NAMES:
             label_points(
                 axes,

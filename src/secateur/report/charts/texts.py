@@ -17,6 +17,15 @@ def short(name: str) -> str:
     return line if len(line) <= NAME_LENGTH else f"{line[: NAME_LENGTH - 1].rstrip()}…"
 
 
+# What a cost becomes that grows, by what it becomes when it falls.
+WORSE = {"fewer": "more", "smaller": "larger", "faster": "slower"}
+
+
+def is_same(share: float) -> bool:
+    """Whether a cost is still the same, as far as anybody would say so."""
+    return 0.995 <= share < 1.005
+
+
 def compact(number: float) -> str:
     """Give a number in three digits: 1.44 M, 128, 0.015."""
     number = float(f"{number:.3g}")  # before a unit is chosen: 999.7 is 1 k
