@@ -28,7 +28,8 @@ for name, group in graph.groups.items():
 ```
 
 The example inputs are a tensor, a tuple of arguments, or a mapping of them by name, with lists and
-dicts in them as the network takes them. Their values do not matter. The network may be in any mode,
+dicts in them as the network takes them. Their values
+do not matter here, but `compress` proves removals on them. The network may be in any mode,
 and frozen or not; it is left as it was.
 
 ## What is understood
@@ -61,6 +62,8 @@ meet in a sum go together or not at all.
 | the operator … is not known to keep channels apart | matrix products, indexing, your own |
 | the forward pass counts on all of these channels | a count in the code, `x.view(b, 32, h, w)` |
 | the forward pass in training counts on all … | the same of a head that only training runs |
+| the forward pass computes with the number … | `x / x.shape[1] ** 0.5`: write the number instead |
+| … is a buffer that no file of the network holds | one that is not persistent; make it so |
 
 Counts in the code are found by running the network with fewer channels, in shapes alone, which
 takes next to no time. Layer norms are fixed because what is left would have other statistics.

@@ -30,7 +30,8 @@ def test_without_a_terminal_a_bar_is_a_few_lines(monkeypatch: pytest.MonkeyPatch
     lines = out.getvalue().splitlines()
     # A step of 5 takes 4 seconds; a line comes once 10 seconds and a tenth have gone by.
     assert lines[0] == ("a [b] :c:: 15%, 15 of 100, 0:00:12 gone, 0:01:08 left, loss [1.5]")
-    assert [line.split()[3] for line in lines] == ["15%,", "30%,", "45%,", "60%,", "75%,", "90%,"]
+    shares = ["15%,", "30%,", "45%,", "60%,", "75%,", "90%,", "100%,"]
+    assert [line.split()[3] for line in lines] == shares
 
 
 def test_what_was_done_before_is_not_of_this_pace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -404,9 +404,20 @@ def test_an_export_keeps_the_recipes_scores_and_nms_whatever_it_is_checked_on(
     network = open_network(tmp_path / "slim.onnx", settings=Evaluate(score=0.0))
     assert network.find
     torch.manual_seed(0)
-    (found,) = network.find(torch.randint(0, 256, (1, 3, 90, 70), dtype=torch.uint8))
+    (found,) = network.find(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
     assert 0 < len(found.scores) <= 50
     assert float(found.scores.min()) >= 0.2 - 1e-4
+    assert "at most 50 a picture, of a score above 0.2" in " ".join(outcome.out.split())
+    if there:
+        # The recipe in its folder asks for no more than the file gives; another one does.
+        own = secateur("evaluate", tmp_path / "slim.onnx")
+        assert (own.code, "note:" in own.out) == (0, False), own.err
+        other = secateur("evaluate", tmp_path / "slim.onnx", "--data", folder / "recipe.yaml")
+        assert "note: this file gives nothing of a score below 0.2" in " ".join(other.out.split())
+
+
+def test_evaluate_wants_pictures(secateur: Callable[..., Outcome], tmp_path: Path) -> None:
+    one_error(secateur("evaluate", tmp_path / "a.onnx"), "lies in no run's folder", "--data")
 
 
 def test_eight_bits_that_cannot_be_measured_are_refused(

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection import ssd300_vgg16
 
 from commands import Outcome, one_error
+from secateur.errors import ModelError
 from secateur.models.network_file import load_weights, read_state
 from secateur.models.ssd import build_ssd, ssd_architecture
 from secateur.recipe import load_recipe
@@ -50,6 +52,8 @@ def test_torchvisions_own_network_fills_ours(tmp_path: Path) -> None:
         # As of DistributedDataParallel.
         lambda state: {f"module.{n}": t for n, t in state.items()},
         lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {}}},
+        # With numbers of numpy's.
+        lambda state: {"model": state, "best": np.float64(0.3), "epoch": np.int64(7)},
     ],
 )
 def test_checkpoints_of_a_training_are_read(
@@ -59,6 +63,15 @@ def test_checkpoints_of_a_training_are_read(
     torch.save(keep(state), tmp_path / "checkpoint.pth")
     read = dict(read_state(str(tmp_path / "checkpoint.pth")))
     torch.testing.assert_close(read, state, rtol=0, atol=0)
+
+
+def test_what_would_have_to_be_unpickled_is_named(tmp_path: Path) -> None:
+    torch.save({"model": nn.Linear(1, 1)}, tmp_path / "whole.pth")
+    with pytest.raises(ModelError, match=r"it holds torch\.nn\..*Linear, which is not unpickled"):
+        read_state(str(tmp_path / "whole.pth"))
+    (tmp_path / "text.pth").write_text("weights")
+    with pytest.raises(ModelError, match=r"or a plain torch state dict; save"):
+        read_state(str(tmp_path / "text.pth"))
 
 
 def test_trained_network_is_compressed_as_it_is(secateur: Secateur, tmp_path: Path) -> None:
@@ -132,7 +145,7 @@ def test_init_takes_a_trained_network(secateur: Secateur, tmp_path: Path) -> Non
     out = tmp_path / "mine.yaml"
     for classes, steps, told in (
         (3, 0, "taken as it is"),
-        (4, 2000, "12 tensors of the trained network do not fit"),
+        (4, 2000, "it knows 3 classes and not 2"),
     ):
         torch.save(torchvision_ssd(classes), tmp_path / "ssd.pth")
         out.unlink(missing_ok=True)

@@ -201,13 +201,14 @@ def train(recipe: Recipe, changes: Changes = None, run: RunFolder = None) -> Non
 def evaluate(
     model: Model,
     data: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="RECIPE|FOLDER",
-            help="A recipe, such as recipe.json in a run's folder, or a folder of annotated "
-            "pictures (VOC, COCO, YOLO, GTSDB; for a classifier SPLIT/CLASS/picture).",
+            help="A recipe, or a folder of annotated pictures (VOC, COCO, YOLO, GTSDB; for a "
+            "classifier SPLIT/CLASS/picture). If not given, the recipe of the run that MODEL lies "
+            "in.",
         ),
-    ],
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -226,12 +227,18 @@ def evaluate(
     """
     from secateur.evaluation import evaluate_file
 
+    if data is None:
+        data = model.parent / "recipe.json"
+        if not data.is_file():
+            raise RecipeError(f"{model}: lies in no run's folder; name pictures by --data")
     result = evaluate_file(model, data, split, ConsoleReporter(open_console(stderr=True)).bar)
     if as_json:
         typer.echo(json.dumps(asdict(result), indent=2))
         return
     console = open_console()
     say(console, f"{model}: {result.pictures:,} pictures of {result.split}")
+    if result.note:
+        say(console, f"note: {result.note}")
     for table in evaluation_tables(result):
         console.print(table)
 

@@ -116,15 +116,17 @@ class ConsoleReporter:
         start = said_at = time.monotonic()
         before = done
         said = 10 * done // max(1, total)
+        spoke = False
 
         def advance(count: int = 1, note: str = "") -> None:
-            nonlocal done, said, said_at
+            nonlocal done, said, said_at, spoke
             done += count
             now = time.monotonic()
             tenth = 10 * done // max(1, total)
-            if tenth == said or now - said_at < self.patience:
+            ends = spoke and done == total
+            if not ends and (tenth == said or now - said_at < self.patience):
                 return
-            said, said_at = tenth, now
+            said, said_at, spoke = tenth, now, True
             left = (now - start) / (done - before) * (total - done)
             self.say(
                 f"{title}: {done / total:.0%}, {done} of {total}, {_time(now - start)} gone, "
@@ -293,6 +295,10 @@ def export_table(export: "Export") -> Table:
     shape = description["shape"]
     sides = f"{shape[0]} by {shape[1]} pixels" if shape else "any size"
     _add(table, "pictures", f"{description['batch'] or 'any number'}, {sides}")
+    inside = description["provenance"]
+    if "score" in inside and "boxes" in inside:
+        kept = f"at most {inside['boxes']} a picture, of a score above {inside['score']:g}"
+        _add(table, "boxes", kept)
     _add(table, "checked on", export.checked_on)
     if export.agreement:
         found = export.agreement

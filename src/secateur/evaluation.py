@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Evaluation:
         by_class: by class name; ``objects`` or ``pictures``, how many there are to find (those
             marked difficult are not counted), and metrics, None where there are none.
         confusion: of a classifier, pictures by true class (rows) and found class (columns).
+        note: what keeps the accuracy from being compared; empty if nothing does.
     """
 
     split: str
@@ -51,6 +52,7 @@ class Evaluation:
     metrics: dict[str, float | None]
     by_class: dict[str, dict[str, float | None]]
     confusion: list[list[int]] | None = None
+    note: str = ""
 
 
 def evaluate_file(
@@ -76,10 +78,19 @@ def evaluate_file(
         RecipeError: the recipe is wrong.
     """
     loaded = load_any(model)
-    named = read_named(model, description_of(loaded), data, split)
+    description = description_of(loaded)
+    named = read_named(model, description, data, split)
     network = made_ready(model, loaded, named.settings)
     with bar("evaluating", len(named.pictures)) as advance:
-        return evaluate_network(network, named, advance)
+        found = evaluate_network(network, named, advance)
+    inside, asked = description.provenance.get("score"), named.settings.score
+    if isinstance(inside, float) and inside > asked:
+        return replace(
+            found,
+            note=f"this file gives nothing of a score below {inside:g}, and what lies between that "
+            f"and {asked:g} counts too; its accuracy is no match for that of its network",
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,16 +213,22 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path, weights: str | No
 
 def _from_weights(weights: str, classes: tuple[str, ...]) -> _Start:
     """See which network some weights are of, and whether they are all of it."""
-    heads = [n for n in read_state(weights) if n.startswith("head.classification_head.module_list")]
+    state = read_state(weights)
+    heads = [name for name in state if name.startswith("head.classification_head.module_list")]
     seven = 2 * len(DETECTION_LAYERS["ssd512"])  # weights and biases
     network: Literal["ssd300", "ssd512"] = "ssd512" if len(heads) == seven else "ssd300"
-    unfilled = check_weights(ssd_architecture(network, classes), weights)
+    architecture = ssd_architecture(network, classes)
+    unfilled = check_weights(architecture, weights)
     if not unfilled:
         return _Start(network, weights, _OWN, "; the trained network is taken as it is", whole=True)
-    told = (
-        f"; {len(unfilled)} tensors of the trained network do not fit, {unfilled[0]} for one, and "
-        "start afresh, so it is trained further"
-    )
+    why = f"{len(unfilled)} of its tensors do not fit, {unfilled[0]} for one"
+    first = state.get("head.classification_head.module_list.0.weight")
+    if first is not None:
+        boxes = 2 + 2 * len(architecture.aspect_ratios[0])  # two square ones, and both ways lying
+        there = len(first) // boxes - 1
+        if len(first) % boxes == 0 and there != len(classes):
+            why = f"it knows {there} classes and not {len(classes)}"
+    told = f"; of the trained network a part starts afresh, for {why}, so it is trained further"
     return _Start(network, weights, _OWN, told, whole=False)
 
 

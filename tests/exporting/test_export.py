@@ -71,7 +71,7 @@ def test_the_file_finds_what_the_network_finds(
     assert description.classes == ("dog", "cat", "[b]cow")
     assert (description.batch, description.size) == (None, 96)
     assert description.shape == ((96, 96) if model == "squeezed" else None)
-    assert description.provenance == {"run": "test"}
+    assert description.provenance == {"run": "test", "score": 0.01, "nms": 0.45, "boxes": 200}
 
 
 def test_standard_operators_and_nothing_of_this_machine(squeezed: Path, tmp_path: Path) -> None:

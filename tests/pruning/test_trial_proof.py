@@ -43,7 +43,7 @@ def test_a_width_that_is_read_fixes_its_group_and_no_other(
     graph = channel_groups(net, X)
     fixed = fix_what_differs(net, graph, X)
     assert graph.groups["a"].fixed is None
-    assert "may use their number" in str(fixed.groups["a"].fixed)
+    assert "computes with the number" in str(fixed.groups["a"].fixed)
     assert fixed.groups["b"].fixed is None
 
 

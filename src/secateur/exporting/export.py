@@ -96,6 +96,10 @@ def export(
         )
     # The place and the thresholds of the one given are the caller's.
     source = replace(source, model=copy.deepcopy(source.model))
+    if description.outputs == "objects" and target.format != "torch":
+        inside = settings.model_dump(include={"score", "nms", "boxes"})
+        more = {"provenance": description.provenance | inside}
+        description = description.model_copy(update=more)
     original = open_model(
         Path(source.name),
         source.model,

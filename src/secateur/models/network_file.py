@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -32,6 +33,14 @@ _KEY = "secateur"
 _KINDS = {"F64", "F32", "F16", "BF16", "I64"}
 # Where a training's checkpoint keeps its weights, as torchvision, Lightning and others write it.
 _STATES = ("model", "state_dict", "model_state_dict")
+# What a checkpoint may hold beside its weights, and is only data: the options of a training, which
+# torchvision's scripts keep, and numpy's numbers, in which people keep the best metric.
+_BESIDE_WEIGHTS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    np.float64(0).__reduce__()[0],  # what makes numbers of a pickle
+    *(type(np.dtype(kind)) for kind in (bool, np.int32, np.int64, np.float32, np.float64)),
+]
 # What DistributedDataParallel, torch.compile and Lightning modules put before every name.
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
 
@@ -243,8 +252,8 @@ def torchvision_weights(source: str) -> WeightsEnum:
         return torchvision.models.get_weight(source.partition(":")[2])
     except (ValueError, AttributeError, KeyError):
         raise ModelError(
-            f"{source}: torchvision has no such weights; write "
-            "torchvision:SSD300_VGG16_Weights.COCO_V1 for example"
+            f"{source}: torchvision has no such weights; write torchvision: and their whole name, "
+            "such as SSD300_VGG16_Weights.COCO_V1 or VGG16_BN_Weights.IMAGENET1K_V1"
         ) from None
 
 
@@ -265,18 +274,17 @@ def read_state(source: str) -> Mapping[str, Tensor]:
         return downloaded
     path = Path(source)
     if not path.is_file():
-        raise ModelError(f"{path}: no such file of weights; correct model.weights")
+        raise ModelError(f"{path}: no such file of weights; correct its path")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         _refuse_compression(path)
-        # The options of a training, which torchvision's scripts keep beside its weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(_BESIDE_WEIGHTS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:
         # torch.load raises many kinds, some of them with advice to unpickle; none is passed on.
         raise ModelError(
-            f"{path}: not a safetensors file or a plain torch state dict; save "
+            f"{path}: not a safetensors file or a plain torch state dict{_what_else(path)}; save "
             "model.state_dict() alone"
         ) from None
     kept = [content[name] for name in _STATES if name in content] if _is_dict(content) else []
@@ -284,6 +292,17 @@ def read_state(source: str) -> Mapping[str, Tensor]:
         if _is_dict(state) and all(isinstance(each, Tensor) for each in state.values()):
             return _without_wrappers(state)
     raise ModelError(f"{path}: holds no state dict; save model.state_dict() alone")
+
+
+def _what_else(path: Path) -> str:
+    """Name what a torch file holds that would have to be unpickled."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # it is none
+        return ""
+    known = {f"{each.__module__}.{each.__qualname__}" for each in _BESIDE_WEIGHTS}
+    others = sorted(set(names) - known)
+    return f", for it holds {others[0]}, which is not unpickled" if others else ""
 
 
 def _is_dict(content: Any) -> bool:

@@ -39,8 +39,8 @@ def fix_what_differs(
             prove_removal(model, slim, graph, selection, example_inputs)
         except PruningError:
             return (
-                "without some of these channels outputs are not what they are with them masked; "
-                "the forward pass may use their number"
+                "the forward pass computes with the number of these channels, or goes by it, and "
+                "gives something else when some are gone"
             )
         return None
 

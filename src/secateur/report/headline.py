@@ -58,7 +58,9 @@ class Cost:
     @property
     def gain(self) -> str:
         """What it became, with its name, behind the factor."""
-        return self.word if self.word == "faster" else f"{self.word} {self.name}".strip()
+        if self.better == "faster" and self.word:
+            return self.word
+        return f"{self.word} {self.name}".strip()
 
     @property
     def texts(self) -> tuple[str, str]:
