@@ -69,6 +69,9 @@ def test_what_would_have_to_be_unpickled_is_named(tmp_path: Path) -> None:
     torch.save({"model": nn.Linear(1, 1)}, tmp_path / "whole.pth")
     with pytest.raises(ModelError, match=r"it holds torch\.nn\..*Linear, which is not unpickled"):
         read_state(str(tmp_path / "whole.pth"))
+    torch.save({"model": {}, "x": np.zeros(1, "V9")[0]}, tmp_path / "void.pth")
+    with pytest.raises(ModelError, match="plain torch state dict; save"):
+        read_state(str(tmp_path / "void.pth"))
     (tmp_path / "text.pth").write_text("weights")
     with pytest.raises(ModelError, match=r"or a plain torch state dict; save"):
         read_state(str(tmp_path / "text.pth"))

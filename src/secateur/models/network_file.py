@@ -6,6 +6,7 @@ the weights to start from, and then by ``weights_only=True``.
 
 import argparse
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,16 +34,34 @@ _KEY = "secateur"
 _KINDS = {"F64", "F32", "F16", "BF16", "I64"}
 # Where a training's checkpoint keeps its weights, as torchvision, Lightning and others write it.
 _STATES = ("model", "state_dict", "model_state_dict")
-# What a checkpoint may hold beside its weights, and is only data: the options of a training, which
-# torchvision's scripts keep, and numpy's numbers, in which people keep the best metric.
-_BESIDE_WEIGHTS: list[Any] = [
-    argparse.Namespace,
-    np.dtype,
-    np.float64(0).__reduce__()[0],  # what makes numbers of a pickle
-    *(type(np.dtype(kind)) for kind in (bool, np.int32, np.int64, np.float32, np.float64)),
-]
 # What DistributedDataParallel, torch.compile and Lightning modules put before every name.
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
+
+
+def _kind_of_number(name: str, *_: object) -> np.dtype[Any]:
+    """Stand for ``numpy.dtype``, and give no kind but those of numbers, which are small."""
+    if re.fullmatch("[biuf][1-8]", name) is None:
+        raise ValueError(f"{name} is no number")
+    return np.dtype(name)
+
+
+def _number(kind: np.dtype[Any], content: bytes) -> Any:
+    """Stand for what makes one of numpy's numbers of a pickle."""
+    return np.frombuffer(content, kind, count=1)[0]
+
+
+# What a checkpoint may hold beside its weights, and is only data: the options of a training, which
+# torchvision's scripts keep, and numpy's numbers, in which people keep the best metric.
+_BESIDE_WEIGHTS: dict[str, Any] = {
+    "argparse.Namespace": argparse.Namespace,
+    "numpy.dtype": _kind_of_number,
+    "numpy._core.multiarray.scalar": _number,
+    "numpy.core.multiarray.scalar": _number,  # as numpy 1 wrote it
+    **{
+        f"numpy.dtypes.{kind.__name__}": kind
+        for kind in (type(np.dtype(name)) for name in ("b1", "i4", "i8", "f4", "f8"))
+    },
+}
 
 
 class _Header(BaseModel):
@@ -279,7 +298,7 @@ def read_state(source: str) -> Mapping[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         _refuse_compression(path)
-        with torch.serialization.safe_globals(_BESIDE_WEIGHTS):
+        with torch.serialization.safe_globals([(f, n) for n, f in _BESIDE_WEIGHTS.items()]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:
         # torch.load raises many kinds, some of them with advice to unpickle; none is passed on.
@@ -300,8 +319,7 @@ def _what_else(path: Path) -> str:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # it is none
         return ""
-    known = {f"{each.__module__}.{each.__qualname__}" for each in _BESIDE_WEIGHTS}
-    others = sorted(set(names) - known)
+    others = sorted(set(names) - _BESIDE_WEIGHTS.keys())
     return f", for it holds {others[0]}, which is not unpickled" if others else ""
 
 
