@@ -262,3 +262,13 @@ def test_a_picture_of_a_kind_that_is_not_read_is_named(
     code, _, err = command("compress", run / "shapes.yaml", "--run", tmp_path / "run", *change)
     assert (code, err.count("\n")) == (2, 1)
     assert str(odd) in err
+
+
+def test_a_classifier_that_guesses_is_called_so(
+    run: Path, tmp_path: Path, command: Callable[..., tuple[object, str, str]]
+) -> None:
+    changes = [part for entry in ("train.steps=1", "train.lr=1.0e-9") for part in ("--set", entry)]
+    code, said, _ = command("train", run / "shapes.yaml", "--run", tmp_path / "run", *changes)
+    assert code == 0
+    assert "dense: top1 50.0 on validation" in said, "one of two classes, whatever is shown"
+    assert "that is next to nothing" in said

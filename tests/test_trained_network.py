@@ -132,6 +132,21 @@ def test_weights_that_are_not_the_whole_network_are_refused(
     one_error(nothing, "train.steps is 0", "model.weights")
 
 
+def test_init_does_not_take_a_trunk_for_a_network(
+    secateur: Secateur, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_voc_folder(tmp_path / "mine")
+    trunk = {n: t for n, t in torchvision_ssd(3).items() if n.startswith("backbone.features.")}
+    for place in ("init_recipe", "models.network_file"):  # the one that imports it first
+        monkeypatch.setattr(f"secateur.{place}.read_state", lambda _: trunk)
+    weights = "torchvision:VGG16_Weights.IMAGENET1K_FEATURES"
+    out = tmp_path / "mine.yaml"
+    outcome = secateur("init", tmp_path / "mine", "--weights", weights, "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert "a part starts afresh" in " ".join(outcome.out.split())
+    assert load_recipe(out).train.steps == 2000
+
+
 def test_init_knows_ssd512(secateur: Secateur, tmp_path: Path) -> None:
     draw_voc_folder(tmp_path / "mine")
     model = build_ssd(ssd_architecture("ssd512", ("square", "disc")))

@@ -15,7 +15,7 @@ from secateur.data.layout import Layout, guess_layout
 from secateur.data.source import read_detection_split
 from secateur.errors import RecipeError
 from secateur.init_classifier import FirstRecipe, classifier_recipe, entry, run_name, tests_told
-from secateur.models.network_file import check_weights, read_state
+from secateur.models.network_file import read_state, unfilled_by
 from secateur.models.ssd import DETECTION_LAYERS, ssd_architecture
 from secateur.recipe import DetectionData
 from secateur.whole_file import write_text
@@ -218,7 +218,7 @@ def _from_weights(weights: str, classes: tuple[str, ...]) -> _Start:
     seven = 2 * len(DETECTION_LAYERS["ssd512"])  # weights and biases
     network: Literal["ssd300", "ssd512"] = "ssd512" if len(heads) == seven else "ssd300"
     architecture = ssd_architecture(network, classes)
-    unfilled = check_weights(architecture, weights)
+    unfilled = unfilled_by(architecture, weights)
     if not unfilled:
         return _Start(network, weights, _OWN, "; the trained network is taken as it is", whole=True)
     why = f"{len(unfilled)} of its tensors do not fit, {unfilled[0]} for one"

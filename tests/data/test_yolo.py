@@ -141,6 +141,7 @@ def test_pictures_in_folders_and_labels_in_capitals(root: Path) -> None:
     (root / "labels/train/night").mkdir()
     Image.new("RGB", (40, 20)).save(root / "images/train/night/a.jpg")
     (root / "labels/train/night/a.TXT").write_text("0 0.5 0.5 1 1\n")
+    (root / "labels/train/night/classes.txt").write_text("cat\ndog\n")
     pictures = read_yolo(root, "train", None).pictures
     names = [picture.path.relative_to(root / "images/train").as_posix() for picture in pictures]
     assert names == ["a.jpg", "b.png", "night/a.jpg"]

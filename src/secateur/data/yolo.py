@@ -61,7 +61,7 @@ def read_yolo(root: Path, split: str, classes: Sequence[str] | None) -> Detectio
         raise DataError(f"{images}: no picture in this folder; put the split's pictures there")
     files = _by_name(labels, (".txt",))
     for name, file in files.items():
-        if name not in pictures and name != "classes":  # labelImg writes classes.txt
+        if name not in pictures and file.stem != "classes":  # labelImg writes classes.txt
             raise DataError(
                 f"{file}: its picture is missing from {images}; restore it or remove this file"
             )

@@ -220,14 +220,19 @@ def load_weights(
     return unfilled
 
 
-def check_weights(architecture: Architecture, source: str, *, whole: bool = False) -> list[str]:
-    """See what ``load_weights`` would leave unfilled, and load nothing; errors are its own.
+def check_weights(architecture: Architecture, source: str, *, whole: bool = False) -> None:
+    """See that ``load_weights`` will do; errors are its own.
 
     Weights of torchvision's are not downloaded for it: only their name is checked.
     """
     if source.startswith("torchvision:"):
         torchvision_weights(source)
-        return []
+    else:
+        unfilled_by(architecture, source, whole=whole)
+
+
+def unfilled_by(architecture: Architecture, source: str, *, whole: bool = False) -> list[str]:
+    """Give what ``load_weights`` would leave unfilled, and load nothing; errors are its own."""
     with torch.device("meta"):
         model = build_network(architecture)
     _, unfilled = _fitting(model, source, architecture.batch_norm, whole=whole)
