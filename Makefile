@@ -69,7 +69,7 @@ bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop, from data/gtsdb a
 	$(VENV)/bin/python benchmarks/export_gtsdb.py
 	$(VENV)/bin/python docs/make_results_page.py
 
-bench-compare: $(STAMP) ## our method against its rivals and against itself with parts taken away; many hours
+bench-compare: $(STAMP) ## our method against its baselines and against itself with parts taken away; many hours
 	$(VENV)/bin/python benchmarks/compare.py quickstart
 	$(VENV)/bin/python benchmarks/compare.py gtsrb
 	$(VENV)/bin/python benchmarks/compare.py gtsrb --ablation

@@ -1,4 +1,4 @@
-"""Hold our way against its rivals, or against itself with parts taken away or put to it.
+"""Hold our way against its baselines, or against itself with parts taken away or put to it.
 
 ``python benchmarks/compare.py quickstart`` writes ``benchmarks/results/compare_quickstart.json``,
 and ``--ablation`` beside it ``ablation_quickstart.json``, each with its chart in ``docs/images/``.
@@ -20,13 +20,13 @@ from statistics import fmean
 from typing import Any
 
 from checks import tell
-from secateur.comparing.chart import draw_comparison
-from secateur.comparing.compare import RESULT_FILE, Comparison, compare
-from secateur.comparing.results import standard_error
-from secateur.comparing.variants import OURS, SCRATCH, VARIANTS, Variant
-from secateur.console import ConsoleReporter, open_console, show_comparison
-from secateur.recipe import load_recipe
-from secateur.whole_file import write_json
+from secateur.cli.console import ConsoleReporter, open_console, show_comparison
+from secateur.config.recipe import load_recipe
+from secateur.experiments.chart import draw_comparison
+from secateur.experiments.compare import RESULT_FILE, Comparison, compare
+from secateur.experiments.results import standard_error
+from secateur.experiments.variants import OURS, SCRATCH, VARIANTS, Variant
+from secateur.files.atomic_write import write_json
 
 HERE = Path(__file__).parent
 SEEDS = 3
@@ -70,12 +70,12 @@ SUBJECTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "train.steps=2400",
             "compress.sparsify.steps=100",
             "compress.retrain.steps=600",
-            "compress.select.evenness=2",
+            "compress.select.balance=2",
             "compress.remove={}",
         ),
     ),
 }
-# Strengths of rivals' penalties that differ from the variants' own: what validation chose there, as
+# Strengths of baselines' penalties that differ from the variants' own: what validation chose there, as
 # it did on the quick start, at 15 % of the MACs and with one seed.
 STRENGTHS = {"gtsrb": {"norm_scale": 1e-3}}
 

@@ -37,14 +37,14 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from checks import tell
-from secateur.data.augmentation import FILL, Sample
+from secateur.config.recipe import DetectionData, load_recipe
 from secateur.data.detection_set import AnnotatedPicture, annotated_picture
-from secateur.data.loading import read_image, training_batches
+from secateur.data.formats.voc import read_voc
+from secateur.data.loaders import read_image, training_batches
 from secateur.data.source import training_transform
-from secateur.data.voc import read_voc
-from secateur.recipe import DetectionData, load_recipe
-from secateur.run import provenance
-from secateur.whole_file import write_json
+from secateur.data.transforms.augmentation import FILL, Sample
+from secateur.files.atomic_write import write_json
+from secateur.run.run import provenance
 
 HERE = Path(__file__).parent
 SEED = 20261130

@@ -33,13 +33,13 @@ from pycocotools.cocoeval import COCOeval
 from checks import tell
 from published import CLASSES
 from secateur.data.detection_set import AnnotatedPicture
-from secateur.run import provenance
-from secateur.tasks.average_precision import (
+from secateur.files.atomic_write import write_json
+from secateur.run.run import provenance
+from secateur.tasks.detection.average_precision import (
     Detections,
     average_precision,
     coco_average_precision,
 )
-from secateur.whole_file import write_json
 
 HERE = Path(__file__).parent
 SEED = 20261202

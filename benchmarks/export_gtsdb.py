@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from checks import tell
-from secateur.console import ConsoleReporter, open_console
-from secateur.evaluation import evaluate_file
-from secateur.exporting.export import export
-from secateur.exporting.source import load_source
-from secateur.exporting.target import Target
-from secateur.recipe import load_recipe
-from secateur.run import provenance
-from secateur.whole_file import write_json
+from secateur.cli.console import ConsoleReporter, open_console
+from secateur.config.recipe import load_recipe
+from secateur.export.export import export
+from secateur.export.source import load_source
+from secateur.export.target import Target
+from secateur.files.atomic_write import write_json
+from secateur.inference.evaluate import evaluate_file
+from secateur.run.run import provenance
 
 HERE = Path(__file__).parent
 # Measured here, on test, whatever it is on validation.

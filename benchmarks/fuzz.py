@@ -37,8 +37,8 @@ from hypothesis import strategies as st
 
 from checks import tell
 from fuzz_readers import Reader, readers
-from secateur.run import provenance
-from secateur.whole_file import write_json
+from secateur.files.atomic_write import write_json
+from secateur.run.run import provenance
 
 HERE = Path(__file__).parent
 CASES, HYPOTHESIS_CASES = 100_000, 1_000
@@ -65,7 +65,7 @@ FINDINGS = (
     "or infinite size; there are limits.",
     "Torch files with names that are no text gave a traceback, compressed ones could unpack to "
     "many times their size, and downloaded ones were unpickled in full; none of that is so.",
-    "Altered answers, training states and step files gave tracebacks or took memory at will.",
+    "Altered predictions, training states and step files gave tracebacks or took memory at will.",
     "Names could command the terminal; what cannot be printed is written out.",
 )
 

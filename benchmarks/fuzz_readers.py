@@ -20,26 +20,26 @@ from PIL import Image
 from safetensors.torch import save
 from torch import nn
 
-from secateur.answer_file import ANSWER_FILE, load_answers
-from secateur.data.cifar10 import read_cifar10
-from secateur.data.class_folders import read_class_folders
-from secateur.data.coco import read_coco
+from secateur.config.recipe import DetectionData, Evaluate, load_recipe
 from secateur.data.detection_set import DetectionSet, annotated_picture
-from secateur.data.gtsdb import read_gtsdb
-from secateur.data.gtsrb import read_gtsrb
-from secateur.data.loading import read_picture
-from secateur.data.voc import read_voc
-from secateur.data.yolo import read_yolo
+from secateur.data.formats.cifar10 import read_cifar10
+from secateur.data.formats.class_folders import read_class_folders
+from secateur.data.formats.coco import read_coco
+from secateur.data.formats.gtsdb import read_gtsdb
+from secateur.data.formats.gtsrb import read_gtsrb
+from secateur.data.formats.voc import read_voc
+from secateur.data.formats.yolo import read_yolo
+from secateur.data.loaders import read_picture
 from secateur.errors import DataError, ModelError, RecipeError, RunError, SecateurError
 from secateur.models.network_file import load_network
 from secateur.models.vgg import build_vgg, vgg_architecture
-from secateur.recipe import DetectionData, Evaluate, load_recipe
 from secateur.report import artifacts
-from secateur.run_folder import read_record
+from secateur.run.folder import read_record
+from secateur.run.predictions_file import PREDICTIONS_FILE, load_predictions
 from secateur.runtimes.description import Description
-from secateur.tasks.average_precision import Detections
-from secateur.tasks.detector import Detector
-from secateur.training_state import TrainingState
+from secateur.tasks.detection.average_precision import Detections
+from secateur.tasks.detection.detector import Detector
+from secateur.training.checkpoint import TrainingState
 
 # From a case's content to that of its file.
 Wrap = Callable[[bytes], bytes]
@@ -313,14 +313,14 @@ FOUND = [
 
 
 def load_both(folder: Path) -> object:
-    """Read a detector's answers about two pictures."""
+    """Read a detector's predictions about two pictures."""
     task = Detector(DetectionData(format="voc", root=folder), Evaluate())
     about = annotated_picture(folder / "a.jpg", [], [], [], folder, folder)
-    return load_answers(folder, task, DetectionSet(CLASSES, (about, about)))
+    return load_predictions(folder, task, DetectionSet(CLASSES, (about, about)))
 
 
 def answer_file() -> bytes:
-    """A detector's answers, as a file."""
+    """A detector's predictions, as a file."""
     task = Detector(DetectionData(format="voc", root=Path()), Evaluate())
     return save(task.to_tensors(FOUND))
 
@@ -400,8 +400,11 @@ def read_json(folder: Path) -> object:
 def run_readers(scratch: Path) -> dict[str, Reader]:
     """Readers of a run's folder; ``scratch`` is a folder to make their files in."""
     return {
-        "answers": Reader(
-            safetensors_parts(ANSWER_FILE, answer_file()), load_both, RunError, put_picture("a.jpg")
+        "predictions": Reader(
+            safetensors_parts(PREDICTIONS_FILE, answer_file()),
+            load_both,
+            RunError,
+            put_picture("a.jpg"),
         ),
         "training state": Reader(
             safetensors_parts("training.safetensors", state_file(scratch)), go_on, RunError

@@ -32,14 +32,14 @@ from PIL import Image
 from torch import nn
 
 from checks import tell
-from secateur.measuring import count_macs
-from secateur.pruning.graph import channel_groups
-from secateur.pruning.removal import prove_removal, remove_filters
-from secateur.pruning.selection import match_groups, select_by_budget
-from secateur.report.charts.texts import set_log_ticks
+from secateur.files.atomic_write import write_json
+from secateur.models.cost import count_macs
+from secateur.pruning.graph.trace import channel_groups
+from secateur.pruning.removal import remove_filters, verify_removal
+from secateur.pruning.selection.select import match_groups, select_by_budget
+from secateur.report.charts.number_text import set_log_ticks
 from secateur.report.charts.theme import LIGHT, inline_svg, new_figure, themed, write_figure
-from secateur.run import provenance
-from secateur.whole_file import write_json
+from secateur.run.run import provenance
 
 HERE = Path(__file__).parent
 SEED = 20261128
@@ -49,9 +49,9 @@ MIB = 2**20
 RUN = """
 import sys
 from pathlib import Path
-from secateur.console import ConsoleReporter, open_console
-from secateur.pipeline import compress_recipe
-from secateur.recipe import load_recipe
+from secateur.cli.console import ConsoleReporter, open_console
+from secateur.run.pipeline import compress_recipe
+from secateur.config.recipe import load_recipe
 recipe, run = map(Path, sys.argv[1:])
 compress_recipe(load_recipe(recipe), run, ConsoleReporter(open_console()))
 """
@@ -159,7 +159,7 @@ def prune_chain(layers: int) -> dict[str, Any]:
     budget = 0.5 * count_macs(model, example)
     choice = select_by_budget(graph, match_groups(graph, None), tensors, macs=budget)
     slim = remove_filters(model, graph, choice.kept)
-    prove_removal(model, slim, graph, choice.kept, example)
+    verify_removal(model, slim, graph, choice.kept, example)
     return {"seconds": time.perf_counter() - start, "mib": None}
 
 

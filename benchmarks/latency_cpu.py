@@ -17,15 +17,15 @@ import torch
 
 from checks import tell
 from published import CLASSES, networks
-from secateur.benchmarking.benchmark import Benchmark, Measurement, benchmark
-from secateur.console import ConsoleReporter, open_console, show_benchmark
-from secateur.exporting.pictures import drawn_pictures
-from secateur.exporting.source import load_source
-from secateur.exporting.target import Target, described
-from secateur.exporting.writing import write_file
+from secateur.benchmark.benchmark import Benchmark, Measurement, benchmark
+from secateur.cli.console import ConsoleReporter, open_console, show_benchmark
+from secateur.export.pictures import drawn_pictures
+from secateur.export.source import load_source
+from secateur.export.target import Target, described
+from secateur.export.writing import write_file
+from secateur.files.atomic_write import write_json
 from secateur.models.network_file import save_network
 from secateur.models.ssd import build_ssd, ssd_architecture
-from secateur.whole_file import write_json
 
 HERE = Path(__file__).parent
 SEED = 20261124

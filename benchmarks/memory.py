@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from checks import tell
-from secateur.run import provenance
-from secateur.whole_file import write_json
+from secateur.files.atomic_write import write_json
+from secateur.run.run import provenance
 from tiny import start, write_recipe
 
 HERE = Path(__file__).parent

@@ -31,11 +31,11 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
 
 from checks import tell
+from secateur.files.atomic_write import write_json
 from secateur.models.ssd import build_ssd, grid_sizes, ssd_architecture
-from secateur.run import provenance
-from secateur.tasks.average_precision import Detections
-from secateur.tasks.postprocessing import postprocess
-from secateur.whole_file import write_json
+from secateur.run.run import provenance
+from secateur.tasks.detection.average_precision import Detections
+from secateur.tasks.detection.postprocessing import postprocess
 
 HERE = Path(__file__).parent
 SEED = 20261124
@@ -175,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "postprocessing.json")
     arguments = parser.parse_args()
-    # The trunk is not run; torchvision's postprocessing is a method of the whole.
+    # The backbone is not run; torchvision's postprocessing is a method of the whole.
     classes = tuple(f"class {i}" for i in range(1, CLASSES))
     ssd = build_ssd(ssd_architecture("ssd300", classes, widths=0.05)).eval()
     boxes = default_boxes(ssd)

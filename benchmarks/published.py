@@ -2,7 +2,7 @@
 
 import torch
 
-from secateur.measuring import count_macs
+from secateur.models.cost import count_macs
 from secateur.models.network import example_input, raw_network
 from secateur.models.ssd import FULL_WIDTHS, build_ssd, layer_names, ssd_architecture
 

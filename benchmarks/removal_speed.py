@@ -8,7 +8,7 @@ the network's, with Torch-Pruning because it is told to leave them. Sides take t
 processor's, all in one thread, so that other programs on the machine count for little.
 
 Torch-Pruning cuts in place, and we a copy. Neither is asked to prove that the cut is right: what
-``prove_removal`` takes stands beside the rest. The first round in a process is not counted, for
+``verify_removal`` takes stands beside the rest. The first round in a process is not counted, for
 torch then loads what it traces with; it stands by itself.
 
 ``parts_s`` says where the time goes; ``torch.export``, ``labels`` and ``trial cut`` are parts of
@@ -35,17 +35,17 @@ from torchvision.models import resnet50
 
 from checks import tell
 from published import CLASSES
-from secateur.measuring import count_macs
+from secateur.files.atomic_write import write_json
+from secateur.models.cost import count_macs
 from secateur.models.network import example_input, raw_network
 from secateur.models.ssd import build_ssd, ssd_architecture
-from secateur.pruning import graph as tracing
-from secateur.pruning.flow import Flow
-from secateur.pruning.graph import ChannelGraph, channel_groups
-from secateur.pruning.removal import prove_removal, remove_filters
-from secateur.pruning.selection import channel_worth
-from secateur.pruning.torch_pruning_rival import load_torch_pruning
-from secateur.run import provenance
-from secateur.whole_file import write_json
+from secateur.pruning.baselines.torch_pruning import load_torch_pruning
+from secateur.pruning.graph import trace as tracing
+from secateur.pruning.graph.flow import Flow
+from secateur.pruning.graph.trace import ChannelGraph, channel_groups
+from secateur.pruning.removal import remove_filters, verify_removal
+from secateur.pruning.selection.select import channel_importance
+from secateur.run.run import provenance
 
 HERE = Path(__file__).parent
 SEED = 20261201
@@ -73,7 +73,7 @@ def half(graph: ChannelGraph, model: nn.Module) -> dict[str, Tensor]:
     tensors = dict(model.named_parameters())
     kept = {}
     for name, group in graph.prunable().items():
-        order = channel_worth(group, tensors).argsort(descending=True, stable=True)
+        order = channel_importance(group, tensors).argsort(descending=True, stable=True)
         kept[name] = order[: group.channels - group.channels // 2].sort().values
     return kept
 
@@ -131,7 +131,7 @@ def clocks() -> Iterator[dict[str, float]]:
         for owner, attribute, name in (
             (torch.export, "export", "torch.export"),
             (Flow, "run", "labels"),
-            (tracing, "fix_what_breaks", "trial cut"),
+            (tracing, "fix_breaking", "trial cut"),
         ):
             work = clocked(name, getattr(owner, attribute))
             stack.enter_context(patch.object(owner, attribute, work))
@@ -177,7 +177,7 @@ def proof(model: nn.Module, picture: Tensor) -> float:
     kept = half(graph, model)
     slim = remove_filters(model, graph, kept)
     start = time.process_time()
-    prove_removal(model, slim, graph, kept, torch.randn_like(picture))
+    verify_removal(model, slim, graph, kept, torch.randn_like(picture))
     return time.process_time() - start
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import median
 
 from checks import tell
-from secateur.run import provenance
-from secateur.whole_file import write_json
+from secateur.files.atomic_write import write_json
+from secateur.run.run import provenance
 
 HERE = Path(__file__).parent
 # Bytes of the page, and seconds.

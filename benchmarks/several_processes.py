@@ -24,15 +24,15 @@ import torch
 import yaml
 
 from checks import tell
+from secateur.config.recipe import DetectionData, load_recipe
 from secateur.data.detection_set import DetectionSet
-from secateur.data.loading import training_batches
+from secateur.data.loaders import training_batches
 from secateur.data.source import read_splits, training_transform
+from secateur.distributed.rank import Rank
+from secateur.files.atomic_write import write_json
 from secateur.models.network_file import load_network
-from secateur.place import Place
-from secateur.recipe import DetectionData, load_recipe
-from secateur.run import provenance
+from secateur.run.run import provenance
 from secateur.tasks.task import task_of
-from secateur.whole_file import write_json
 from tiny import RECIPE
 
 HERE = Path(__file__).parent
@@ -131,7 +131,7 @@ def pictures_read(recipe: Path) -> dict[str, int]:
                 batch_size=loaded.train.batch_size,
                 seed=0,
                 workers=0,
-                share=Place(rank, count),
+                share=Rank(rank, count),
             )
             for rank in range(count)
         ]
@@ -160,11 +160,11 @@ def evaluated_again(run: Path, recipe: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     for name in ("dense", "slim"):
         network = load_network(run / f"{name}.safetensors")
-        found = task.answers(network.model, network.architecture, pictures)
+        found = task.predictions(network.model, network.architecture, pictures)
         for metric, value in task.measure(found, pictures, task.metrics).items():
             difference = max(difference, abs(value - summary[name][metric]))
     size = loaded.evaluate.batch_size
-    asked = sum(len(Place(rank, 2).of_pictures(len(found), size)) for rank in (0, 1))
+    asked = sum(len(Rank(rank, 2).of_pictures(len(found), size)) for rank in (0, 1))
     return {"pictures": len(found), "asked_of_both": asked, "largest_difference": difference}
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from checks import tell
-from secateur.console import ConsoleReporter, open_console
-from secateur.data.signs import read_signs
+from secateur.cli.console import ConsoleReporter, open_console
+from secateur.config.recipe import Recipe, load_recipe
+from secateur.data.formats.signs import read_signs
+from secateur.files.atomic_write import write_json
 from secateur.models.network_file import load_network
-from secateur.pipeline import compress_recipe
-from secateur.recipe import Recipe, load_recipe
+from secateur.run.pipeline import compress_recipe
 from secateur.tasks.task import task_of
-from secateur.whole_file import write_json
 
 HERE = Path(__file__).parent
 
@@ -65,8 +65,8 @@ def measure_fresh(folder: Path, recipe: Recipe) -> dict[str, Any]:
     fresh: dict[str, Any] = {"seed": FRESH_SEED, "pictures": len(pictures.pictures)}
     for name in ("dense", "slim"):
         file = load_network(folder / f"{name}.safetensors")
-        answers = task.answers(file.model, file.architecture, pictures)
-        fresh[name] = task.measure(answers, pictures, task.metrics)
+        predictions = task.predictions(file.model, file.architecture, pictures)
+        fresh[name] = task.measure(predictions, pictures, task.metrics)
     return fresh
 
 

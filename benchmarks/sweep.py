@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from checks import tell
-from secateur.console import ConsoleReporter, front_table, open_console
-from secateur.recipe import load_recipe
-from secateur.sweeping.chart import draw_sweep
-from secateur.sweeping.result import Sweep
-from secateur.sweeping.sweep import sweep
-from secateur.whole_file import write_json
+from secateur.cli.console import ConsoleReporter, front_table, open_console
+from secateur.config.recipe import load_recipe
+from secateur.experiments.sweep.chart import draw_sweep
+from secateur.experiments.sweep.result import Sweep
+from secateur.experiments.sweep.sweep import sweep
+from secateur.files.atomic_write import write_json
 
 HERE = Path(__file__).parent
 TRIALS = 14

@@ -20,9 +20,9 @@ import optuna
 
 from checks import tell
 from postgres import find_programs, own_postgres
-from secateur.run import provenance
-from secateur.sweeping.queue import BEAT, GRACE
-from secateur.whole_file import write_json
+from secateur.experiments.sweep.queue import BEAT, GRACE
+from secateur.files.atomic_write import write_json
+from secateur.run.run import provenance
 from tiny import RECIPE, start, write_recipe
 
 HERE = Path(__file__).parent

@@ -32,18 +32,18 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from checks import tell
-from secateur.console import ConsoleReporter
-from secateur.growing_validation import GrowingValidation
+from secateur.cli.console import ConsoleReporter
+from secateur.config.recipe import load_recipe
+from secateur.files.atomic_write import write_json
 from secateur.models.network import Architecture, raw_network
 from secateur.models.network_file import load_network
-from secateur.phases import network_groups, phase_groups
-from secateur.pruning.sparsity import prunable_weights, zero_share
+from secateur.pruning.penalties import prunable_weights, zero_share
 from secateur.pruning.threshold import Threshold, search_threshold, thresholded
-from secateur.recipe import load_recipe
-from secateur.run import Run, open_run, provenance
-from secateur.steps import sparsify_network, train_dense
-from secateur.validating import growing_validation, validate
-from secateur.whole_file import write_json
+from secateur.run.phases import network_groups, phase_groups
+from secateur.run.run import Run, open_run, provenance
+from secateur.run.stages import sparsify_network, train_dense
+from secateur.run.validation import growing_validation, validate
+from secateur.tasks.progressive_validation import GrowingValidation
 from tiny import write_recipe
 
 HERE = Path(__file__).parent

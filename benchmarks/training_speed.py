@@ -22,20 +22,20 @@ from torchvision.models.detection import ssd300_vgg16
 
 from checks import tell
 from published import CLASSES, networks
-from secateur.cuda_graph import record_passes
+from secateur.config.recipe import load_recipe
 from secateur.data.classification_set import ClassificationSet
-from secateur.measuring import count_macs
+from secateur.distributed.processes import open_fabric
+from secateur.files.atomic_write import write_json
+from secateur.models.cost import count_macs
 from secateur.models.network import build_network, example_input, raw_network, recipe_architecture
 from secateur.models.ssd import SSDArchitecture, build_ssd, ssd_architecture
-from secateur.phases import network_groups
-from secateur.processes import open_fabric
-from secateur.pruning.sparsity import Penalties, make_penalty
-from secateur.recipe import load_recipe
-from secateur.run import provenance
-from secateur.tasks.classifier import Classifier
-from secateur.tasks.detection import ssd_loss
-from secateur.training import Objective, Schedule, make_optimizer, train
-from secateur.whole_file import write_json
+from secateur.pruning.penalties import Penalties, make_penalty
+from secateur.run.phases import network_groups
+from secateur.run.run import provenance
+from secateur.tasks.classification.classifier import Classifier
+from secateur.tasks.detection.detection import ssd_loss
+from secateur.training.loop import Objective, Schedule, make_optimizer, train
+from secateur.training.recorded_passes import record_passes
 
 HERE = Path(__file__).parent
 SEED = 20261128

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from secateur.pruning.graph import ChannelGraph, channel_groups
+from secateur.pruning.graph.trace import ChannelGraph, channel_groups
 
 HERE = Path(__file__).parent
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from secateur.recipe import (
+from secateur.config.recipe import (
     Augmentation,
     ClassAugmentation,
     ClassificationData,

@@ -29,9 +29,9 @@ MEASURED = {
     "threshold_search": "The search for a threshold (`benchmarks/threshold_search.py`)",
     "data_speed": "Training pictures (`benchmarks/data_speed.py`)",
     "latency_quickstart": "Speed of the quick start's networks (`secateur benchmark`)",
-    "compare_quickstart": "Rivals on the quick start (`benchmarks/compare.py quickstart`)",
+    "compare_quickstart": "Baselines on the quick start (`benchmarks/compare.py quickstart`)",
     "ablation_quickstart": "What each part is worth (`benchmarks/compare.py --ablation`)",
-    "compare_gtsrb": "Rivals on GTSRB (`benchmarks/compare.py gtsrb`)",
+    "compare_gtsrb": "Baselines on GTSRB (`benchmarks/compare.py gtsrb`)",
     "ablation_gtsrb": "What each part is worth (`benchmarks/compare.py gtsrb --ablation`)",
     "training_speed_cuda": "Speed of training on a GPU (`benchmarks/training_speed.py`)",
     "training_speed_cpu": "Speed of training on a CPU (`benchmarks/training_speed.py`)",
@@ -72,9 +72,9 @@ NOTES = {
         "not a gift of pruning.\n"
     ),
     "gtsdb_laptop": (
-        "The trunk was first trained to tell cut-out signs of the Recognition Benchmark apart "
+        "The backbone was first trained to tell cut-out signs of the Recognition Benchmark apart "
         "(`recipes/gtsdb_backbone.yaml`), the detector then on crops of 192 × 192 at native "
-        "resolution. Both benchmarks have the same makers, and the trunk may have seen a sign that "
+        "resolution. Both benchmarks have the same makers, and the backbone may have seen a sign that "
         "the test pictures show; that holds for dense and slim alike. The slim network has 1,250 "
         "steps more behind it than the dense one. A wider network and larger crops were not "
         "tried.\n"
@@ -152,7 +152,7 @@ NOTES = {
     "ablation_gtsrb": (
         COMPARED + "The same classifier and schedule. What is worth most is that retraining "
         "begins at a high learning rate again; then, at 7 %, layers that give by their loss and "
-        "not all the same share, the penalty, one phase instead of four, and evenness. Mending "
+        "not all the same share, the penalty, one phase instead of four, and balance. Mending "
         "and the one threshold gain nothing that can be told from the error, and distillation "
         "loses.\n"
         "\n![By MACs kept](images/ablation_gtsrb.svg)\n"
@@ -223,7 +223,7 @@ NOTES = {
     "report_quickstart": "One phase, 19 layers, 12 classes.\n",
     "report_gtsdb_laptop": "One phase, 17 layers, 4 classes, photographs of 1280 × 736.\n",
     "vgg_gtsrb_laptop": (
-        "A narrow VGG16 in its CIFAR form, from scratch, on whole pictures squeezed to 32 × 32. "
+        "A narrow VGG16 in its CIFAR form, from scratch, on whole pictures resized to 32 × 32. "
         "The dense network trains for 4,200 steps, the slim one for 6,600 more. Its lead is that: "
         "the run shows that a network of this size can be had this way, and not that pruning adds "
         "accuracy. Strength, budget and lengths were set by the validation split. The dense "
@@ -499,7 +499,7 @@ def search_table(result: dict[str, Any]) -> str:
 
 
 def removal_table(result: dict[str, Any]) -> str:
-    """Seconds of each network, ours and the rival's."""
+    """Seconds of each network, ours and the baseline's."""
     lines = [
         "| network | ours, s | of it `torch.export` | Torch-Pruning, s | times faster |",
         "|---|---|---|---|---|",

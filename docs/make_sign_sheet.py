@@ -9,12 +9,12 @@ from torch import stack
 from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
 from torchvision.utils import make_grid
 
-from secateur.data.loading import read_picture
-from secateur.data.signs import read_signs
-from secateur.drawing import draw_detections
+from secateur.data.formats.signs import read_signs
+from secateur.data.loaders import read_picture
+from secateur.inference.draw import draw_detections
 from secateur.models.network_file import load_network
-from secateur.tasks.average_precision import Detections
-from secateur.tasks.detection import detect
+from secateur.tasks.detection.average_precision import Detections
+from secateur.tasks.detection.detection import detect
 
 SCORE = 0.4
 ENLARGED = 2

@@ -13,8 +13,8 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from commands import Outcome
-from secateur.cli import main
-from secateur.console import ConsoleReporter
+from secateur.cli.console import ConsoleReporter
+from secateur.cli.main import main
 
 # A machine that stands still for a moment is no fault.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

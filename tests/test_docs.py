@@ -16,13 +16,13 @@ from torch import nn
 from torchvision.models.detection.ssd import SSD
 from typer.core import TyperGroup
 
-from secateur.cli import app
+from secateur.cli.main import app
+from secateur.config.recipe import load_recipe
 from secateur.models.network_file import load_network, save_network
 from secateur.models.ssd import build_ssd, ssd_architecture
 from secateur.models.vgg import build_vgg, vgg_architecture
-from secateur.recipe import load_recipe
-from secateur.tasks.classification import class_scores
-from secateur.tasks.detection import detect
+from secateur.tasks.classification.classification import class_scores
+from secateur.tasks.detection.detection import detect
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -14,5 +14,5 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_importing_the_command_line_does_not_wait_for_torch() -> None:
-    code = "import secateur.cli, sys; sys.exit('torch' in sys.modules)"
+    code = "import secateur.cli.main, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

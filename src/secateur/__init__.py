@@ -9,20 +9,18 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from secateur.compression.compress import compress
-    from secateur.compression.result import Measure, PhaseResult, Result
-    from secateur.compression.slim_file import save, shrink_to
+    from secateur.config.recipe import load_recipe
     from secateur.errors import SecateurError
-    from secateur.exporting.export import export
-    from secateur.exporting.source import load_source, ssd_source
-    from secateur.exporting.target import Target
+    from secateur.export.export import export
+    from secateur.export.source import load_source, ssd_source
+    from secateur.export.target import Target
+    from secateur.inference.predictor import open_network
+    from secateur.models.module_file import save, shrink_to
     from secateur.models.network_file import load_network, save_network
     from secateur.models.network_file import load_network as load
-    from secateur.pipeline import compress_recipe
-    from secateur.pruning.graph import channel_groups
-    from secateur.pruning.removal import mask_filters, prove_removal, remove_filters
-    from secateur.pruning.selection import select_by_budget, select_by_sparsity, select_filters
-    from secateur.pruning.sparsity import (
+    from secateur.pruning.compress import compress
+    from secateur.pruning.graph.trace import channel_groups
+    from secateur.pruning.penalties import (
         GroupProximal,
         L1Proximal,
         L1Subgradient,
@@ -36,50 +34,56 @@ if TYPE_CHECKING:
         prunable_weights,
         zero_share,
     )
+    from secateur.pruning.removal import mask_filters, remove_filters, verify_removal
+    from secateur.pruning.result import Measure, PhaseResult, Result
+    from secateur.pruning.selection.select import (
+        select_by_budget,
+        select_by_sparsity,
+        select_filters,
+    )
     from secateur.pruning.threshold import search_threshold, thresholded
-    from secateur.recipe import load_recipe
-    from secateur.runtimes.opened import open_network
+    from secateur.run.pipeline import compress_recipe
 
 # Where each name lives, with its name there where that is another.
 _HOMES = {
-    "GroupProximal": "pruning.sparsity",
-    "L1Proximal": "pruning.sparsity",
-    "L1Subgradient": "pruning.sparsity",
-    "Measure": "compression.result",
-    "Penalties": "pruning.sparsity",
-    "PhaseResult": "compression.result",
-    "Result": "compression.result",
+    "GroupProximal": "pruning.penalties",
+    "L1Proximal": "pruning.penalties",
+    "L1Subgradient": "pruning.penalties",
+    "Measure": "pruning.result",
+    "Penalties": "pruning.penalties",
+    "PhaseResult": "pruning.result",
+    "Result": "pruning.result",
     "SecateurError": "errors",
-    "Target": "exporting.target",
-    "apply_threshold": "pruning.sparsity",
-    "channel_groups": "pruning.graph",
-    "compress": "compression.compress",
-    "compress_recipe": "pipeline",
-    "export": "exporting.export",
-    "group_proximal_step": "pruning.sparsity",
-    "l1_penalty": "pruning.sparsity",
+    "Target": "export.target",
+    "apply_threshold": "pruning.penalties",
+    "channel_groups": "pruning.graph.trace",
+    "compress": "pruning.compress",
+    "compress_recipe": "run.pipeline",
+    "export": "export.export",
+    "group_proximal_step": "pruning.penalties",
+    "l1_penalty": "pruning.penalties",
     "load": "models.network_file:load_network",
     "load_network": "models.network_file",
-    "load_recipe": "recipe",
-    "load_source": "exporting.source",
-    "make_penalty": "pruning.sparsity",
+    "load_recipe": "config.recipe",
+    "load_source": "export.source",
+    "make_penalty": "pruning.penalties",
     "mask_filters": "pruning.removal",
-    "open_network": "runtimes.opened",
-    "prove_removal": "pruning.removal",
-    "proximal_step": "pruning.sparsity",
-    "prunable_blocks": "pruning.sparsity",
-    "prunable_weights": "pruning.sparsity",
+    "open_network": "inference.predictor",
+    "verify_removal": "pruning.removal",
+    "proximal_step": "pruning.penalties",
+    "prunable_blocks": "pruning.penalties",
+    "prunable_weights": "pruning.penalties",
     "remove_filters": "pruning.removal",
-    "save": "compression.slim_file",
+    "save": "models.module_file",
     "save_network": "models.network_file",
     "search_threshold": "pruning.threshold",
-    "select_by_budget": "pruning.selection",
-    "select_by_sparsity": "pruning.selection",
-    "select_filters": "pruning.selection",
-    "shrink_to": "compression.slim_file",
-    "ssd_source": "exporting.source",
+    "select_by_budget": "pruning.selection.select",
+    "select_by_sparsity": "pruning.selection.select",
+    "select_filters": "pruning.selection.select",
+    "shrink_to": "models.module_file",
+    "ssd_source": "export.source",
     "thresholded": "pruning.threshold",
-    "zero_share": "pruning.sparsity",
+    "zero_share": "pruning.penalties",
 }
 
 __all__ = [
@@ -106,7 +110,6 @@ __all__ = [
     "make_penalty",
     "mask_filters",
     "open_network",
-    "prove_removal",
     "proximal_step",
     "prunable_blocks",
     "prunable_weights",
@@ -120,6 +123,7 @@ __all__ = [
     "shrink_to",
     "ssd_source",
     "thresholded",
+    "verify_removal",
     "zero_share",
 ]
 

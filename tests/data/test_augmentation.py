@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from secateur.data import photometric
-from secateur.data.augmentation import (
+from secateur.data.detection_set import AnnotatedPicture
+from secateur.data.transforms import photometric
+from secateur.data.transforms.augmentation import (
     FILL,
     NativeCrops,
     SSDAugmentation,
@@ -20,7 +21,6 @@ from secateur.data.augmentation import (
     show,
     zoomed_out,
 )
-from secateur.data.detection_set import AnnotatedPicture
 
 SMOOTH = torch.stack(
     [

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from secateur.data.cifar10 import read_cifar10
+from secateur.data.formats.cifar10 import read_cifar10
 from secateur.errors import DataError
 
 NAMES = ["plane", "car", "bird"]

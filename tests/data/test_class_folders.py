@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from secateur.data.class_folders import read_class_folders
 from secateur.data.classification_set import ClassificationSet, read_pictures, squeeze
+from secateur.data.formats.class_folders import read_class_folders
 from secateur.errors import DataError
 
 

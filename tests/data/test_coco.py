@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from secateur.data.coco import read_coco
+from secateur.data.formats.coco import read_coco
 from secateur.errors import DataError
 
 

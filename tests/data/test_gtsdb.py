@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 from PIL import Image
 
-from secateur.data.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES, read_gtsdb
+from secateur.data.formats.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES, read_gtsdb
 from secateur.errors import DataError
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from secateur.data.gtsdb import GTSDB_CLASSES
-from secateur.data.gtsrb import read_gtsrb
+from secateur.data.formats.gtsdb import GTSDB_CLASSES
+from secateur.data.formats.gtsrb import read_gtsrb
 from secateur.data.track_split import split_tracks
 from secateur.errors import DataError
 

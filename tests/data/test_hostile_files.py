@@ -21,16 +21,16 @@ import torch
 from PIL import Image
 
 from commands import Outcome, one_error
-from secateur.data.cifar10 import read_cifar10
-from secateur.data.class_folders import read_class_folders
-from secateur.data.coco import read_coco
+from secateur.config.recipe import load_recipe
 from secateur.data.detection_set import annotated_picture
-from secateur.data.gtsrb import read_gtsrb
-from secateur.data.loading import read_picture
-from secateur.data.voc import read_voc
-from secateur.data.yolo import read_yolo
+from secateur.data.formats.cifar10 import read_cifar10
+from secateur.data.formats.class_folders import read_class_folders
+from secateur.data.formats.coco import read_coco
+from secateur.data.formats.gtsrb import read_gtsrb
+from secateur.data.formats.voc import read_voc
+from secateur.data.formats.yolo import read_yolo
+from secateur.data.loaders import read_picture
 from secateur.errors import DataError, RecipeError
-from secateur.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., Outcome]

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import secateur.data.signs as module
-from secateur.data.signs import CLASSES, DISTRACTORS, SIGNS, draw_picture, draw_plate, read_signs
+import secateur.data.formats.signs as module
+from secateur.data.formats.signs import (
+    CLASSES,
+    DISTRACTORS,
+    SIGNS,
+    draw_picture,
+    draw_plate,
+    read_signs,
+)
 from secateur.errors import DataError
 
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
-from secateur.data.gtsdb import read_gtsdb
-from secateur.data.split import split_validation
+from secateur.data.formats.gtsdb import read_gtsdb
+from secateur.data.splits import split_validation
 from secateur.errors import DataError
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from secateur.data.voc import VOC_CLASSES, read_class_names, read_voc
+from secateur.data.formats.voc import VOC_CLASSES, read_class_names, read_voc
 from secateur.errors import DataError
 
 

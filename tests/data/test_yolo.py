@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from secateur.data.yolo import read_yolo
+from secateur.data.formats.yolo import read_yolo
 from secateur.errors import DataError
 
 

@@ -16,21 +16,21 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from commands import Outcome, one_error
-from secateur.answer_file import ANSWER_FILE, load_answers, save_answers
-from secateur.compression.slim_file import save, shrink_to
+from secateur.config.recipe import ClassificationData, DetectionData, Evaluate
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.errors import ModelError, RunError
+from secateur.models.module_file import save, shrink_to
 from secateur.models.network_file import load_network, load_weights, read_state, save_network
 from secateur.models.ssd import build_ssd, ssd_architecture
 from secateur.models.vgg import build_vgg, vgg_architecture
-from secateur.recipe import ClassificationData, DetectionData, Evaluate
-from secateur.run_folder import read_record
+from secateur.run.folder import read_record
+from secateur.run.predictions_file import PREDICTIONS_FILE, load_predictions, save_predictions
 from secateur.runtimes.description import Description
-from secateur.tasks.average_precision import Detections
-from secateur.tasks.classifier import Classifier
-from secateur.tasks.detector import Detector
-from secateur.training_state import TrainingState
+from secateur.tasks.classification.classifier import Classifier
+from secateur.tasks.detection.average_precision import Detections
+from secateur.tasks.detection.detector import Detector
+from secateur.training.checkpoint import TrainingState
 
 torch.set_num_threads(1)
 SMALL = ssd_architecture("ssd300", ("stop", "yield"), size=96, detection_layers=1, widths=1 / 64)
@@ -251,13 +251,13 @@ FOUND = [
     ],
 )
 def test_altered_answers(tmp_path: Path, name: str, value: torch.Tensor | None) -> None:
-    save_answers(tmp_path, DETECTOR, FOUND)
+    save_predictions(tmp_path, DETECTOR, FOUND)
     dataset = pictures(2)
-    assert len(load_answers(tmp_path, DETECTOR, dataset)) == 2
-    changed = {**load_file(tmp_path / ANSWER_FILE), name: value}
-    save_file({n: t for n, t in changed.items() if t is not None}, tmp_path / ANSWER_FILE)
-    with pytest.raises(RunError, match=r"answers\.safetensors: cannot be read; remove"):
-        load_answers(tmp_path, DETECTOR, dataset)
+    assert len(load_predictions(tmp_path, DETECTOR, dataset)) == 2
+    changed = {**load_file(tmp_path / PREDICTIONS_FILE), name: value}
+    save_file({n: t for n, t in changed.items() if t is not None}, tmp_path / PREDICTIONS_FILE)
+    with pytest.raises(RunError, match=r"predictions\.safetensors: cannot be read; remove"):
+        load_predictions(tmp_path, DETECTOR, dataset)
 
 
 @pytest.mark.parametrize(
@@ -272,11 +272,11 @@ def test_altered_probabilities(tmp_path: Path, value: torch.Tensor) -> None:
         torch.zeros(3).long(),
         ("x", "y", "z"),
     )
-    save_answers(tmp_path, task, torch.full((3, 2), 0.5))
-    assert len(load_answers(tmp_path, task, dataset)) == 3
-    save_file({"probabilities": value}, tmp_path / ANSWER_FILE)
-    with pytest.raises(RunError, match=r"answers\.safetensors: cannot be read; remove"):
-        load_answers(tmp_path, task, dataset)
+    save_predictions(tmp_path, task, torch.full((3, 2), 0.5))
+    assert len(load_predictions(tmp_path, task, dataset)) == 3
+    save_file({"probabilities": value}, tmp_path / PREDICTIONS_FILE)
+    with pytest.raises(RunError, match=r"predictions\.safetensors: cannot be read; remove"):
+        load_predictions(tmp_path, task, dataset)
 
 
 def training(optimizer: str) -> tuple[nn.Module, torch.optim.Optimizer]:

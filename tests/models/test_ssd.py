@@ -7,7 +7,7 @@ from torchvision.models.detection import ssd300_vgg16
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from secateur.measuring import count_macs, count_params
+from secateur.models.cost import count_macs, count_params
 from secateur.models.ssd import (
     FULL_WIDTHS,
     PixelDefaultBoxes,

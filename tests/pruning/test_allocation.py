@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.errors import BudgetError
-from secateur.pruning.allocation import keep_above_one_worth, keep_same_share
-from secateur.pruning.budget import Reach
-from secateur.pruning.graph import ChannelGraph, channel_groups
-from secateur.pruning.removal import prove_removal, remove_filters
+from secateur.pruning.graph.trace import ChannelGraph, channel_groups
+from secateur.pruning.removal import remove_filters, verify_removal
+from secateur.pruning.selection.allocation import keep_above_one_importance, keep_same_share
+from secateur.pruning.selection.budget import Reach
 
 torch.set_num_threads(1)
 
@@ -91,11 +91,11 @@ def test_same_share_by_hand(counts: tuple[int, int], first: list[int], second: l
     ("counts", "first", "second"),
     [
         ((6, 4), [0, 1, 2, 3, 4, 5], [0, 1, 2, 3]),
-        ((5, 4), [0, 1, 2, 3, 4], [0, 1, 2, 3]),  # of two worth 0 the first layer's goes first
+        ((5, 4), [0, 1, 2, 3, 4], [0, 1, 2, 3]),  # of two importance 0 the first layer's goes first
         ((5, 3), [0, 1, 2, 3, 4], [0, 1, 2]),
         ((5, 2), [0, 1, 2, 3, 4], [0, 2]),
         ((5, 1), [0, 1, 2, 3, 4], [0]),
-        # The last of a layer stays, and others go that are worth more.
+        # The last of a layer stays, and others go that are importance more.
         ((4, 1), [0, 2, 3, 4], [0]),
         ((1, 1), [0], [0]),
     ],
@@ -104,30 +104,33 @@ def test_one_worth_by_hand(counts: tuple[int, int], first: list[int], second: li
     _, graph = chain(6, 4)
     params, macs = graph.cost(dict(zip("01", counts, strict=True)))
     for budget in ({"params": params}, {"macs": macs}, {"params": params, "macs": macs}):
-        kept = keep_above_one_worth(graph, WORTH, **budget)
+        kept = keep_above_one_importance(graph, WORTH, **budget)
         assert listed(kept) == {"0": first, "1": second}
 
 
 def test_equal_worth() -> None:
     _, graph = chain(6, 4)
-    worth = worth_of(_0=[1, 1, 1, 1, 1, 1], _1=[1, 1, 1, 1])
+    importance = worth_of(_0=[1, 1, 1, 1, 1, 1], _1=[1, 1, 1, 1])
     params, _ = graph.cost({"0": 3, "1": 2})
-    assert listed(keep_same_share(graph, worth, params=params)) == {"0": [0, 1, 2], "1": [0, 1]}
-    kept = keep_above_one_worth(graph, worth, params=params)
+    assert listed(keep_same_share(graph, importance, params=params)) == {
+        "0": [0, 1, 2],
+        "1": [0, 1],
+    }
+    kept = keep_above_one_importance(graph, importance, params=params)
     # All alike, the first group goes down to its last before the second is touched.
     assert len(kept["0"]) == 1
     assert len(kept["1"]) == 4
 
 
-@pytest.mark.parametrize("keep", [keep_same_share, keep_above_one_worth])
+@pytest.mark.parametrize("keep", [keep_same_share, keep_above_one_importance])
 def test_groups_that_are_not_named_keep_all(keep: Any) -> None:
     _, graph = chain(6, 4)
-    worth = {"1": WORTH["1"]}
+    importance = {"1": WORTH["1"]}
     params, _ = graph.cost({"1": 2})
-    assert listed(keep(graph, worth, params=params)) == {"1": [0, 2]}
+    assert listed(keep(graph, importance, params=params)) == {"1": [0, 2]}
 
 
-@pytest.mark.parametrize("keep", [keep_same_share, keep_above_one_worth])
+@pytest.mark.parametrize("keep", [keep_same_share, keep_above_one_importance])
 def test_least_filters_and_a_budget_out_of_reach(keep: Any) -> None:
     _, graph = chain(6, 4)
     params, macs = graph.cost({"0": 3, "1": 3})
@@ -142,21 +145,21 @@ def test_least_filters_and_a_budget_out_of_reach(keep: Any) -> None:
     assert kept == {"0": [0, 1, 2, 3, 4], "1": [0, 1, 2, 3]}
 
 
-@pytest.mark.parametrize("keep", [keep_same_share, keep_above_one_worth])
+@pytest.mark.parametrize("keep", [keep_same_share, keep_above_one_importance])
 def test_more_goes_where_later_phases_could_not_reach_their_end(keep: Any) -> None:
     _, graph = chain(4, 4)
-    worth = worth_of(_0=[1, 3, 0, 2])
+    importance = worth_of(_0=[1, 3, 0, 2])
     # With k and m channels there are 5k + km + 3m + 2 parameters; at m = 2 they are 7k + 8.
     assert graph.cost({"0": 3, "1": 2})[0] == 29
     whole, _ = graph.cost()
     for limit, kept in ((36, [0, 1, 2, 3]), (35, [0, 1, 3]), (29, [0, 1, 3]), (22, [1, 3])):
         later = [Reach(limit, None, {"1": 2})]
-        assert listed(keep(graph, worth, params=whole, later=later)) == {"0": kept}
+        assert listed(keep(graph, importance, params=whole, later=later)) == {"0": kept}
     with pytest.raises(BudgetError, match="the budget cannot be met"):
-        keep(graph, worth, params=whole, later=[Reach(14, None, {"1": 2})])
+        keep(graph, importance, params=whole, later=[Reach(14, None, {"1": 2})])
     # What this phase leaves in a group, no later one brings back.
     later = [Reach(15, None, {"0": 3, "1": 2})]
-    assert listed(keep(graph, worth, params=whole, later=later)) == {"0": [1]}
+    assert listed(keep(graph, importance, params=whole, later=later)) == {"0": [1]}
 
 
 # ---- against slow loops ------------------------------------------------------------------------
@@ -178,18 +181,18 @@ def fits(graph: ChannelGraph, left: Counts, budget: dict[str, Any]) -> bool:
 
 
 def slow_same_share(
-    graph: ChannelGraph, worth: dict[str, list[float]], least: int, budget: dict[str, Any]
+    graph: ChannelGraph, importance: dict[str, list[float]], least: int, budget: dict[str, Any]
 ) -> dict[str, list[int]] | None:
     """Try every share at which a layer's count changes, the largest first."""
-    shares = {Fraction(k, len(each)) for each in worth.values() for k in range(len(each) + 1)}
+    shares = {Fraction(k, len(each)) for each in importance.values() for k in range(len(each) + 1)}
     for share in sorted(shares, reverse=True):
         left = {}
-        for name, each in worth.items():
+        for name, each in importance.items():
             floor = (share * len(each)).__floor__()
             left[name] = max(floor, min(least, len(each)))
         if fits(graph, left, budget):
             kept = {}
-            for name, each in worth.items():
+            for name, each in importance.items():
                 best = sorted(range(len(each)), key=lambda i: (-each[i], i))
                 kept[name] = sorted(best[: left[name]])
             return kept
@@ -197,13 +200,13 @@ def slow_same_share(
 
 
 def slow_one_worth(
-    graph: ChannelGraph, worth: dict[str, list[float]], least: int, budget: dict[str, Any]
+    graph: ChannelGraph, importance: dict[str, list[float]], least: int, budget: dict[str, Any]
 ) -> dict[str, list[int]] | None:
     """Take out the channel that is worth least, and then the next."""
-    stay = {name: list(range(len(each))) for name, each in worth.items()}
+    stay = {name: list(range(len(each))) for name, each in importance.items()}
     while not fits(graph, {name: len(some) for name, some in stay.items()}, budget):
         offers = [
-            (worth[name][i], place, i, name)
+            (importance[name][i], place, i, name)
             for place, (name, some) in enumerate(stay.items())
             if len(some) > least
             for i in some
@@ -222,12 +225,12 @@ GRAPHS = {
 }
 
 
-@pytest.mark.parametrize("way", ["share", "worth"])
+@pytest.mark.parametrize("way", ["share", "importance"])
 @settings(max_examples=60, deadline=None)
 @given(
     which=st.sampled_from(sorted(GRAPHS)),
     seed=st.integers(0, 10**6),
-    levels=st.sampled_from([2, 5, 10**6]),  # few: many channels are worth the same
+    levels=st.sampled_from([2, 5, 10**6]),  # few: many channels are importance the same
     shares=st.tuples(*[st.none() | st.floats(0.02, 1)] * 2),
     late=st.none() | st.floats(0.02, 1),
     least=st.integers(1, 5),
@@ -245,7 +248,7 @@ def test_against_a_slow_loop(
     net, graph = make()
     draw = random.Random(seed)  # noqa: S311 # no secret
     phase = names if late is None else names[:2]
-    worth = {
+    importance = {
         name: [float(draw.randrange(levels)) for _ in range(graph.groups[name].channels)]
         for name in phase
     }
@@ -257,10 +260,10 @@ def test_against_a_slow_loop(
     }
     keep, slow = {
         "share": (keep_same_share, slow_same_share),
-        "worth": (keep_above_one_worth, slow_one_worth),
+        "importance": (keep_above_one_importance, slow_one_worth),
     }[way]
-    expected = slow(graph, worth, least, budget)
-    tensors = {name: torch.tensor(each).double() for name, each in worth.items()}
+    expected = slow(graph, importance, least, budget)
+    tensors = {name: torch.tensor(each).double() for name, each in importance.items()}
     if expected is None:
         with pytest.raises(BudgetError):
             keep(graph, tensors, **budget, min_filters=least)
@@ -268,4 +271,4 @@ def test_against_a_slow_loop(
     kept = keep(graph, tensors, **budget, min_filters=least)
     assert listed(kept) == expected
     slim = remove_filters(net, graph, kept)
-    assert prove_removal(net, slim, graph, kept, torch.randn(1, *shape)) < 1e-10
+    assert verify_removal(net, slim, graph, kept, torch.randn(1, *shape)) < 1e-10

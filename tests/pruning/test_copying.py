@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from secateur.pruning.copying import copy_model
+from secateur.models.copying import copy_model
 
 
 class Keeper(nn.Module):

@@ -1,4 +1,4 @@
-"""Channel groups of hand-made networks, against answers written by hand."""
+"""Channel groups of hand-made networks, against predictions written by hand."""
 
 import copy
 import warnings
@@ -10,10 +10,10 @@ import torch.nn.functional as F  # noqa: N812 # torch's habit
 from torch import Tensor, nn
 
 from secateur.errors import PruningError
-from secateur.measuring import count_macs, count_params
+from secateur.models.cost import count_macs, count_params
 from secateur.models.ssd import RawSSD, build_ssd, convolutions, ssd_architecture
-from secateur.pruning.graph import ChannelGraph, channel_groups
-from secateur.pruning.removal import prove_removal, remove_filters
+from secateur.pruning.graph.trace import ChannelGraph, channel_groups
+from secateur.pruning.removal import remove_filters, verify_removal
 
 torch.set_num_threads(1)
 PICTURE = torch.zeros(1, 3, 8, 8)
@@ -394,7 +394,7 @@ def test_what_keeps_channels_apart_is_pruned(case: str) -> None:
     # Every other channel goes.
     kept = {name: torch.arange(0, g.channels, 2) for name, g in graph.prunable().items()}
     slim = remove_filters(net, graph, kept)
-    assert prove_removal(net, slim, graph, kept, torch.randn(2, 3, 8, 8)) < 1e-12
+    assert verify_removal(net, slim, graph, kept, torch.randn(2, 3, 8, 8)) < 1e-12
     left = {name: len(indices) for name, indices in kept.items()}
     assert graph.cost(left) == (count_params(slim), count_macs(slim, PICTURE))
 
@@ -478,7 +478,7 @@ def test_inputs_and_outputs_nested_and_named() -> None:
     assert {g.producers for g in graph.prunable().values()} == {("a", "b")}
     kept = {"a": torch.tensor([0, 2])}
     slim = remove_filters(net, graph, kept)
-    assert prove_removal(net, slim, graph, kept, inputs) < 1e-12
+    assert verify_removal(net, slim, graph, kept, inputs) < 1e-12
 
 
 def test_head_that_only_training_runs_is_not_broken() -> None:
@@ -507,7 +507,7 @@ def test_one_module_under_two_names_is_pruned() -> None:
     kept = {"s.0": torch.tensor([1, 2])}
     slim = remove_filters(model, graph, kept)
     assert slim.s.again is slim.s[1]
-    assert prove_removal(model, slim, graph, kept, torch.randn(1, 3, 8, 8)) < 1e-12
+    assert verify_removal(model, slim, graph, kept, torch.randn(1, 3, 8, 8)) < 1e-12
 
 
 def test_computed_weights_are_fixed() -> None:
@@ -592,7 +592,7 @@ def test_squeeze_and_excitation_is_one_group() -> None:
     assert graph.groups["a"].producers == ("a", "c")
     selection = {"a": torch.tensor([0, 2]), "b": torch.tensor([1])}
     slim = remove_filters(net, graph, selection)
-    assert prove_removal(net, slim, graph, selection, torch.randn(1, 3, 8, 8)) < 1e-12
+    assert verify_removal(net, slim, graph, selection, torch.randn(1, 3, 8, 8)) < 1e-12
 
 
 def test_one_tensor_under_two_names_is_fixed() -> None:

@@ -8,10 +8,10 @@ import torchvision
 from torch import Tensor, nn
 
 from secateur.errors import PruningError
-from secateur.measuring import count_macs, count_params
+from secateur.models.cost import count_macs, count_params
 from secateur.models.ssd import RawSSD, build_ssd, ssd_architecture
-from secateur.pruning.graph import ChannelGraph, channel_groups
-from secateur.pruning.removal import mask_filters, prove_removal, remove_filters
+from secateur.pruning.graph.trace import ChannelGraph, channel_groups
+from secateur.pruning.removal import mask_filters, remove_filters, verify_removal
 
 torch.set_num_threads(1)
 
@@ -90,7 +90,7 @@ def test_slim_is_masked(name: str) -> None:
     for seed in range(3):
         selection = random_selection(graph, seed)
         slim = remove_filters(model, graph, selection)
-        assert prove_removal(model, slim, graph, selection, x) < 1e-9
+        assert verify_removal(model, slim, graph, selection, x) < 1e-9
         for group, kept in selection.items():
             for member in graph.groups[group].of_role("producer"):
                 lost = (graph.groups[group].channels - len(kept)) * member.index.shape[1]
@@ -124,7 +124,7 @@ def test_classifiers(name: str, free: int) -> None:
     assert len(graph.prunable()) == free
     selection = random_selection(graph, 0)
     slim = remove_filters(model, graph, selection)
-    assert prove_removal(model, slim, graph, selection, x) < 1e-9
+    assert verify_removal(model, slim, graph, selection, x) < 1e-9
     left = {group: len(kept) for group, kept in selection.items()}
     assert graph.cost(left) == (count_params(slim), count_macs(slim, x))
 
@@ -194,7 +194,7 @@ def test_grouped_convolution_cut_to_one_input_a_group() -> None:
     selection = {"0": torch.tensor([1]), "1": torch.tensor([0])}
     slim = remove_filters(net, graph, selection)
     assert (slim[1].groups, slim[1].in_channels, slim[1].out_channels) == (4, 4, 4)
-    assert prove_removal(net, slim, graph, selection, x) < 1e-9
+    assert verify_removal(net, slim, graph, selection, x) < 1e-9
 
 
 @pytest.mark.parametrize(
@@ -229,21 +229,21 @@ def test_proof_fails_for_a_tampered_network() -> None:
     net, graph, x = chain()
     selection = {"0": torch.tensor([0, 2])}
     slim = remove_filters(net, graph, selection)
-    assert prove_removal(net, slim, graph, selection, x) == 0.0
+    assert verify_removal(net, slim, graph, selection, x) == 0.0
     with pytest.raises(PruningError, match="differs from the masked one"):
-        prove_removal(
+        verify_removal(
             net, remove_filters(net, graph, {"0": torch.tensor([0, 1])}), graph, selection, x
         )
     wrong = remove_filters(net, graph, selection)
     wrong[2].weight.data = net[2].weight.data[:, [0, 1]]  # the right filter, another's slice
     with pytest.raises(PruningError, match="differs from the masked one"):
-        prove_removal(net, wrong, graph, selection, x)
+        verify_removal(net, wrong, graph, selection, x)
     slim[2].bias.data += 0.01
     with pytest.raises(PruningError, match="differs from the masked one"):
-        prove_removal(net, slim, graph, selection, x)
+        verify_removal(net, slim, graph, selection, x)
     slim[2].weight.data = net[2].weight.data
     with pytest.raises(PruningError, match="does not run"):
-        prove_removal(net, slim, graph, selection, x)
+        verify_removal(net, slim, graph, selection, x)
 
 
 def test_proof_sees_what_is_no_number_in_any_output() -> None:
@@ -262,10 +262,10 @@ def test_proof_sees_what_is_no_number_in_any_output() -> None:
     slim = remove_filters(net, graph, selection)
     slim.c.bias.data[0] = float("nan")
     with pytest.raises(PruningError, match="differs from the masked one by nan"):
-        prove_removal(net, slim, graph, selection, x)
+        verify_removal(net, slim, graph, selection, x)
     slim.c = nn.Conv2d(2, 1, 1)  # would broadcast
     with pytest.raises(PruningError, match="other shapes"):
-        prove_removal(net, slim, graph, selection, x)
+        verify_removal(net, slim, graph, selection, x)
 
 
 def test_a_small_error_in_small_outputs_is_seen() -> None:
@@ -274,7 +274,7 @@ def test_a_small_error_in_small_outputs_is_seen() -> None:
     net[2].bias.data *= 0
     slim = remove_filters(net, graph, {"0": torch.tensor([0, 1])})
     with pytest.raises(PruningError, match="differs"):
-        prove_removal(net, slim, graph, {"0": torch.tensor([0, 2])}, x)
+        verify_removal(net, slim, graph, {"0": torch.tensor([0, 2])}, x)
 
 
 def test_network_that_cannot_be_proven_is_an_error() -> None:
@@ -293,7 +293,7 @@ def test_network_that_cannot_be_proven_is_an_error() -> None:
     with pytest.raises(
         PruningError, match=r"does not run in double precision .*follow the inputs'"
     ):
-        prove_removal(net, slim, graph, selection, x)
+        verify_removal(net, slim, graph, selection, x)
 
 
 def test_zeros_of_the_forward_pass_are_proven_in_double_precision_too() -> None:
@@ -310,5 +310,5 @@ def test_zeros_of_the_forward_pass_are_proven_in_double_precision_too() -> None:
     graph = channel_groups(net, x)
     selection = {"a": torch.tensor([0, 1])}
     slim = remove_filters(net, graph, selection)
-    assert prove_removal(net, slim, graph, selection, x) < 1e-12
+    assert verify_removal(net, slim, graph, selection, x) < 1e-12
     assert torch.get_default_dtype() == torch.float32

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.errors import BudgetError, PruningError
-from secateur.measuring import count_macs, count_params
-from secateur.pruning.budget import Budget, Reach, share_out, size_between, within_reach
-from secateur.pruning.graph import ChannelGraph, channel_groups
-from secateur.pruning.removal import prove_removal, remove_filters
-from secateur.pruning.selection import (
-    channel_worth,
+from secateur.models.cost import count_macs, count_params
+from secateur.pruning.graph.trace import ChannelGraph, channel_groups
+from secateur.pruning.removal import remove_filters, verify_removal
+from secateur.pruning.selection.budget import Budget, Reach, share_out, size_between, within_reach
+from secateur.pruning.selection.select import (
+    channel_importance,
     match_groups,
     meets,
     select_by_budget,
@@ -166,19 +166,19 @@ def test_budget_takes_the_least_worth() -> None:
 
 def test_budget_takes_the_least_of_a_worth_that_is_given() -> None:
     _, graph, tensors = chain(4, 3)
-    worth = {"0": torch.tensor([3.0, 1.0, 4.0, 2.0]).double(), "1": torch.ones(3).double()}
+    importance = {"0": torch.tensor([3.0, 1.0, 4.0, 2.0]).double(), "1": torch.ones(3).double()}
     params = graph.cost({"0": 2})[0]
-    choice = select_by_budget(graph, ["0"], tensors, params=params, worth=worth)
+    choice = select_by_budget(graph, ["0"], tensors, params=params, importance=importance)
     assert choice.kept["0"].tolist() == [0, 2]
     # What is seen of the filters is their sparsity all the same.
     assert choice.levels["0"].F.tolist() == [0.0] * 4
-    # Only the order and the shares of a worth count, not its unit.
-    tiny = {name: 1e-6 * each for name, each in worth.items()}
+    # Only the order and the shares of a importance count, not its unit.
+    tiny = {name: 1e-6 * each for name, each in importance.items()}
     for percent in range(30, 100, 5):
         limit = percent / 100 * graph.cost()[0]
         one, other = (
-            select_by_budget(graph, ["0", "1"], tensors, params=limit, worth=each)
-            for each in (worth, tiny)
+            select_by_budget(graph, ["0", "1"], tensors, params=limit, importance=each)
+            for each in (importance, tiny)
         )
         assert [k.tolist() for k in one.kept.values()] == [k.tolist() for k in other.kept.values()]
 
@@ -186,11 +186,11 @@ def test_budget_takes_the_least_of_a_worth_that_is_given() -> None:
 def test_without_a_worth_it_is_that_of_both_sides() -> None:
     torch.manual_seed(0)
     _, graph, tensors = chain(9, 8)
-    worth = {name: channel_worth(graph.groups[name], tensors) for name in ("0", "1")}
+    importance = {name: channel_importance(graph.groups[name], tensors) for name in ("0", "1")}
     for percent in (80, 50, 30):
         macs = percent / 100 * graph.cost()[1]
         one = select_by_budget(graph, ["0", "1"], tensors, macs=macs)
-        other = select_by_budget(graph, ["0", "1"], tensors, macs=macs, worth=worth)
+        other = select_by_budget(graph, ["0", "1"], tensors, macs=macs, importance=importance)
         assert [k.tolist() for k in one.kept.values()] == [k.tolist() for k in other.kept.values()]
 
 
@@ -200,12 +200,12 @@ def test_worth_by_hand() -> None:
     matrix(tensors, 1, [[1, 0, 2, 4], [0, 1, 0, 0]])
     group = graph.groups["0"]
     # Sums 4, 8, 4, 0 about a mean of 4; and 1, 1, 2, 4 about a mean of 2.
-    assert channel_worth(group, tensors, ("producer",)).tolist() == [1, 2, 1, 0]
-    assert channel_worth(group, tensors, ("consumer",)).tolist() == [0.5, 0.5, 1, 2]
-    both = channel_worth(group, tensors)
+    assert channel_importance(group, tensors, ("producer",)).tolist() == [1, 2, 1, 0]
+    assert channel_importance(group, tensors, ("consumer",)).tolist() == [0.5, 0.5, 1, 2]
+    both = channel_importance(group, tensors)
     assert both.tolist() == pytest.approx([0.5**0.5, 1, 1, 0])
     assert both.dtype == torch.float64
-    assert torch.equal(both, channel_worth(group, tensors, ("consumer", "producer")))
+    assert torch.equal(both, channel_importance(group, tensors, ("consumer", "producer")))
 
 
 def test_narrow_layers_are_spared() -> None:
@@ -213,7 +213,7 @@ def test_narrow_layers_are_spared() -> None:
     for tensor in tensors.values():
         tensor.fill_(1.0)  # every channel is worth the same, and a narrow layer's cost more
     params, _ = graph.cost()
-    choice = select_by_budget(graph, ["0", "1"], tensors, params=0.6 * params, evenness=0.0)
+    choice = select_by_budget(graph, ["0", "1"], tensors, params=0.6 * params, balance=0.0)
     assert len(choice.kept["0"]) == 2
     assert len(choice.kept["1"]) < 25
 
@@ -235,7 +235,7 @@ def test_bundles_by_hand() -> None:
     _, graph, tensors = chain(10)
     matrix(tensors, 0, [[value] * 4 for value in (5, 1, 9, 2, 8, 3, 7, 4, 6, 10)])
     matrix(tensors, 1, [[1] * 10] * 2)
-    # In rising order of worth: 1, 3 | 5, 7, 0, 8 | 6, 4, 2, 9: the first bundle leaves 8.
+    # In rising order of importance: 1, 3 | 5, 7, 0, 8 | 6, 4, 2, 9: the first bundle leaves 8.
     for most, kept in (
         (10, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
         (9, [0, 2, 4, 5, 6, 7, 8, 9]),
@@ -326,7 +326,7 @@ def slow_bundles(
     share: float,
     min_filters: int,
     steps: dict[str, int],
-    evenness: float,
+    balance: float,
 ) -> tuple[float, dict[str, list[int]]]:
     """Take the cheapest bundle that there is, and then the next, until all limits hold.
 
@@ -350,15 +350,17 @@ def slow_bundles(
             F, G = tensors[f"{name}.weight"], tensors[f"{int(name) + 1}.weight"]
             made = [float(F[i].double().abs().sum()) for i in range(sizes[name])]
             read = [float(G[:, i].double().abs().sum()) for i in range(sizes[name])]
-            worth = [
+            importance = [
                 ((m * sizes[name] / sum(made)) * (r * sizes[name] / sum(read))) ** 0.5
                 for m, r in zip(made, read, strict=True)
             ]
             there, loss = list(stay[name]), 0.0
             for _ in range(count):
-                least_worth = min(there, key=worth.__getitem__)
-                remaining = sum(worth[i] for i in there)
-                loss += worth[least_worth] / remaining * (sum(worth) / remaining) ** evenness
+                least_worth = min(there, key=importance.__getitem__)
+                remaining = sum(importance[i] for i in there)
+                loss += (
+                    importance[least_worth] / remaining * (sum(importance) / remaining) ** balance
+                )
                 there.remove(least_worth)
             params, macs = graph.cost({name: sizes[name] - 1})
             saved = share * (1 - params / whole["params"]) + (1 - share) * (
@@ -375,14 +377,14 @@ def slow_bundles(
     chosen=st.tuples(*[st.sampled_from([1, 2, 3, 4, 8, 16])] * 3),
     shares=st.tuples(*[st.none() | st.floats(0.02, 1)] * 2).filter(any),
     min_filters=st.integers(1, 5),
-    evenness=st.sampled_from([0.0, 2.0]),
+    balance=st.sampled_from([0.0, 2.0]),
 )
 def test_bundles_against_a_slow_loop(
     seed: int,
     chosen: tuple[int, ...],
     shares: tuple[float | None, float | None],
     min_filters: int,
-    evenness: float,
+    balance: float,
 ) -> None:
     net, graph = traced()
     torch.manual_seed(seed)
@@ -415,12 +417,10 @@ def test_bundles_against_a_slow_loop(
         **limits,
         min_filters=min_filters,
         round_to=steps,
-        evenness=evenness,
+        balance=balance,
     )
     mixes = [n / 20 for n in range(21)] if len(limits) == 2 else [float("params" in limits)]
-    slow = [
-        slow_bundles(graph, tensors, limits, mix, min_filters, steps, evenness) for mix in mixes
-    ]
+    slow = [slow_bundles(graph, tensors, limits, mix, min_filters, steps, balance) for mix in mixes]
     best = min(loss for loss, _ in slow)
     kept = {name: some.tolist() for name, some in choice.kept.items()}
     assert kept in [some for loss, some in slow if loss <= best + 1e-9]
@@ -432,7 +432,7 @@ def test_bundles_against_a_slow_loop(
         assert left[name] % step == 0 or left[name] == channels
         assert left[name] >= least[name]
     slim = remove_filters(net, graph, choice.kept)
-    assert prove_removal(net, slim, graph, choice.kept, torch.randn(1, 4, 5, 5)) < 1e-10
+    assert verify_removal(net, slim, graph, choice.kept, torch.randn(1, 4, 5, 5)) < 1e-10
 
 
 @settings(max_examples=30, deadline=None)
@@ -610,28 +610,33 @@ def test_neither_limit_takes_what_the_other_leaves_free() -> None:
     assert 0.55 * macs < left_macs <= 0.6 * macs
 
 
-@pytest.mark.parametrize("evenness", [0.0, 0.5, 2.0, 8.0])
+@pytest.mark.parametrize("balance", [0.0, 0.5, 2.0, 8.0])
 @pytest.mark.parametrize("share", [0.7, 0.4, 0.2])
-def test_evenness_against_a_slow_loop(evenness: float, share: float) -> None:
+def test_evenness_against_a_slow_loop(balance: float, share: float) -> None:
     net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.Conv2d(6, 12, 3), nn.Conv2d(12, 2, 3))
     graph = channel_groups(net, torch.zeros(1, 1, 12, 12))
     generator = torch.Generator().manual_seed(0)
-    worth = {n: torch.rand(c, generator=generator).double() for n, c in (("0", 6), ("1", 12))}
+    importance = {n: torch.rand(c, generator=generator).double() for n, c in (("0", 6), ("1", 12))}
     macs = share * graph.cost()[1]
     choice = select_by_budget(
-        graph, ["0", "1"], dict(net.named_parameters()), macs=macs, worth=worth, evenness=evenness
+        graph,
+        ["0", "1"],
+        dict(net.named_parameters()),
+        macs=macs,
+        importance=importance,
+        balance=balance,
     )
     priced = []
-    for name, each in worth.items():
+    for name, each in importance.items():
         left, price = sorted(each.tolist()), 0.0
         saved = graph.cost()[1] - graph.cost({name: len(left) - 1})[1]
         while len(left) > 1:
             least = left[0]
-            loss = least / sum(left) * (float(each.sum()) / sum(left)) ** evenness
+            loss = least / sum(left) * (float(each.sum()) / sum(left)) ** balance
             price = max(price, loss / saved)
             priced.append((price, name, each.tolist().index(least)))
             left = left[1:]
-    kept = {name: set(range(len(each))) for name, each in worth.items()}
+    kept = {name: set(range(len(each))) for name, each in importance.items()}
     for _, name, channel in sorted(priced):
         if graph.cost({n: len(k) for n, k in kept.items()})[1] <= macs:
             break
@@ -643,16 +648,16 @@ def test_evenness_keeps_costly_layers_from_emptying() -> None:
     net = nn.Sequential(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3, 4), nn.Conv2d(16, 16, 3))
     net.append(nn.Conv2d(16, 2, 1))
     graph = channel_groups(net, torch.zeros(1, 1, 40, 40))
-    worth = {name: torch.ones(16).double() for name in ("0", "1", "2")}
+    importance = {name: torch.ones(16).double() for name in ("0", "1", "2")}
     least = []
-    for evenness in (0.0, 1.0, 4.0, 16.0):
+    for balance in (0.0, 1.0, 4.0, 16.0):
         choice = select_by_budget(
             graph,
-            [*worth],
+            [*importance],
             dict(net.named_parameters()),
             macs=0.2 * graph.cost()[1],
-            worth=worth,
-            evenness=evenness,
+            importance=importance,
+            balance=balance,
         )
         shares = [len(kept) / 16 for kept in choice.kept.values()]
         least.append(max(shares) / min(shares))

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from zoo import NETWORKS, build
 
-from secateur.measuring import count_macs, count_params
-from secateur.pruning.graph import ChannelGraph, channel_groups
-from secateur.pruning.removal import prove_removal, remove_filters
+from secateur.models.cost import count_macs, count_params
+from secateur.pruning.graph.trace import ChannelGraph, channel_groups
+from secateur.pruning.removal import remove_filters, verify_removal
 
 torch.set_num_threads(1)
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,7 +26,7 @@ GROUPS = {
     "MobileNetV3-Large": 30,
     "DenseNet-121": 120,
     "EfficientNet-B0": 40,
-    "ConvNeXt-Tiny": 18,  # the inner layers of the blocks; layer norm fixes the trunk
+    "ConvNeXt-Tiny": 18,  # the inner layers of the blocks; layer norm fixes the backbone
     "ShuffleNetV2 0.5×": 18,  # those within the branches
     "SSDlite on MobileNetV3-Large": 37,
     "SSD on ResNet-18": 16,
@@ -72,7 +72,7 @@ def test_half_of_every_group_goes(name: str) -> None:
     assert len(graph.prunable()) == GROUPS[name]
     selection = half(graph)
     slim = remove_filters(model, graph, selection)
-    assert prove_removal(model, slim, graph, selection, x, tolerance=1e-4) < 1e-9
+    assert verify_removal(model, slim, graph, selection, x, tolerance=1e-4) < 1e-9
     left = {group: len(kept) for group, kept in selection.items()}
     assert graph.cost(left) == (count_params(slim), count_macs(slim, x))
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from secateur.cli import main
+from secateur.cli.main import main
 from shapes import draw_class_folders, draw_voc_folder
 
 ROOT = Path(__file__).parents[2]

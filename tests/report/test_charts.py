@@ -23,11 +23,11 @@ from secateur.report.charts.confusion import confusion
 from secateur.report.charts.filters import filters
 from secateur.report.charts.headline import Cost, headline
 from secateur.report.charts.nonzeros import nonzeros
+from secateur.report.charts.number_text import compact, log_ticks, short
 from secateur.report.charts.pareto import Point, front, pareto
 from secateur.report.charts.precision_recall import precision_recall
 from secateur.report.charts.scales import Scale, detection_scales
 from secateur.report.charts.selection import region, selection
-from secateur.report.charts.texts import compact, log_ticks, short
 from secateur.report.charts.theme import COLOURS, css, inline_svg, write_figure
 from secateur.report.charts.threshold import threshold_search
 from secateur.report.charts.training import training_curve
@@ -628,7 +628,7 @@ def test_charts_stand_alone() -> None:
                 own = module.startswith("secateur.report.charts.")
                 assert (
                     own
-                    or module == "secateur.whole_file"
+                    or module == "secateur.files.atomic_write"
                     or module.split(".")[0] in (allowed | standard)
                 ), f"{path.name}: {module}"
                 assert "pyplot" not in module

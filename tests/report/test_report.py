@@ -73,9 +73,9 @@ def test_layers_are_counted_as_the_networks_have_them(detector_run: Path) -> Non
     assert [sum(column) for column in zip(*params, strict=True)] == [
         sum(p.numel() for p in each.model.parameters()) for each in (dense, slim)
     ]
-    assert [row.name for row in counts.rows if row.trunk] == list(dense.architecture.widths)
+    assert [row.name for row in counts.rows if row.backbone] == list(dense.architecture.widths)
     for row in counts.rows:
-        if not row.trunk:
+        if not row.backbone:
             assert len(set(row.filters)) == 1
             continue
         assert row.filters[0] == dense.architecture.widths[row.name]
@@ -166,13 +166,15 @@ def test_a_report_needs_nothing_but_the_run(
     (run / "recipe.json").write_text(json.dumps(recipe))
     (run / "summary.json").write_text(json.dumps(summary))
     monkeypatch.setattr("torch.nn.Module.__call__", None)
-    monkeypatch.setattr("secateur.layers.layer_macs", lambda *_: dict.fromkeys(_paths(run), 1))
+    monkeypatch.setattr(
+        "secateur.models.layer_costs.layer_macs", lambda *_: dict.fromkeys(_paths(run), 1)
+    )
     assert secateur("report", run).code == 0
     assert "photo-1" in (run / "report.html").read_text("utf-8")
 
 
 def _paths(run: Path) -> list[str]:
-    from secateur.layers import layer_names_by_path  # noqa: PLC0415
+    from secateur.models.layer_costs import layer_names_by_path  # noqa: PLC0415
 
     architecture = read_header(run / "dense.safetensors").architecture
     return list(layer_names_by_path(build_network(architecture), architecture))

@@ -13,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
-from secateur.cli import main
+from secateur.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 # The small runs of these tests, and the two real ones where they have been made.

@@ -16,13 +16,13 @@ from pycocotools.cocoeval import COCOeval
 
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import ModelError
-from secateur.tasks import joined_boxes
-from secateur.tasks.average_precision import (
+from secateur.tasks.detection.average_precision import (
     Detections,
     average_precision,
     coco_average_precision,
     judge,
 )
+from secateur.tasks.detection.detection import joined_boxes
 
 # Far apart, each 10 × 10.
 A, B, C = [0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]

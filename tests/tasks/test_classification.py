@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.models.vgg import build_vgg, vgg_architecture
-from secateur.tasks.classification import (
+from secateur.tasks.classification.classification import (
     METRICS,
     accuracy_by_class,
     class_scores,

@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from secateur.data.classification_set import ClassificationSet
-from secateur.tasks.classification_examples import classification_examples
+from secateur.tasks.classification.examples import classification_examples
 
 
 def test_the_surest_mistakes_come_first(tmp_path: Path) -> None:

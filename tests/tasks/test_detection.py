@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
-from secateur.tasks.average_precision import Detections
-from secateur.tasks.detection import (
+from secateur.tasks.detection.average_precision import Detections
+from secateur.tasks.detection.detection import (
     CURVE_POINTS,
     accuracy_by_class,
     joined_detections,

@@ -11,8 +11,8 @@ from PIL import Image
 
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.errors import DataError
-from secateur.tasks.average_precision import Detections
-from secateur.tasks.detection_examples import choose, detection_examples, quality
+from secateur.tasks.detection.average_precision import Detections
+from secateur.tasks.detection.examples import choose, detection_examples, quality
 
 A, B, C = [0, 0, 10, 10], [20, 0, 30, 10], [40.04, 0, 50, 10]
 

@@ -1,4 +1,4 @@
-"""Decoding and NMS: answers by hand, a slow loop, and torchvision's own."""
+"""Decoding and NMS: predictions by hand, a slow loop, and torchvision's own."""
 
 import itertools
 import math
@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from secateur.models.ssd import build_ssd, ssd_architecture
-from secateur.tasks import postprocessing as module
-from secateur.tasks.detection import detect
-from secateur.tasks.postprocessing import postprocess
+from secateur.tasks.detection.detection import detect
+from secateur.tasks.detection.detection import postprocessing as module
+from secateur.tasks.detection.postprocessing import postprocess
 
 SETTINGS = {"score_thresh": 0.01, "nms_thresh": 0.45, "candidates": 400, "detections": 200}
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif("not torch.cuda.is_available()"))]

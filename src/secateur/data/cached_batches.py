@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from secateur.data.classification_set import ClassificationSet
-from secateur.place import SOLE, Place
+from secateur.distributed.rank import SINGLE, Rank
 
 # Pictures (N, 3, S, S) uint8 to (N, 3, S, S), uint8 or float, 0 to 255; all chance is drawn from
 # the generator, which is the CPU's.
@@ -34,7 +34,7 @@ class CachedBatches:
         augmentation: Augmentation,
         device: torch.device,
         done: int = 0,
-        share: Place = SOLE,
+        share: Rank = SINGLE,
     ) -> None:
         self.pixels = dataset.pixels.to(device)
         self.labels = dataset.labels.to(device)
@@ -79,7 +79,7 @@ def augment(
     rotate: float,
     light: float,
     generator: torch.Generator,
-    share: Place = SOLE,
+    share: Rank = SINGLE,
 ) -> Tensor:
     """Change each picture by chance; what would leave the picture is mirrored in from its border.
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
-from secateur.data.decoding import bombs_refused, decode_picture
+from secateur.data.image_io import bombs_refused, decode_picture
 from secateur.errors import DataError
 
 # Pictures that one thread decodes, or one call resizes, at a time.
@@ -62,7 +62,7 @@ class ClassificationSet:
 
 
 def read_pictures(paths: Sequence[Path], size: int, root: Path) -> Tensor:
-    """Decode pictures as they are meant to be seen, squeezed to a square, (N, 3, S, S) uint8.
+    """Decode pictures as they are meant to be seen, resized to a square, (N, 3, S, S) uint8.
 
     Args:
         paths: the files.

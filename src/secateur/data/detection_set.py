@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from secateur.data import decoding
+from secateur.data import image_io as decoding
 from secateur.errors import DataError
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from secateur.data.class_folders import SUFFIXES
-from secateur.data.coco import annotation_file
+from secateur.data.formats.class_folders import SUFFIXES
+from secateur.data.formats.coco import annotation_file
+from secateur.data.formats.voc import VOC_CLASSES, read_class_names, voc_folder
+from secateur.data.formats.yolo import split_folders
 from secateur.data.listing import check_root
-from secateur.data.voc import VOC_CLASSES, read_class_names, voc_folder
-from secateur.data.yolo import split_folders
 from secateur.errors import DataError
 
 _TRAIN = ("train", "train2017", "train2014")

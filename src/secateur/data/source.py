@@ -6,21 +6,21 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
-from secateur.data.augmentation import NativeCrops, SSDAugmentation, Transform
-from secateur.data.cifar10 import read_cifar10
-from secateur.data.class_folders import class_folders, read_class_folders
+from secateur.config.recipe import Data, DetectionData
 from secateur.data.classification_set import ClassificationSet
-from secateur.data.coco import read_coco
 from secateur.data.detection_set import DetectionSet
-from secateur.data.gtsdb import ClassScheme, read_gtsdb
-from secateur.data.gtsrb import read_gtsrb
-from secateur.data.signs import read_signs
-from secateur.data.split import split_validation
+from secateur.data.formats.cifar10 import read_cifar10
+from secateur.data.formats.class_folders import class_folders, read_class_folders
+from secateur.data.formats.coco import read_coco
+from secateur.data.formats.gtsdb import ClassScheme, read_gtsdb
+from secateur.data.formats.gtsrb import read_gtsrb
+from secateur.data.formats.signs import read_signs
+from secateur.data.formats.voc import read_voc
+from secateur.data.formats.yolo import read_yolo
+from secateur.data.splits import split_validation
 from secateur.data.track_split import split_tracks
-from secateur.data.voc import read_voc
-from secateur.data.yolo import read_yolo
+from secateur.data.transforms.augmentation import NativeCrops, SSDAugmentation, Transform
 from secateur.errors import DataError
-from secateur.recipe import Data, DetectionData
 
 PictureSet = DetectionSet | ClassificationSet
 
@@ -46,7 +46,7 @@ def read_split(data: Data, split: str, size: int) -> PictureSet:
     Args:
         data: the recipe's entry.
         split: the split's name.
-        size: of the model's input, pixels: a classifier's pictures are squeezed to it, and drawn
+        size: of the model's input, pixels: a classifier's pictures are resized to it, and drawn
             ones are drawn at it.
 
     Raises:

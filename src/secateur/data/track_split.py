@@ -13,7 +13,7 @@ def split_tracks(
 
     The share is taken of the tracks of each class, rounded, so that every class with two tracks or
     more is in both parts; a class with a single track is in the training part. Frames of one track
-    are so alike that they would tell the answers if a track were parted.
+    are so alike that they would tell the predictions if a track were parted.
 
     Args:
         dataset: the whole set. A track counts for the class of its first picture.

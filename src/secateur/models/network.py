@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import VGG
 from torchvision.models.detection.ssd import SSD
 
+from secateur.config.recipe import DetectionData, Recipe, SSDModel
 from secateur.errors import RecipeError
 from secateur.models import ssd, vgg
 from secateur.models.ssd import (
@@ -20,7 +21,6 @@ from secateur.models.ssd import (
     ssd_architecture,
 )
 from secateur.models.vgg import VGGArchitecture, build_vgg, vgg_architecture
-from secateur.recipe import DetectionData, Recipe, SSDModel
 
 Architecture = Annotated[SSDArchitecture | VGGArchitecture, Field(discriminator="network")]
 

@@ -24,10 +24,10 @@ from torchvision.models import WeightsEnum
 from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import ModelError
-from secateur.models.file_kind import file_kind
+from secateur.files.atomic_write import atomic_write
+from secateur.files.file_kind import file_kind
 from secateur.models.network import Architecture, build_network
 from secateur.models.ssd import vgg_keys
-from secateur.whole_file import whole_file
 
 _KEY = "secateur"
 # Of a network's tensors; safetensors has others, which cannot be told from weights by their shapes.
@@ -107,7 +107,7 @@ def save_network(
     }
     # Copies, for safetensors refuses tensors that share memory.
     tensors = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
-    with whole_file(path) as draft:
+    with atomic_write(path) as draft:
         # One entry only: safetensors writes several in any order, and then the same network would
         # not give the same file.
         save_file(tensors, draft, {_KEY: json.dumps(header)})
@@ -199,7 +199,7 @@ def load_weights(
         source: a ``.safetensors`` file, a torch state dict (``.pth``, ``.pt``), by itself or in a
             checkpoint of a training, or ``torchvision:`` and the name of weights, such as
             ``torchvision:SSD300_VGG16_Weights.COCO_V1``, which torchvision downloads. Those of a
-            ``vgg16`` or ``vgg16_bn`` classifier fill an SSD's trunk.
+            ``vgg16`` or ``vgg16_bn`` classifier fill an SSD's backbone.
         batch_norm: whether the network has batch norm.
         whole: refuse weights that do not fill all of the network.
 

@@ -55,7 +55,7 @@ VGG_STD = (1 / 255, 1 / 255, 1 / 255)
 Width = Annotated[int, Field(ge=1, le=2**16)]
 Ratio = Annotated[int, Field(ge=1, le=2**10)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-# Side of a square input, pixels. A picture is squeezed to it, so a file must not name just any.
+# Side of a square input, pixels. A picture is resized to it, so a file must not name just any.
 LARGEST_SIZE = 4096
 
 
@@ -70,7 +70,7 @@ class SSDArchitecture(BaseModel):
         description="side of the square input the default boxes refer to, pixels", le=LARGEST_SIZE
     )
     resize: bool = Field(
-        description="true: pictures are squeezed to size x size; false: they enter as they are"
+        description="true: pictures are resized to size x size; false: they enter as they are"
     )
     batch_norm: bool = Field(description="batch norm behind every convolution but the heads'")
     detection_layers: int = Field(description="how many of the first are kept", ge=1)
@@ -121,7 +121,7 @@ def ssd_architecture(
         network: which extra layers follow VGG16.
         classes: names, without the background.
         size: side of the square the default boxes refer to, in pixels; by default the network's.
-        resize: whether pictures are squeezed to that square.
+        resize: whether pictures are resized to that square.
         batch_norm: whether one follows every convolution but the heads'.
         detection_layers: how many of the first are kept; by default all.
         widths: a share of the full widths, or the filters of some layers by name (others full).
@@ -351,7 +351,7 @@ class RawSSD(nn.Module):
 
 
 def convolutions(ssd: nn.Module) -> dict[str, str]:
-    """Module path of each convolution of the trunk, by the paper's name, in order."""
+    """Module path of each convolution of the backbone, by the paper's name, in order."""
     paths = [
         name
         for name, layer in ssd.named_modules()
@@ -361,7 +361,7 @@ def convolutions(ssd: nn.Module) -> dict[str, str]:
 
 
 def widths(ssd: nn.Module) -> dict[str, int]:
-    """Filters of each convolution of the trunk, by the paper's name, in order."""
+    """Filters of each convolution of the backbone, by the paper's name, in order."""
     return {
         name: cast(nn.Conv2d, ssd.get_submodule(path)).out_channels
         for name, path in convolutions(ssd).items()

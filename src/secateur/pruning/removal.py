@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PruningError, first_line
-from secateur.pruning.copying import copy_model
-from secateur.pruning.example_inputs import ExampleInputs, call_arguments, map_tensors
-from secateur.pruning.groups import ChannelGraph, module_path
-from secateur.pruning.modes import evaluating
+from secateur.models.copying import copy_model
+from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
+from secateur.models.modes import evaluating
+from secateur.pruning.graph.groups import ChannelGraph, module_path
 
 # The kept channels of each group, by the group's name; a group not named keeps all.
 Selection = Mapping[str, Tensor]
@@ -73,7 +73,7 @@ def mask_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) ->
     return masked
 
 
-def prove_removal(
+def verify_removal(
     model: nn.Module,
     slim: nn.Module,
     graph: ChannelGraph,

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from secateur.config.recipe import Recipe
 from secateur.errors import RunError
-from secateur.recipe import Recipe
 from secateur.report.charts.pareto import Point, front, pareto
 from secateur.report.figures import Chart
 from secateur.report.headline import Headline, headline

@@ -110,7 +110,7 @@ def _headline(run: RunRecord) -> Chart | None:
 def _filters(counts: LayerCounts | None) -> Chart | None:
     if counts is None:
         return None
-    rows = [row for row in counts.rows if row.trunk]
+    rows = [row for row in counts.rows if row.backbone]
     stages = [
         (stage, [row.filters[number] for row in rows]) for number, stage in enumerate(counts.stages)
     ]

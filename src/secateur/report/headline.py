@@ -3,9 +3,9 @@
 import json
 from dataclasses import dataclass
 
-from secateur.benchmarking.pictures import RANDOM
+from secateur.benchmark.pictures import RANDOM
 from secateur.report.artifacts import Measurement
-from secateur.report.charts.texts import WORSE, compact, is_same
+from secateur.report.charts.number_text import WORSE, compact, is_same
 from secateur.report.run_record import RunRecord
 
 

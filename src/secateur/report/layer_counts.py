@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from secateur.layers import LayerCost, layer_costs
+from secateur.models.layer_costs import LayerCost, layer_costs
 from secateur.models.network import Architecture, build_network
 from secateur.models.network_file import read_header
 from secateur.report.run_record import RunRecord
@@ -18,14 +18,14 @@ class LayerRow:
     Attributes:
         name: the paper's.
         filters: of the dense network, and after each phase that changed it.
-        trunk: whether a phase can name it; the others make the network's outputs.
+        backbone: whether a phase can name it; the others make the network's outputs.
         before: what it costs in the dense network.
         after: what it costs in the last network.
     """
 
     name: str
     filters: list[int]
-    trunk: bool
+    backbone: bool
     before: LayerCost
     after: LayerCost
 

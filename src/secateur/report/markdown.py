@@ -4,7 +4,6 @@ import re
 
 from secateur.report.headline import headline
 from secateur.report.layer_counts import LayerCounts
-from secateur.report.notes import command, failures, split_note, unfinished
 from secateur.report.run_record import RunRecord
 from secateur.report.table import Cell, Table
 from secateur.report.tables import (
@@ -15,6 +14,7 @@ from secateur.report.tables import (
     provenance_table,
     times_table,
 )
+from secateur.report.text import command, failures, split_note, unfinished
 
 
 def run_markdown(run: RunRecord, counts: LayerCounts | None) -> str:

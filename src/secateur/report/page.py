@@ -3,21 +3,12 @@
 import yaml
 
 from secateur.report.artifacts import ClassifierExamples, DetectorExamples
+from secateur.report.example_images import SCORE, mistakes, shots
 from secateur.report.figures import Charts
 from secateur.report.headline import headline
 from secateur.report.layer_counts import LayerCounts
-from secateur.report.notes import (
-    command,
-    failures,
-    selection_note,
-    speed_command,
-    split_note,
-    subtitle,
-    unfinished,
-)
 from secateur.report.rendering import render
 from secateur.report.run_record import RunRecord
-from secateur.report.shots import SCORE, mistakes, shots
 from secateur.report.tables import (
     attempts_table,
     classes_table,
@@ -27,6 +18,15 @@ from secateur.report.tables import (
     provenance_table,
     speeds_table,
     times_table,
+)
+from secateur.report.text import (
+    command,
+    failures,
+    selection_note,
+    speed_command,
+    split_note,
+    subtitle,
+    unfinished,
 )
 
 

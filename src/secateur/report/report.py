@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from secateur.errors import RunError
-from secateur.progress import Bar, no_bar
+from secateur.files.atomic_write import write_text
+from secateur.files.progress import Bar, no_bar
 from secateur.report.charts.theme import write_figure
 from secateur.report.comparison import comparison_page
 from secateur.report.figures import draw_charts
@@ -12,7 +13,6 @@ from secateur.report.layer_counts import count_layers
 from secateur.report.markdown import run_markdown
 from secateur.report.page import run_page
 from secateur.report.run_record import read_run
-from secateur.whole_file import write_text
 
 REPORT_FILE = "report.html"
 FIGURES = "figures"

@@ -7,11 +7,11 @@ from typing import Generic, TypeVar
 import torch
 from pydantic import BaseModel, ValidationError
 
+from secateur.config.recipe import Recipe, load_recipe
 from secateur.errors import RunError
-from secateur.layers import layer_costs
+from secateur.models.layer_costs import layer_costs
 from secateur.models.network import build_network, layers
 from secateur.models.network_file import read_header
-from secateur.recipe import Recipe, load_recipe
 from secateur.report.artifacts import (
     ByClass,
     Evaluated,
@@ -26,7 +26,7 @@ from secateur.report.artifacts import (
     checked,
     read_artifact,
 )
-from secateur.run_folder import TRIALS
+from secateur.run.folder import TRIALS
 
 LATENCY_FILE = "latency.json"
 LATENCY_CURE = "make it again by secateur benchmark, or delete it"
@@ -99,7 +99,7 @@ class RunRecord:
         phases: all of the recipe's.
         evaluations: on test, or on validation where there is no test; by ``dense`` and ``slim``.
         by_class: accuracy by class likewise.
-        examples: pictures with both networks' answers.
+        examples: pictures with both networks' predictions.
         summary: of a run that is finished.
         latency: what was measured of ``dense.safetensors`` and ``slim.safetensors``.
         seconds: of each step that is done, in the order they were done.

@@ -1,6 +1,6 @@
 """The tables of a run's report."""
 
-from secateur.report.charts.texts import compact
+from secateur.report.charts.number_text import compact
 from secateur.report.figures import class_metric
 from secateur.report.headline import latencies
 from secateur.report.layer_counts import LayerCounts

@@ -11,8 +11,8 @@ from safetensors import safe_open
 
 from secateur.models.network import build_network, layers
 from secateur.models.network_file import read_header
-from secateur.phases import phase_layers
 from secateur.report.run_record import RunRecord
+from secateur.run.phases import phase_layers
 
 BINS = 61  # odd, so that zero is in the middle of one
 

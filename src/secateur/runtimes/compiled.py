@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from secateur.runtimes.onnx_file import write_onnx
 from secateur.runtimes.onnx_runtime import onnx_session
-from secateur.runtimes.opened import Runtime
 from secateur.runtimes.openvino_core import openvino_core
 from secateur.runtimes.openvino_runtime import compile_openvino
+from secateur.runtimes.table import Runtime
 
 
 def compile_module(

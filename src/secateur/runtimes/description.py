@@ -29,9 +29,9 @@ class Description(BaseModel):
     )
     size: int = Field(description="nominal side of the input, pixels", ge=1)
     resize: bool = Field(
-        description="true: pictures are squeezed to size x size; false: they enter as they are"
+        description="true: pictures are resized to size x size; false: they enter as they are"
     )
-    least_side: int = Field(1, description="of a picture that is not squeezed, pixels", ge=1)
+    least_side: int = Field(1, description="of a picture that is not resized, pixels", ge=1)
     shape: tuple[int, int] | None = Field(
         None, description="height and width of every picture, pixels; null: any"
     )

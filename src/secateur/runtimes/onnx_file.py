@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from secateur.errors import ExportError
-from secateur.extras import quiet, require
+from secateur.files.optional import quiet, require
 from secateur.runtimes.description import KEY, Description
 
 # The oldest with all that is used here; runtimes of the last three years read it.

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from secateur.errors import ModelError
-from secateur.extras import require
-from secateur.models.file_kind import file_kind
+from secateur.files.file_kind import file_kind
+from secateur.files.optional import require
 from secateur.runtimes.description import KEY, Description
 from secateur.runtimes.session import Arrays, Pictures, Session, foreign
 

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from secateur.extras import require
+from secateur.files.optional import require
 
 
 def openvino_core() -> Any:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from secateur.errors import ModelError
-from secateur.models.file_kind import file_kind
+from secateur.files.file_kind import file_kind
 from secateur.runtimes.description import KEY, Description
 from secateur.runtimes.openvino_core import openvino_core
 from secateur.runtimes.session import Arrays, Pictures, Session, foreign

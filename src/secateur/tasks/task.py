@@ -7,12 +7,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from secateur.place import SOLE, Place
-from secateur.recipe import Data, DetectionData, Evaluate, Training
-from secateur.tasks.classifier import Classifier
-from secateur.tasks.detector import Detector
-from secateur.tasks.teacher import Teacher
-from secateur.training import Batches
+from secateur.config.recipe import Data, DetectionData, Evaluate, Training
+from secateur.distributed.rank import SINGLE, Rank
+from secateur.tasks.classification.classifier import Classifier
+from secateur.tasks.detection.detector import Detector
+from secateur.tasks.distillation import Teacher
+from secateur.training.loop import Batches
 
 
 class Task(Protocol):
@@ -40,7 +40,7 @@ class Task(Protocol):
         seed: int,
         device: torch.device,
         done: int = 0,
-        share: Place = SOLE,
+        share: Rank = SINGLE,
     ) -> Batches:
         """As many augmented batches as ``settings`` has steps; the same for the same seed.
 
@@ -48,9 +48,9 @@ class Task(Protocol):
         """
 
     def loss(self, architecture: Any, teacher: Teacher | None = None) -> Callable[..., Tensor]:
-        """The loss of a network and what a batch holds; a teacher's answers count beside labels."""
+        """The loss of a network and what a batch holds; a teacher's predictions count beside labels."""
 
-    def answers(
+    def predictions(
         self,
         model: Any,
         architecture: Any,
@@ -61,27 +61,27 @@ class Task(Protocol):
     ) -> Any:
         """What the network says of every picture, which all below go by; it ends on the CPU."""
 
-    def measure(self, answers: Any, dataset: Any, metrics: tuple[str, ...]) -> dict[str, float]:
+    def measure(self, predictions: Any, dataset: Any, metrics: tuple[str, ...]) -> dict[str, float]:
         """The metrics named, in percent."""
 
-    def by_class(self, answers: Any, dataset: Any) -> dict[str, Any]:
+    def by_class(self, predictions: Any, dataset: Any) -> dict[str, Any]:
         """Accuracy by class in JSON's terms, under ``by_class``, and what else there is of it."""
 
-    def to_tensors(self, answers: Any) -> dict[str, Tensor]:
-        """The answers as they are kept in a file."""
+    def to_tensors(self, predictions: Any) -> dict[str, Tensor]:
+        """The predictions as they are kept in a file."""
 
     def from_tensors(self, tensors: Mapping[str, Tensor], dataset: Any) -> Any:
-        """The answers again; KeyError or ValueError if they are not the dataset's."""
+        """The predictions again; KeyError or ValueError if they are not the dataset's."""
 
-    def joined(self, answers: Sequence[Any]) -> Any:
-        """The answers about a set, from those about each of its pictures, in their order."""
+    def joined(self, predictions: Sequence[Any]) -> Any:
+        """The predictions about a set, from those about each of its pictures, in their order."""
 
     def examples(self, dense: Any, slim: Any, dataset: Any, folder: Path) -> dict[str, Any]:
         """Choose pictures that show what the networks do, and copy them.
 
         Args:
-            dense: answers of the network before.
-            slim: answers of the network after.
+            dense: predictions of the network before.
+            slim: predictions of the network after.
             dataset: what they are about.
             folder: where the copies go.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from secateur.report.charts.texts import set_percent_ticks, short
+from secateur.report.charts.number_text import set_percent_ticks, short
 from secateur.report.charts.theme import LIGHT, TICKS, new_figure, themed
 
 # Beyond these the values are not written.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from secateur.report.charts.texts import short
+from secateur.report.charts.number_text import short
 from secateur.report.charts.theme import LIGHT, new_figure, themed
 
 # The most that a page can show; the others changed least.

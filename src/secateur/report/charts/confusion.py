@@ -10,7 +10,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from numpy.typing import NDArray
 
-from secateur.report.charts.texts import short
+from secateur.report.charts.number_text import short
 from secateur.report.charts.theme import LIGHT, TICKS, new_figure, themed
 
 # Up to so many classes, cells hold their counts, and axes name the classes.

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from secateur.report.charts.texts import short
+from secateur.report.charts.number_text import short
 from secateur.report.charts.theme import LIGHT, SERIES, TICKS, new_figure, themed
 
 

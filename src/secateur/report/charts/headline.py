@@ -6,7 +6,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from secateur.report.charts.texts import WORSE, is_same, set_percent_ticks, short
+from secateur.report.charts.number_text import WORSE, is_same, set_percent_ticks, short
 from secateur.report.charts.theme import LABELS, LIGHT, TICKS, TITLES, new_figure, themed
 
 

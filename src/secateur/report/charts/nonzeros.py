@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from secateur.report.charts.texts import set_log_ticks, short
+from secateur.report.charts.number_text import set_log_ticks, short
 from secateur.report.charts.theme import LIGHT, SERIES, new_figure, themed
 
 _MARKERS = "osD^vP*X"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from secateur.report.charts.texts import compact
+from secateur.report.charts.number_text import compact
 from secateur.report.charts.theme import LIGHT, new_figure, themed
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from secateur.report.charts.texts import short
+from secateur.report.charts.number_text import short
 from secateur.report.charts.theme import LIGHT, new_panel, themed
 
 

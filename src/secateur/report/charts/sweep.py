@@ -6,7 +6,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from secateur.report.charts.labels import label_points
-from secateur.report.charts.texts import set_log_ticks, set_percent_ticks, short
+from secateur.report.charts.number_text import set_log_ticks, set_percent_ticks, short
 from secateur.report.charts.theme import LIGHT, new_figure, themed
 
 # The best are named, unless there are more of them.

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from secateur.files.atomic_write import atomic_write
 from secateur.report.charts.svg import clean
-from secateur.whole_file import whole_file
 
 
 class Colour(NamedTuple):
@@ -186,9 +186,9 @@ def write_figure(figure: Figure, svg: str, folder: Path, key: str) -> None:
     light = light.replace("font-family:inherit", f"font-family:{font}", 1)
     paper = f'<rect width="100%" height="100%" style="fill:{LIGHT["background"]}"/>'
     light = light.replace("</title>", f"</title>{paper}", 1)
-    with whole_file(folder / f"{key}.svg") as draft:
+    with atomic_write(folder / f"{key}.svg") as draft:
         draft.write_text(light + "\n", "utf-8")
-    with whole_file(folder / f"{key}.png") as draft, _drawing(key):
+    with atomic_write(folder / f"{key}.png") as draft, _drawing(key):
         figure.savefig(
             draft, format="png", dpi=150, facecolor=LIGHT["background"], metadata={"Software": None}
         )

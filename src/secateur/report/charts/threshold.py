@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from matplotlib.figure import Figure
 
 from secateur.report.charts.labels import label_points
-from secateur.report.charts.texts import set_log_ticks, set_percent_ticks
+from secateur.report.charts.number_text import set_log_ticks, set_percent_ticks
 from secateur.report.charts.theme import LIGHT, new_figure, themed
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from secateur.report.charts.texts import set_log_ticks, short
+from secateur.report.charts.number_text import set_log_ticks, short
 from secateur.report.charts.theme import LIGHT, new_panel, themed
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from secateur.report.charts.texts import compact, set_log_ticks, short
+from secateur.report.charts.number_text import compact, set_log_ticks, short
 from secateur.report.charts.theme import LIGHT, new_panel, themed
 
 

@@ -1,0 +1,1 @@
+"""Network files of any format, opened and run on pictures."""

@@ -1,0 +1,1 @@
+"""Other projects' methods, for comparison."""

@@ -1,0 +1,225 @@
+"""Torch-Pruning's group norm pruner, a baseline: the package itself, held to our phases and budgets.
+
+Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023. Theirs are the groups of tensors
+that depend on each other, the importance of channels, and the training that draws groups to zero.
+Ours are the layers of a phase, the budget, and the removal, which is proven like any other.
+
+Where the package leaves a choice, it is made as in its own benchmark of the method with sparsity
+learning (``group_sl`` in ``reproduce/main.py`` of its repository, on CIFAR, called as its readme
+says):
+
+- a channel's importance is the mean of the squared norms of its slices of the group's weights, as
+  a share of the group's largest;
+- all layers are cut at one importance, in 400 steps, each of which measures it anew;
+- γ goes from 1 to 16, and there is no weight decay beside the penalty: ``comparing.variants`` sets
+  the decay, and λ, which is 5e-4 there and by validation ten times that here.
+
+Only the comparison needs the package; it comes with the extra ``dev``.
+"""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from secateur.files.optional import require
+from secateur.models.modes import evaluating
+from secateur.pruning.graph.trace import ChannelGraph, ChannelGroup
+from secateur.pruning.importance import Importance
+from secateur.pruning.penalties import Penalties, prunable_weights
+from secateur.pruning.selection.rounding import fewest_channels
+
+# In how many steps all channels would go.
+CUTS = 400
+
+
+def group_norm(
+    model: nn.Module,
+    graph: ChannelGraph,
+    groups: Sequence[str],
+    example_input: Tensor,
+    min_filters: int = 1,
+) -> Importance:
+    """Give the order in which Torch-Pruning takes channels out, from 0.
+
+    It prunes in small steps, and channels that are gone no longer count in the norms of their
+    neighbours. Here they are zeroed instead of cut, which leaves these norms, and shares of the
+    largest of them, the same. Those that would stay in any case come last.
+
+    Args:
+        model: the network the groups were found in; left as it is.
+        graph: its channel groups.
+        groups: names of those wanted; only their channels go.
+        example_input: what the network can be traced with.
+        min_filters: kept in each group.
+
+    Raises:
+        MissingExtraError: Torch-Pruning is not installed.
+    """
+    names = list(groups)
+    cut = copy.deepcopy(model)
+    tensors = {name: parameter.detach() for name, parameter in cut.named_parameters()}
+    importances = _importances(cut, graph, names, example_input)
+    fewest = fewest_channels(graph, names, min_filters)
+    left = {name: list(range(graph.groups[name].channels)) for name in names}
+    total = sum(map(len, left.values()))
+    order: list[tuple[str, int]] = []
+    for step in range(1, CUTS + 1):
+        more = total - int(total * (1 - step / CUTS)) - len(order)
+        if more <= 0:
+            continue
+        going = []
+        for name, channels in left.items():
+            values = importances(name)
+            rising = sorted(channels, key=values.__getitem__)
+            going += [(values[i], name, i) for i in rising[: len(rising) - fewest[name]]]
+        going.sort(key=lambda each: each[0])
+        for _, name, channel in going[:more]:
+            order.append((name, channel))
+            left[name].remove(channel)
+            _zero(tensors, graph.groups[name], channel)
+    last = []
+    for name, channels in left.items():
+        values = importances(name)
+        last += [(values[i], name, i) for i in channels]
+    order += [(name, channel) for _, name, channel in sorted(last)]
+    importance = {name: torch.zeros(graph.groups[name].channels).double() for name in names}
+    for place, (name, channel) in enumerate(order):
+        importance[name][channel] = place
+    return importance
+
+
+def penalize_group_norms(
+    model: nn.Module,
+    graph: ChannelGraph,
+    groups: Sequence[str],
+    strength: float,
+    example_input: Tensor,
+) -> Penalties:
+    """Build the penalty that Torch-Pruning trains with: ``GroupNormPruner.regularize``.
+
+    Groups of one channel are left out: there the package divides zero by zero.
+
+    Args:
+        model: the network to be trained with it.
+        graph: its channel groups.
+        groups: names of those whose channels may go.
+        strength: the package's ``reg``, in units of the loss.
+        example_input: what the network can be traced with.
+
+    Raises:
+        MissingExtraError: Torch-Pruning is not installed.
+        PruningError: every weight of the groups is frozen.
+    """
+    package = load_torch_pruning()
+    weights = prunable_weights(model, graph, groups)
+    several = [graph.groups[name] for name in groups if graph.groups[name].channels > 1]
+    penalized = {path for group in several for path in group.producers}
+    others = [
+        layer
+        for path, layer in model.named_modules()
+        if isinstance(layer, nn.modules.conv._ConvNd | nn.Linear) and path not in penalized
+    ]
+    with _traceable(model):
+        pruner = package.pruner.GroupNormPruner(
+            model,
+            (example_input,),
+            importance=_importance(package),
+            reg=strength,
+            global_pruning=True,
+            ignored_layers=others,
+        )
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return Penalties([GroupNorms(pruner, model)], {names[weight]: weight for weight in weights})
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNorms:
+    """λ·γ·w on top of the gradient of each weight w of a group.
+
+    γ is 16 to the power of how far the channel's norm lies from the group's largest towards its
+    smallest, 0–1: norms that are small already are drawn to zero most.
+
+    Attributes:
+        pruner: the package's ``GroupNormPruner``, which holds λ.
+        model: the network it was made for.
+    """
+
+    pruner: Any
+    model: nn.Module
+
+    def before_step(self, optimizer: Optimizer | None = None) -> None:  # noqa: ARG002 # a protocol
+        """Change the gradients."""
+        self.pruner.regularize(self.model)
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Leave the weights."""
+
+
+def load_torch_pruning() -> Any:
+    """Import Torch-Pruning.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its use of old torch names
+        return require("torch_pruning")
+
+
+def _importance(package: Any) -> Any:
+    return package.importance.GroupMagnitudeImportance(p=2, normalizer="max")
+
+
+def _importances(
+    model: nn.Module, graph: ChannelGraph, names: Sequence[str], example_input: Tensor
+) -> Callable[[str], list[float]]:
+    """Give what tells the importance of a group's channels, as the model's weights are then."""
+    package = load_torch_pruning()
+    importance = _importance(package)
+    producers = {name: graph.groups[name].of_role("producer")[0] for name in names}
+    coupled = {}
+    with _traceable(model):
+        dependencies = package.DependencyGraph().build_dependency(model, (example_input,))
+        for name, producer in producers.items():
+            layer = model.get_submodule(graph.groups[name].producers[0])
+            coupled[name] = dependencies.get_pruning_group(
+                layer,
+                dependencies.get_pruner_of_module(layer).prune_out_channels,
+                list(range(graph.shapes[producer.name][producer.dim])),
+            )
+
+    def of_group(name: str) -> list[float]:
+        # Of a group that is all zeros no share can be told; it is worth nothing.
+        found: Tensor = importance(coupled[name]).double().nan_to_num(0.0)
+        values: list[float] = found[producers[name].index].mean(1).tolist()
+        return values
+
+    return of_group
+
+
+@torch.no_grad()
+def _zero(tensors: dict[str, Tensor], group: ChannelGroup, channel: int) -> None:
+    for member in group.members:
+        if member.name in tensors:
+            tensors[member.name].index_fill_(member.dim, member.index[channel], 0)
+
+
+@contextmanager
+def _traceable(model: nn.Module) -> Iterator[None]:
+    """Let Torch-Pruning trace: it follows gradients, and misses layers that are frozen."""
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    with evaluating(model), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of parameters in no module, which it handles
+        try:
+            model.requires_grad_(True)
+            yield
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(False)

@@ -1,0 +1,1 @@
+"""The channel graph: which tensors share a channel, traced from the network."""

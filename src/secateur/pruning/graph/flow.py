@@ -1,0 +1,404 @@
+"""Label flow: one walk over a traced network that finds which channels belong together.
+
+Every parameter has a label for each index of each dimension; every activation, labels of its own
+shape. A convolution unites its input's labels with those of its weight's dimension 1 and gives
+out those of dimension 0. Element-wise operators unite the labels of their operands. Operators
+that only move values (view, permute, cat, …) are run literally on the labels, and so need no
+rules of their own. What mixes channels in a way we do not know fixes them, and is named.
+"""
+
+import operator
+from collections import Counter
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from secateur.pruning.graph.groups import (
+    ChannelGraph,
+    ChannelGroup,
+    Member,
+    Role,
+    layer_name,
+    module_path,
+)
+from secateur.pruning.graph.labels import (
+    NONE,
+    Forest,
+    along,
+    compact,
+    sequence,
+    squeeze_out,
+    varying,
+)
+from secateur.pruning.graph.operators import (
+    AT_POSITIONS,
+    ELEMENTWISE,
+    MOVING,
+    RULES,
+    UNFLATTEN,
+    UNIFORM,
+    VIEWS,
+    stays_zero,
+)
+
+# A parameter or buffer and one of its dimensions.
+Key = tuple[str, int]
+
+
+class Flow:
+    """What one walk over an exported graph knows.
+
+    Attributes:
+        layers: how many convolutions and linear layers were met.
+        zero: nodes in whose values channels that are masked where they are made are zero too.
+        spread: dimensions along which an ``expand`` made copies.
+        grouped: of grouped convolutions' weights, the dimension that has the channels they read.
+    """
+
+    def __init__(self, program: torch.export.ExportedProgram, model: nn.Module) -> None:
+        self.program = program
+        self.model = model
+        self.forest = Forest()
+        self.labels: dict[Key, Tensor] = {}
+        self.roles: dict[Key, Role] = {}
+        self.counts: dict[str, Tensor] = {}
+        self.positions: dict[str, int] = {}
+        self.layers = 0
+        self.tensors: dict[str, Tensor] = {}
+        self.uncut: dict[str, str] = {}
+        self.zero: set[fx.Node] = set()
+        self.grouped: set[Key] = set()
+        self.spread: dict[fx.Node, set[int]] = {}
+        self.sources: dict[fx.Node, str] = {}
+        self.values: dict[fx.Node, Any] = {}
+
+    # ---- the walk --------------------------------------------------------------------------
+
+    def run(self) -> ChannelGraph:
+        """Walk the whole graph and give its groups."""
+        signature = self.program.graph_signature
+        constants = signature.inputs_to_lifted_tensor_constants
+        names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **constants}
+        state = {**self.program.constants, **self.program.state_dict}
+        for node in self.program.graph.find_nodes(op="placeholder"):
+            if (name := names.get(node.name)) is not None:
+                self.source(node, name, state[name])
+                if node.name in constants:
+                    self.uncut[name] = f"{name} is a constant of the forward pass"
+                elif name in signature.non_persistent_buffers:
+                    self.uncut[name] = f"{name} is a buffer that no file of the network holds"
+            elif isinstance(node.meta.get("val"), Tensor):
+                self.values[node] = self.foreign(node, f"the network's input {node.name}")
+        for labels in tensors(self.walk(self.program.graph_module)):
+            self.forest.fix(labels, "the network's output")
+        self.fix_what_is_shared()
+        roots = self.forest.solve()
+        self.fix_what_is_mixed(roots)
+        return self.graph(roots)
+
+    def source(self, node: fx.Node, name: str, tensor: Tensor) -> None:
+        """Take a parameter or buffer in; a module under two paths has one set of tensors."""
+        for known, other in self.tensors.items():
+            if other is tensor and self.owner(known) is self.owner(name) is not None:
+                name = known
+        self.sources[node] = name
+        self.tensors[name] = tensor
+
+    def owner(self, name: str) -> nn.Module | None:
+        """Give the module that holds a tensor; constants have none."""
+        try:
+            return self.model.get_submodule(module_path(name))
+        except AttributeError:
+            return None
+
+    def walk(self, module: fx.GraphModule) -> Any:
+        """Follow a graph whose placeholders are known, and give the labels of its outputs."""
+        result = None
+        for node in module.graph.nodes:
+            if node.op == "call_function":
+                self.values[node] = self.step(node)
+            elif node.op == "get_attr":
+                value = getattr(module, node.target)
+                self.values[node] = value
+                if isinstance(value, Tensor):
+                    reason = f"{node.target} is a constant of the forward pass"
+                    self.values[node] = self.foreign(node, reason, value)
+            elif node.op == "output":
+                result = [self.read(each) for each in node.all_input_nodes]
+        return result
+
+    def step(self, node: fx.Node) -> Any:
+        """Give the labels of an operator's result."""
+        target = cast(Any, node.target)
+        if target in UNIFORM:
+            return torch.tensor(NONE).expand(node.meta["val"].shape)
+        if isinstance(target, torch._ops.HigherOrderOperator):
+            return self.region(node)
+        if stays_zero(self, node):
+            self.zero.add(node)
+        elif isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable:
+            self.zero.clear()  # any value may be another view of what was written to
+        if not any(n in self.sources or tensors(self.values.get(n)) for n in node.all_input_nodes):
+            return self.foreign(node, f"{node.name} has values that belong to no channel")
+        rule = RULES.get(target)
+        if rule is not None:
+            return rule(self, node)
+        if target in MOVING or target is operator.getitem:
+            return self.move(node)
+        tags = target.tags if isinstance(target, torch._ops.OpOverload) else ()
+        if torch.Tag.pointwise in tags or target in ELEMENTWISE:
+            return self.pointwise(node)
+        return self.unknown(node, f"the operator {target} is not known to keep channels apart")
+
+    def region(self, node: fx.Node) -> Any:
+        """Follow a part of the graph that runs with gradients or autocast on or off."""
+        name = node.target.name() if hasattr(node.target, "name") else str(node.target)
+        known = [self.values.get(n) for n in node.all_input_nodes]
+        body = next((value for value in known if isinstance(value, fx.GraphModule)), None)
+        if body is None or name not in ("wrap_with_set_grad_enabled", "wrap_with_autocast"):
+            return self.unknown(node, f"the operator {name} is not known to keep channels apart")
+        inputs = [n for n in node.args if isinstance(n, fx.Node) and self.values.get(n) is not body]
+        for placeholder, each in zip(body.graph.find_nodes(op="placeholder"), inputs, strict=True):
+            if each in self.sources:
+                self.sources[placeholder] = self.sources[each]
+            self.values[placeholder] = self.values.get(each)
+        return self.walk(body)
+
+    def read(self, node: fx.Node, dim: int | None = None) -> Any:
+        """Labels of a node's value; of a parameter, those of the dimension that it spans.
+
+        Args:
+            node: what is read.
+            dim: of a parameter that spans several dimensions, the one that holds channels.
+        """
+        if node not in self.sources:
+            return self.values.get(node)
+        name = self.sources[node]
+        tensor = self.tensors[name]
+        long = [d for d, size in enumerate(tensor.shape) if size > 1]
+        if not long:
+            return torch.tensor(NONE).expand(tensor.shape)
+        if dim is None:
+            dim = long[0]
+            for other in long[1:]:
+                reason = f"{name} spans several dimensions"
+                self.forest.fix(self.dimension(name, dim, "follower"), reason)
+                self.forest.fix(self.dimension(name, other, "follower"), reason)
+        return along(self.dimension(name, dim, "follower"), dim, tensor.shape)
+
+    def dimension(self, name: str, dim: int, role: Role) -> Tensor:
+        """Labels along one dimension of a parameter, (size,)."""
+        key = (name, dim)
+        if key not in self.labels:
+            self.labels[key] = self.forest.fresh(self.tensors[name].shape[dim])
+        if role != "follower" or key not in self.roles:
+            self.roles[key] = role
+        return self.labels[key]
+
+    def read_by(self, channels: Tensor, entries: Tensor) -> None:
+        """Unite channels with the entries of a parameter that read them."""
+        self.forest.unite(channels, entries)
+        self.forest.fix(entries[channels == NONE], "reads what belongs to no channel")
+
+    def foreign(self, node: fx.Node, reason: str, value: Any = None) -> Any:
+        """Labels of a value that no channel can be taken from: one label, fixed."""
+        value = node.meta.get("val") if value is None else value
+        label = self.forest.fresh(1)[0]
+        self.forest.fix(label, reason)
+        if isinstance(value, list | tuple):
+            return [label.expand(v.shape) if isinstance(v, Tensor) else None for v in value]
+        return label.expand(value.shape) if isinstance(value, Tensor) else None
+
+    def unknown(self, node: fx.Node, reason: str) -> Any:
+        """Fix all that an operator reads, and what it gives."""
+        for source in node.all_input_nodes:
+            for labels in tensors(self.read(source)):
+                self.forest.fix(labels, reason)
+        return self.foreign(node, reason)
+
+    def channels(self, labels: Tensor, dim: int) -> Tensor | None:
+        """Labels along one dimension if they differ along no other, else None."""
+        if set(varying(labels)) - {dim}:
+            return None
+        return labels[tuple(slice(None) if d == dim else 0 for d in range(labels.dim()))]
+
+    # ---- operators of a kind ---------------------------------------------------------------
+
+    def move(self, node: fx.Node) -> Any:
+        """Run an operator that only moves values on the labels themselves."""
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.read)
+        target = cast(Any, node.target)
+        # Expanded labels lie otherwise in memory than the values, so that a view may need a copy.
+        target = torch.ops.aten.reshape.default if target in VIEWS else target
+        try:
+            result = target(*args, **kwargs)
+        except (RuntimeError, TypeError):  # sizes that depend on data
+            return self.unknown(node, f"{node.name} cannot be followed")
+        if target is operator.getitem:
+            return result
+        if target in AT_POSITIONS:
+            # x[:, :8] takes other channels once some are gone; x[:, :, :8] does not.
+            before = sequence(squeeze_out(self.read(node.all_input_nodes[0])))
+            parts = [sequence(squeeze_out(part)) for part in tensors(result)]
+            if any(not torch.equal(before, part) for part in parts):
+                return self.unknown(node, f"{node.name} takes channels by their positions")
+        if isinstance(result, Tensor):
+            return self.unflattened(node, squeeze_out(result))
+        return [squeeze_out(part) for part in result]
+
+    def unflattened(self, node: fx.Node, labels: Tensor) -> Tensor:
+        """Unite what a view lays out beside the channels, where -1 tells which dimension they are.
+
+        x.view(b, -1, 4, 4) makes each channel of 16 features.
+        """
+        sizes = node.args[-1] if node.target in {*VIEWS, UNFLATTEN} else ()
+        if len(spans := varying(labels)) < 2 or -1 not in cast(list[int], sizes):
+            return labels
+        start = cast(int, node.args[1]) % labels.dim() if node.target == UNFLATTEN else 0
+        dim = start + cast(list[int], sizes).index(-1)
+        if dim not in spans:
+            return labels
+        first = labels[tuple(slice(None if d == dim else 1) for d in range(labels.dim()))]
+        self.forest.unite(labels, first)
+        return first.expand(labels.shape)
+
+    def pointwise(self, node: fx.Node) -> Any:
+        """Unite the labels of the operands, position by position.
+
+        An operand of size 1 where the others have channels is the same for all of them: it is
+        united with none.
+        """
+        value = node.meta["val"]
+        if not isinstance(value, Tensor):
+            return self.unknown(node, f"{node.name} gives several results")
+        rank = value.dim()
+        nodes = [n for n in node.all_input_nodes if n in self.sources or tensors(self.values[n])]
+        spans: set[int] = set()
+        operands: list[tuple[Tensor, set[int]]] = []
+        # Parameters come last: the others tell which of their dimensions holds channels.
+        for source in sorted(nodes, key=lambda n: n in self.sources):
+            dim = None
+            if source in self.sources:
+                shape = self.tensors[self.sources[source]].shape
+                if len(spans) == 1:
+                    dim = next(iter(spans)) - rank + len(shape)
+                    if dim < 0 or shape[dim] == 1:
+                        continue  # the same for every channel
+            labels = self.read(source, dim)
+            if not isinstance(labels, Tensor):
+                return self.unknown(node, f"{node.name} reads a list")
+            offset = rank - labels.dim()
+            spread = self.spread.get(source, set())
+            wide = {d + offset for d, s in enumerate(labels.shape) if s > 1 and d not in spread}
+            spans |= {d + offset for d in varying(labels)}
+            operands.append((labels.expand(value.shape), wide))
+        result = torch.tensor(NONE).expand(value.shape)
+        for labels, wide in operands:
+            if spans and not spans & wide:
+                continue
+            result = self.join(node, result, labels)
+        return result
+
+    def join(self, node: fx.Node, a: Tensor, b: Tensor) -> Tensor:
+        """Unite labels of two values of one shape, and give those of both together."""
+        shape, overlap = a.shape, set(varying(a)) & set(varying(b))
+        a, b = compact(a, b)
+        self.forest.unite(a, b)
+        if overlap:
+            # A constant in the place of one channel among others cannot go with it.
+            reason = f"{node.name} meets values that belong to no channel"
+            self.forest.fix(torch.where(a == NONE, b, NONE), reason)
+            self.forest.fix(torch.where(b == NONE, a, NONE), reason)
+        return torch.where(a == NONE, b, a).expand(shape)
+
+    # ---- the groups ------------------------------------------------------------------------
+
+    def fix_what_is_shared(self) -> None:
+        """Fix tensors that stand under two names; where one is cut the other would stay."""
+        names: dict[int, str] = {}
+        every = {
+            **dict(self.model.named_parameters(remove_duplicate=False)),
+            **dict(self.model.named_buffers(remove_duplicate=False)),
+        }
+        for name, tensor in every.items():
+            first = names.setdefault(id(tensor), name)
+            if self.owner(first) is not self.owner(name):
+                self.uncut[first] = f"{first} and {name} are one tensor"
+        for name, tensor in every.items():
+            if (first := names[id(tensor)]) in self.uncut:
+                self.uncut[name] = self.uncut[first]
+        for (name, _), labels in self.labels.items():
+            if name in self.uncut:
+                self.forest.fix(labels, self.uncut[name])
+
+    def fix_what_is_mixed(self, roots: Tensor) -> None:
+        """Fix channels that are no whole slices of a value: without one it must still be a box."""
+        for node, value in self.values.items():
+            for labels in tensors(value):
+                if len(varying(labels)) < 2:
+                    continue
+                if len(varying(squeeze_out(roots[compact(labels)[0]]))) > 1:
+                    self.forest.fix(labels, f"{node.name}: its channels are mixed with positions")
+
+    def graph(self, roots: Tensor) -> ChannelGraph:
+        """Gather channels that stand in the same tensors, as often, and are as free, in groups."""
+        reasons = self.forest.reasons(roots)
+        counted = {(f"{path}.", 0): labels for path, labels in self.counts.items()}
+        places = {key: roots[labels] for key, labels in {**self.labels, **counted}.items()}
+        every = torch.cat([torch.empty(0, dtype=torch.int64), *places.values()])
+        # Where a root first stands; channels and groups are in this order.
+        first = torch.full((len(roots),), len(every))
+        first.scatter_reduce_(0, every, torch.arange(len(every)), "amin")
+        # Two roots are of one kind as long as nothing has told them apart.
+        kind = reasons.clone()
+        kinds = len(self.forest.fixes) + 1
+        for here in places.values():
+            found, times = torch.unique(here, return_counts=True)
+            code = kind[found] * (int(times.max()) + 1) + times
+            told = torch.unique(code, return_inverse=True)[1]
+            kind[found] = told + kinds
+            kinds += int(told.max()) + 1
+        channels = torch.unique(every)
+        channels = channels[first[channels].argsort()]
+        width = Counter(cast(list[int], kind[channels].tolist()))
+        members: dict[int, list[Member]] = {k: [] for k in width}
+        counts: dict[int, list[tuple[str, int]]] = {k: [] for k in width}
+        for (name, dim), here in places.items():
+            # Positions, those of one kind together, in the order of their channels.
+            order = (kind[here] * (len(every) + 1) + first[here]).argsort(stable=True)
+            which, sizes = torch.unique_consecutive(kind[here[order]], return_counts=True)
+            parts = torch.split(order, sizes.tolist())
+            for k, part in zip(which.tolist(), parts, strict=True):
+                index = part.view(width[k], -1)
+                if (name, dim) in counted:
+                    counts[k].append((name[:-1], index.shape[1]))
+                else:
+                    members[k].append(Member(name, dim, self.roles[name, dim], index))
+        reason_of = dict(zip(kind[channels].tolist(), reasons[channels].tolist(), strict=True))
+        groups: dict[str, ChannelGroup] = {}
+        for k, found_members in members.items():
+            lead = next((m for m in found_members if m.role == "producer"), found_members[0])
+            name = layer_name(lead.name) if lead.role == "producer" else lead.name
+            while name in groups:
+                name += "'"
+            fixed = "no layer known to us makes these channels" if lead.role != "producer" else None
+            if reason_of[k] < len(self.forest.fixes):
+                fixed = self.forest.fixes[reason_of[k]][1]
+            least = 2 if any((m.name, m.dim) in self.grouped for m in found_members) else 1
+            groups[name] = ChannelGroup(
+                name, width[k], tuple(found_members), fixed, tuple(counts[k]), least
+            )
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+        parameters = {
+            id(tensor): name  # a tensor under two names is one
+            for name, tensor in self.tensors.items()
+            if isinstance(tensor, nn.Parameter)
+        }
+        return ChannelGraph(groups, shapes, self.positions, frozenset(parameters.values()))
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """Give the tensors of a tensor, a list or neither."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    return [part for part in parts if isinstance(part, Tensor)]

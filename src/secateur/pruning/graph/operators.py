@@ -1,0 +1,439 @@
+"""Rules: what each operator does to channels, beyond moving values or working element by element.
+
+An operator that is in none of these tables fixes the channels that it reads.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from secateur.pruning.graph.labels import NONE, along, compact, varying
+
+if TYPE_CHECKING:
+    from secateur.pruning.graph.flow import Flow
+
+aten = torch.ops.aten
+
+
+def _convolve(flow: "Flow", node: fx.Node) -> Any:
+    """Convolutions and linear layers read channels and make new ones."""
+    x, weight, bias = (_argument(node, n, None) for n in ("input", "weight", "bias"))
+    flow.layers += 1
+    packet = str(node.target)
+    linear, transposed = "linear" in packet, "transpose" in packet
+    name = flow.sources.get(weight)
+    if name is None or (isinstance(bias, fx.Node) and bias not in flow.sources):
+        return flow.unknown(node, f"{node.name}: its weights are computed")
+    shape = node.meta["val"].shape
+    tensor = flow.tensors[name]
+    dim = len(shape) - 1 if linear else len(shape) - tensor.dim() + 1
+    labels = flow.read(x)
+    into = flow.channels(labels, dim)
+    # A layer that is used twice works twice.
+    read = labels.shape if transposed else shape
+    pictures = read[0] if linear and len(read) > 1 else math.prod(read[: 0 if linear else dim])
+    positions = math.prod(read) // read[dim] // pictures
+    flow.positions[name] = flow.positions.get(name, 0) + positions
+    if into is None:
+        reason = f"{node.name}: its channels are mixed with positions"
+        flow.forest.fix(labels, reason)
+        into = flow.foreign(node, reason, labels).flatten()[: labels.shape[dim]]
+    groups = 1 if linear else _argument(node, "groups", 1)
+    # A transposed convolution's weight has the channels that it reads first.
+    reads, makes = (0, 1) if transposed else (1, 0)
+    if groups == 1:
+        out = flow.dimension(name, makes, "producer")
+        flow.read_by(into, flow.dimension(name, reads, "consumer"))
+    elif len(into) == groups:
+        # Depthwise: each input channel has filters of its own, which go with it.
+        entries = flow.dimension(name, 0, "follower")
+        flow.read_by(into.repeat_interleave(len(entries) // groups), entries)
+        out = entries.repeat_interleave(shape[dim] // len(entries))
+    else:
+        # Grouped: every group of the convolution loses the same channels, so that all stay equal.
+        out = flow.dimension(name, makes, "producer")
+        entries = flow.dimension(name, reads, "consumer")
+        flow.grouped.add((name, reads))
+        rows = into.reshape(groups, -1)
+        flow.read_by(rows, entries.view(groups if transposed else 1, -1).expand_as(rows))
+        out = out.repeat(groups if transposed else 1)
+        for each in (rows, out.view(groups, -1)):
+            flow.forest.unite(each, each[0])
+    if isinstance(bias, fx.Node):
+        flow.forest.unite(out, flow.dimension(flow.sources[bias], 0, "follower"))
+    return along(out, dim, shape)
+
+
+def _normalise(flow: "Flow", node: fx.Node) -> Any:
+    """Batch norm in evaluation mode, and instance norm, treat each channel by itself."""
+    return _follow(flow, node, ("weight", "bias", "running_mean", "running_var"))
+
+
+def _follow(flow: "Flow", node: fx.Node, entries: tuple[str, ...], dim: int = 1) -> Any:
+    """Unite channels with the entries that a layer has for each of them."""
+    labels = flow.read(cast(fx.Node, node.args[0]))
+    into = flow.channels(labels, min(dim, labels.dim() - 1))
+    nodes = [n for entry in entries if isinstance(n := _argument(node, entry, None), fx.Node)]
+    if into is None:
+        return flow.unknown(node, f"{node.name}: its channels are mixed with positions")
+    if any(n not in flow.sources for n in nodes):
+        return flow.unknown(node, f"{node.name}: its entries are computed")
+    for n in nodes:
+        flow.read_by(into, flow.dimension(flow.sources[n], 0, "follower"))
+    path, module = _module(flow, node)
+    if not nodes and isinstance(module, nn.modules.batchnorm._NormBase):
+        flow.forest.unite(into, flow.counts.setdefault(path, flow.forest.fresh(len(into))))
+    return labels
+
+
+def _normalise_groups(flow: "Flow", node: fx.Node) -> Any:
+    """Group norm loses whole groups: those that stay have the statistics that they had."""
+    labels = flow.read(cast(fx.Node, node.args[0]))
+    into = flow.channels(labels, 1)
+    groups = cast(int, node.args[1])
+    _, module = _module(flow, node)
+    # Only the layer's own count of groups can be lowered.
+    if getattr(type(module), "forward", None) is not nn.GroupNorm.forward:
+        return flow.unknown(node, f"{node.name}: its number of groups stands in forward")
+    if not isinstance(_argument(node, "weight", None), fx.Node):
+        # A file of tensors could not tell how many groups are left.
+        return flow.unknown(node, f"{node.name} has no entries that tell how many groups it has")
+    if into is not None:
+        if groups == 1:
+            flow.forest.fix(into, f"{node.name} works on all its channels together")
+        rows = into.reshape(groups, -1)
+        flow.forest.unite(rows, rows[:, :1])
+    return _follow(flow, node, ("weight", "bias"))
+
+
+def _prelu(flow: "Flow", node: fx.Node) -> Any:
+    """One slope for all channels, or one for each."""
+    weight = cast(fx.Node, node.args[1])
+    single = weight in flow.sources and flow.tensors[flow.sources[weight]].numel() == 1
+    return _follow(flow, node, () if single else ("weight",))
+
+
+def _pool(flow: "Flow", node: fx.Node) -> Any:
+    """Pooling and resizing work on each channel by itself."""
+    labels = flow.read(cast(fx.Node, node.args[0]))
+    (rank,) = re.findall(r"([123])d", str(node.target))
+    dim = labels.dim() - int(rank) - 1
+    into = flow.channels(labels, dim)
+    if into is None:
+        return flow.unknown(node, f"{node.name}: its channels are mixed with positions")
+    values = node.meta["val"]
+    if isinstance(values, Tensor):
+        return along(into, dim, values.shape)
+    return [along(into, dim, value.shape) for value in values]
+
+
+def _pad(flow: "Flow", node: fx.Node) -> Any:
+    """Padding of positions is nothing to channels; zero channels belong to none."""
+    labels = flow.read(cast(fx.Node, node.args[0]))
+    pads = cast(list[int], node.args[1])
+    padded = {labels.dim() - 1 - i // 2 for i, pad in enumerate(pads) if pad != 0}
+    shape = node.meta["val"].shape
+    if not padded & set(varying(labels)):
+        return _expand(labels, shape)
+    if _argument(node, "mode", "constant") != "constant":
+        return flow.unknown(node, f"{node.name} pads channels with others")
+    (small,) = compact(labels)
+    inner = [
+        pad if labels.dim() - 1 - i // 2 in varying(labels) else 0 for i, pad in enumerate(pads)
+    ]
+    return _expand(nn.functional.pad(small, inner, value=NONE), shape)
+
+
+def _concatenate(flow: "Flow", node: fx.Node) -> Any:
+    """Along channels labels are put one behind the other; along positions they are united."""
+    shape = node.meta["val"].shape
+    parts = [flow.read(n) for n in cast(list[fx.Node], node.args[0])]
+    dim = cast(int, _argument(node, "dim", 0)) % len(shape)
+    if node.target == aten.stack.default:
+        parts = [part.unsqueeze(dim) for part in parts]
+    parts = [part for part in parts if part.dim() == len(shape)]  # empty ones may be flat
+    spans = {d for part in parts for d in varying(part)}
+    if spans <= {dim}:
+        one = tuple(slice(None if d == dim else 1) for d in range(len(shape)))
+        return _expand(torch.cat([part[one] for part in parts], dim), shape)
+    if dim in spans:
+        return flow.unknown(node, f"{node.name}: its channels are mixed with positions")
+    slices = [part.narrow(dim, 0, 1) for part in parts]
+    result = slices[0]
+    for each in slices[1:]:
+        result = flow.join(node, result, each)
+    return _expand(result, shape)
+
+
+def _chunk(flow: "Flow", node: fx.Node) -> Any:
+    """Equal parts stay equal if each loses the same channels."""
+    labels = flow.read(cast(fx.Node, node.args[0]))
+    count, dim = cast(int, node.args[1]), cast(int, _argument(node, "dim", 0)) % labels.dim()
+    if dim not in varying(labels):
+        return [_expand(labels.narrow(dim, 0, 1), value.shape) for value in node.meta["val"]]
+    if labels.shape[dim] % count:
+        return flow.unknown(node, f"{node.name} takes channels by their positions")
+    parts = labels.chunk(count, dim)
+    for part in parts[1:]:
+        flow.forest.unite(parts[0], part)
+    return list(parts)
+
+
+def _gate(flow: "Flow", node: fx.Node) -> Any:
+    """A gated linear unit multiplies two halves."""
+    labels = flow.read(cast(fx.Node, node.args[0]))
+    first, second = labels.chunk(2, cast(int, _argument(node, "dim", -1)))
+    flow.forest.unite(first, second)
+    return first
+
+
+def _shuffle_channels(flow: "Flow", node: fx.Node) -> Any:
+    """Every group loses the same channels, so that the order of those that stay is kept."""
+    into = flow.channels(flow.read(cast(fx.Node, node.args[0])), 1)
+    if into is None:
+        return flow.unknown(node, f"{node.name}: its channels are mixed with positions")
+    rows = into.reshape(cast(int, node.args[1]), -1)
+    flow.forest.unite(rows, rows[0])
+    return along(rows.t().flatten(), 1, node.meta["val"].shape)
+
+
+def _shuffle_pixels(flow: "Flow", node: fx.Node) -> Any:
+    """Channels that become one map go together."""
+    labels = flow.read(cast(fx.Node, node.args[0]))
+    dim = labels.dim() - 3
+    into = flow.channels(labels, dim)
+    if into is None:
+        return flow.unknown(node, f"{node.name}: its channels are mixed with positions")
+    maps = into.reshape(-1, cast(int, node.args[1]) ** 2)
+    flow.forest.unite(maps, maps[:, :1])
+    return along(maps[:, 0], dim, node.meta["val"].shape)
+
+
+def _unfold(flow: "Flow", node: fx.Node) -> Any:
+    """Each channel becomes a row for every place of the kernel."""
+    labels = flow.read(cast(fx.Node, node.args[0]))
+    into = flow.channels(labels, 1) if labels.dim() == 4 else None
+    if into is None:
+        return flow.unknown(node, f"{node.name}: its channels are mixed with positions")
+    shape = node.meta["val"].shape
+    return along(into.repeat_interleave(shape[1] // len(into)), 1, shape)
+
+
+def _within(flow: "Flow", node: fx.Node) -> Any:
+    """Softmax, running sums and layer norms mix what lies along some dimensions."""
+    labels = flow.read(cast(fx.Node, node.args[0]))
+    inner = _argument(node, "normalized_shape", None)
+    dims = range(-len(inner), 0) if inner is not None else [_argument(node, "dim", -1)]
+    mixed = {d % labels.dim() for d in dims if labels.dim()}
+    if mixed & set(varying(labels)):
+        flow.forest.fix(labels, f"{node.name} works on all its channels together")
+    return labels
+
+
+def _reduce(flow: "Flow", node: fx.Node) -> Any:
+    """Reductions over positions keep channels apart; a sum or norm over channels loses nothing.
+
+    As long as a masked channel is zero, a sum or a norm does not see it go. A mean, which divides
+    by their number, does, and fixes them.
+    """
+    source = cast(fx.Node, node.args[0])
+    labels = flow.read(source)
+    value = node.meta["val"]
+    results = [value] if isinstance(value, Tensor) else list(value)
+    dims = _argument(node, "dim", None)
+    dims = [dims] if isinstance(dims, int) else dims or range(labels.dim())
+    dims = {d % labels.dim() for d in dims if labels.dim()}
+    left = [d for d in varying(labels) if d not in dims]
+    if not dims & set(varying(labels)):
+        kept = labels[tuple(slice(0, 1) if d in dims else slice(None) for d in range(labels.dim()))]
+        if results[0].dim() < labels.dim():
+            kept = kept[tuple(0 if d in dims else slice(None) for d in range(labels.dim()))]
+        return kept if isinstance(value, Tensor) else [kept for _ in results]
+    is_sum = node.target in (aten.sum.dim_IntList, aten.sum.default)
+    is_norm = node.target == aten.linalg_vector_norm.default
+    blind = is_sum or (is_norm and _argument(node, "ord", 2) in (1, 2))
+    # Two dimensions of different channels are none that a sum over one of them leaves whole.
+    if not blind or source not in flow.zero or left:
+        return flow.unknown(node, f"{node.name} reduces over channels")
+    return flow.foreign(node, f"{node.name} is a sum over channels")
+
+
+def _spread(flow: "Flow", node: fx.Node) -> Any:
+    """Copies along a dimension are the same for all channels."""
+    labels = flow.read(cast(fx.Node, node.args[0]))
+    shape = node.meta["val"].shape
+    offset = len(shape) - labels.dim()
+    flow.spread[node] = {
+        d for d in range(len(shape)) if d < offset or labels.shape[d - offset] == 1 < shape[d]
+    }
+    return labels.expand(shape)
+
+
+def _pass(flow: "Flow", node: fx.Node) -> Any:
+    """Copies, changes of kind, other values of a shape, and what chance does only in training."""
+    return flow.read(cast(fx.Node, node.args[0]))
+
+
+def _expand(labels: Tensor, shape: torch.Size) -> Tensor:
+    """Lay labels out over a shape, whatever the sizes along which they are the same."""
+    spans = varying(labels)
+    small = labels[tuple(slice(None) if d in spans else slice(0, 1) for d in range(labels.dim()))]
+    return small.expand(shape)
+
+
+def _module(flow: "Flow", node: fx.Node) -> tuple[str, nn.Module | None]:
+    """Path and module in whose forward pass an operator was called."""
+    stack = node.meta.get("nn_module_stack") or {"": ("", None)}
+    path = cast(str, list(stack.values())[-1][0])
+    try:
+        return path, flow.model.get_submodule(path)
+    except AttributeError:
+        return path, None
+
+
+def _argument(node: fx.Node, name: str, default: Any) -> Any:
+    """The value of an operator's argument, however it was passed."""
+    schema = cast(torch._ops.OpOverload, node.target)._schema
+    position = next((i for i, a in enumerate(schema.arguments) if a.name == name), len(node.args))
+    return node.args[position] if position < len(node.args) else node.kwargs.get(name, default)
+
+
+def stays_zero(flow: "Flow", node: fx.Node) -> bool:
+    """Whether channels that are masked where they are made are zero in this value too."""
+    rule = RULES.get(node.target)
+    if rule is _convolve:
+        return True
+    if rule in (_normalise, _normalise_groups) and isinstance(
+        _argument(node, "weight", None), fx.Node
+    ):
+        return True
+    tensors = node.all_input_nodes
+    if node.target in _SUMS:
+        return all(n in flow.zero for n in tensors) and isinstance(node.args[1], fx.Node)
+    if node.target == aten.pow.Tensor_Scalar and not cast(float, node.args[1]) > 0:
+        return False
+    if node.target == aten.pad.default and _argument(node, "value", None):
+        return False
+    if node.target in MOVING or rule is _concatenate:
+        return all(n in flow.zero for n in tensors)
+    if node.target in _PRODUCTS:
+        return any(n in flow.zero for n in tensors)
+    if node.target in (aten.ones_like.default, aten.full_like.default):
+        return False
+    if node.target in _KEEPS_ZERO or rule in (_pool, _pad, _pass, _normalise, _normalise_groups):
+        return tensors[0] in flow.zero
+    return False
+
+
+def _overloads(*names: str) -> Iterator[Any]:
+    for name in names:
+        packet = getattr(aten, name, None)
+        yield from () if packet is None else (getattr(packet, o) for o in packet.overloads())
+
+
+def _rules() -> Iterator[tuple[Callable[["Flow", fx.Node], Any], tuple[str, ...]]]:
+    ranks = (1, 2, 3)
+    yield _convolve, ("linear", *(f"conv{t}{n}d" for t in ("", "_transpose") for n in ranks))
+    yield _normalise, ("batch_norm", "instance_norm")
+    yield _normalise_groups, ("group_norm",)
+    yield _within, ("layer_norm", "rms_norm", "softmax", "log_softmax", "cumsum", "cumprod")
+    yield _prelu, ("prelu",)
+    yield (
+        _pool,
+        tuple(
+            f"{kind}{n}d{tail}"
+            for n in ranks
+            for kind, tail in (
+                *(("max_pool", tail) for tail in ("", "_with_indices")),
+                *((f"adaptive_{kind}_pool", "") for kind in ("avg", "max")),
+                ("avg_pool", ""),
+                *((f"upsample_{kind}", "") for kind in ("nearest", "bicubic", "bilinear")),
+                *((f"upsample_{kind}", "") for kind in ("linear", "trilinear")),
+                ("_upsample_nearest_exact", ""),
+                *((f"_upsample_{kind}", "_aa") for kind in ("bilinear", "bicubic")),
+                *((f"{kind}_pad", "") for kind in ("reflection", "replication")),
+            )
+        ),
+    )
+    yield _pad, ("pad", "constant_pad_nd")
+    yield _concatenate, ("cat", "stack")
+    yield _chunk, ("chunk",)
+    yield _gate, ("glu",)
+    yield _shuffle_channels, ("channel_shuffle",)
+    yield _shuffle_pixels, ("pixel_shuffle",)
+    yield _unfold, ("im2col",)
+    yield _spread, ("expand", "expand_as")
+    yield _reduce, ("amax", "amin", "linalg_vector_norm", "logsumexp", "argmax", "argmin")
+    yield (
+        _pass,
+        (
+            *(f"{kind}{tail}" for kind in ("dropout", "alpha_dropout", "feature_dropout",
+              "feature_alpha_dropout", "rrelu") for tail in ("", "_")),
+            *("clone", "contiguous", "to", "_to_copy", "type_as", "detach", "alias"),
+            *("lift_fresh_copy", "zeros_like", "ones_like", "full_like"),
+        ),
+    )  # fmt: skip
+
+
+RULES: dict[Any, Callable[["Flow", fx.Node], Any]] = {
+    **{overload: rule for rule, names in _rules() for overload in _overloads(*names)},
+    **{
+        getattr(packet, overload): _reduce
+        for packet, overloads in {
+            aten.mean: ("dim", "default"),
+            aten.sum: ("dim_IntList", "default"),
+            aten.prod: ("dim_int", "default"),
+            aten.max: ("dim", "default"),
+            aten.min: ("dim", "default"),
+            aten.var: ("dim", "correction", "default"),
+            aten.std: ("dim", "correction", "default"),
+        }.items()
+        for overload in overloads
+    },
+    aten._assert_tensor_metadata.default: lambda flow, node: None,  # noqa: ARG005
+}
+
+# Views that name the sizes of their result.
+VIEWS = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
+
+# Movers that count channels from one end, and so take others when some are gone.
+AT_POSITIONS = set(
+    _overloads(
+        *("slice", "select", "narrow", "split", "split_with_sizes", "unbind", "roll", "unfold"),
+    )
+)
+
+UNFLATTEN = aten.unflatten.int
+
+MOVING = {
+    *VIEWS,
+    *AT_POSITIONS,
+    UNFLATTEN,
+    *_overloads("permute", "transpose", "t", "flatten", "squeeze", "unsqueeze", "movedim"),
+    *_overloads("repeat", "tile", "flip", "pixel_unshuffle", "repeat_interleave", "swapaxes"),
+}
+
+# Element-wise operators that torch does not tag as such.
+ELEMENTWISE = set(_overloads("hardswish", "hardswish_", "mish_", "log_sigmoid"))
+
+# Values that are the same everywhere.
+UNIFORM = set(
+    _overloads(
+        *("zeros", "ones", "full", "new_zeros", "new_ones", "new_full", "scalar_tensor"),
+    )
+)
+
+# Element-wise operators that make zero of zero.
+_KEEPS_ZERO = set(
+    _overloads(
+        *(f"{kind}{tail}" for kind in ("relu", "leaky_relu", "silu", "gelu", "hardswish", "mish",
+          "elu", "selu", "celu", "tanh", "abs", "neg", "sqrt", "square") for tail in ("", "_")),
+        *("prelu", "expand", "expand_as"),
+    )
+) | {aten.pow.Tensor_Scalar, aten.div.Tensor}  # fmt: skip
+_PRODUCTS = {aten.mul.Tensor, aten.mul_.Tensor}
+_SUMS = {aten.add.Tensor, aten.add_.Tensor, aten.sub.Tensor, aten.sub_.Tensor}

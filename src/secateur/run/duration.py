@@ -1,0 +1,104 @@
+"""How long a recipe's trainings take on this machine, from a few steps of its dense network."""
+
+import os
+import time
+from dataclasses import dataclass
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+
+from secateur.config.recipe import DetectionData, Recipe
+from secateur.data.source import PictureSet
+from secateur.distributed.processes import open_fabric
+from secateur.files.translated_errors import translated_errors
+from secateur.models.network import build_network, recipe_architecture
+from secateur.tasks.task import task_of
+from secateur.training.loop import Schedule, train
+
+# Steps with each size of batch; all but the last warm up.
+_STEPS = 3
+# Seconds of a step behind which a larger batch would tell nothing new.
+_LONG = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """What a recipe's trainings take.
+
+    Attributes:
+        device: what trains, in words.
+        dense: seconds of the dense network's training.
+        phases: seconds of each phase's trainings, were its network still the dense one; it takes
+            less as the network grows smaller.
+    """
+
+    device: str
+    dense: float
+    phases: tuple[float, ...]
+
+
+def measure_duration(recipe: Recipe, pictures: PictureSet) -> Duration:
+    """Train the dense network for a few steps, throw it away, and count the recipe's pictures.
+
+    Evaluations are not in it, nor are the searches for a threshold.
+
+    Args:
+        recipe: what would be done.
+        pictures: its training pictures.
+
+    Raises:
+        DataError: a picture cannot be read.
+        RunError: memory runs short.
+    """
+    with translated_errors():
+        pace, device = _seconds_a_picture(recipe, pictures)
+    seconds = []
+    for number in range(1, len(recipe.compress.phases) + 1):
+        _, sparsify, select, retrain = recipe.phase(number)
+        attempts = 1 if select.max_drop is None else select.attempts
+        seen = attempts * retrain.steps * retrain.batch_size
+        if select.sparsifies:
+            seen += sparsify.steps * sparsify.batch_size
+        seconds.append(pace * seen)
+    dense = pace * recipe.train.steps * recipe.train.batch_size
+    return Duration(device, dense, tuple(seconds))
+
+
+def _seconds_a_picture(recipe: Recipe, pictures: PictureSet) -> tuple[float, str]:
+    """Measure with batches that grow up to the recipe's, or until a step takes long enough."""
+    fabric = open_fabric(bf16=recipe.precision == "bf16")
+    architecture = recipe_architecture(recipe, pictures.classes)
+    model = build_network(architecture)
+    data, workers = recipe.data, 0
+    if isinstance(data, DetectionData):
+        # Loaded here, where it can be timed.
+        data, workers = data.model_copy(update={"workers": 0}), data.workers
+    task = task_of(data, recipe.evaluate)
+    schedule = Schedule(recipe.train.optimizer, 1e-12, 0.0, 0.0, "constant", recipe.train.clip)
+    size = min(2, recipe.train.batch_size)  # for a batch norm may have one cell a picture
+    while True:
+        settings = recipe.train.model_copy(update={"steps": _STEPS, "batch_size": size})
+        start = time.perf_counter()
+        batches = list(task.batches(pictures, architecture, settings, 0, fabric.device))
+        loading = (time.perf_counter() - start) / (_STEPS * size)
+        ends: list[float] = []
+        train(
+            fabric,
+            model,
+            task.loss(architecture),
+            move_data_to_device(batches, fabric.device),
+            schedule,
+            on_step=lambda _step, _loss, ends=ends: ends.append(time.perf_counter()),  # type: ignore[misc]
+        )
+        step = ends[-1] - ends[-2]
+        if size == recipe.train.batch_size or step > _LONG:
+            break
+        size = min(2 * size, recipe.train.batch_size)
+    training = step / size
+    if fabric.device.type != "cpu":
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "the accelerator"
+        # Processes load while it trains.
+        return max(training, loading / workers) if workers else training + loading, device
+    threads = torch.get_num_threads()
+    device = f"this processor ({threads} thread{'s' if threads > 1 else ''})"
+    return training + loading / max(1, min(workers, os.cpu_count() or 1)), device

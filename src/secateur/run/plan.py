@@ -1,0 +1,214 @@
+"""What a recipe will do, found out before anything is trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from secateur.config.recipe import Data, Recipe, Select
+from secateur.data.formats.cifar10 import CIFAR10_CLASSES
+from secateur.data.formats.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
+from secateur.data.formats.signs import CLASSES as SIGN_CLASSES
+from secateur.data.formats.signs import PICTURES, signs_folder
+from secateur.data.formats.voc import VOC_CLASSES
+from secateur.data.source import PictureSet, Splits, read_splits
+from secateur.errors import DataError
+from secateur.models.layer_costs import layer_names_by_path
+from secateur.models.network import (
+    Architecture,
+    build_network,
+    recipe_architecture,
+)
+from secateur.models.network_file import check_weights
+from secateur.pruning.selection.budget import Budget
+from secateur.run.phases import (
+    check_norms,
+    check_phases,
+    network_groups,
+    phase_budgets,
+    phase_groups,
+)
+from secateur.run.run import check_evaluation
+from secateur.tasks.task import task_of
+
+
+@dataclass(frozen=True, slots=True)
+class PhasePlan:
+    """One phase.
+
+    Attributes:
+        layers: as the recipe names them.
+        filters: how many each layer has that may lose some, by the paper's name.
+        goal: what decides which filters go.
+        budget: what the whole network may have after it.
+        sparsify_steps: optimiser steps; 0 where the criterion has no use for sparse weights.
+        retrain_steps: optimiser steps.
+    """
+
+    layers: str
+    filters: dict[str, int]
+    goal: str
+    budget: Budget
+    sparsify_steps: int
+    retrain_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        name: the run's.
+        architecture: of the dense network.
+        train_steps: optimiser steps of the dense network.
+        params: of the dense network.
+        macs: of the dense network, for one picture of its nominal size.
+        phases: in their order.
+        fixed: layers that keep all filters whatever the recipe says, and why.
+        untouched: layers that no phase takes filters from.
+        notes: what the plan takes for granted, or warns of.
+        pictures: those to train on; None where they are not there.
+    """
+
+    name: str
+    architecture: Architecture
+    train_steps: int
+    params: int
+    macs: int
+    phases: tuple[PhasePlan, ...]
+    fixed: dict[str, str]
+    untouched: tuple[str, ...]
+    notes: tuple[str, ...]
+    pictures: PictureSet | None
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Find out what a recipe will do; the pictures need not be there.
+
+    Raises:
+        RecipeError: its entries do not fit together.
+        BudgetError: its budget cannot be met.
+        DataError: something is wrong with the pictures; or they are not there, and nothing else
+            tells their classes.
+        ModelError: the file of weights cannot be read, or does not fit.
+    """
+    splits, classes, notes = _pictures(recipe)
+    architecture = recipe_architecture(recipe, classes)
+    check_phases(recipe, architecture)
+    check_norms(recipe, architecture)
+    if splits is not None:
+        check_evaluation(task_of(recipe.data, recipe.evaluate), splits, architecture)
+    model = build_network(architecture)
+    weights = recipe.model.weights
+    if weights and not weights.startswith("torchvision:") and not Path(weights).is_file():
+        notes.append(f"{weights}, from which it starts, is not there yet")
+    elif weights:
+        check_weights(architecture, weights, whole=recipe.train.steps == 0)
+    graph = network_groups(model, architecture)
+    names = layer_names_by_path(model, architecture)
+    phases: list[PhasePlan] = []
+    budgets = phase_budgets(recipe, model, architecture, graph)
+    for number, budget in enumerate(budgets, start=1):
+        phase, sparsify, select, retrain = recipe.phase(number)
+        if _bounded(budget) and not all(_bounded(before.budget) for before in phases):
+            notes.append(
+                f"whether phase {number} can meet its budget is not known: a phase before it has "
+                "none, and leaves what it leaves"
+            )
+        groups = phase_groups(phase, model, architecture, graph)
+        phases.append(
+            PhasePlan(
+                phase.layers,
+                {names[graph.groups[g].producers[0]]: graph.groups[g].channels for g in groups},
+                _goal(select, recipe.evaluate.metric),
+                budget,
+                sparsify.steps if select.sparsifies else 0,
+                retrain.steps,
+            )
+        )
+    fixed = {
+        names[path]: group.fixed
+        for group in graph.groups.values()
+        for path in group.producers
+        if group.fixed is not None
+    }
+    pruned = {layer for phase in phases for layer in phase.filters}
+    params, macs = graph.cost()
+    return Plan(
+        recipe.name,
+        architecture,
+        recipe.train.steps,
+        params,
+        macs,
+        tuple(phases),
+        fixed,
+        tuple(n for n in architecture.widths if n not in pruned and n not in fixed),
+        tuple(notes),
+        splits.train if splits is not None else None,
+    )
+
+
+def _bounded(budget: Budget) -> bool:
+    return budget.params is not None or budget.macs is not None
+
+
+def _pictures(recipe: Recipe) -> tuple[Splits | None, tuple[str, ...], list[str]]:
+    """The pictures, if they are there, names of the classes, and what to say of both."""
+    data = recipe.data
+    size = recipe.model.input_size
+    if data.format == "signs":
+        wanted = [split for split in (data.train, data.test) if split in PICTURES]
+        if not all(signs_folder(data.root, split, size=size).is_dir() for split in wanted):
+            return None, SIGN_CLASSES, []  # to read them would draw them
+    try:
+        splits = read_splits(data, size, recipe.seed)
+    except DataError as error:
+        if data.root.is_dir():
+            raise  # something is there, and wrong
+        classes = _assumed_classes(data)
+        if classes is None:
+            raise
+        return (
+            None,
+            classes,
+            [f"the pictures cannot be read, {len(classes)} classes assumed: {error}"],
+        )
+    validation = len(splits.validation)
+    trained = f"{len(splits.train) + validation:,} pictures in {data.train}"
+    notes = [f"{trained}, {validation:,} of them for validation"]
+    if splits.test is not None:
+        notes.append(f"{len(splits.test):,} pictures in {data.test}")
+    return splits, splits.train.classes, notes
+
+
+def _assumed_classes(data: Data) -> tuple[str, ...] | None:
+    if isinstance(data.classes, tuple):
+        return data.classes
+    match data.format:
+        case "voc":
+            return VOC_CLASSES
+        case "gtsdb":
+            schemes = {"super": tuple(SUPER_CATEGORIES), "sign": ("sign",)}
+            return schemes.get(data.classes or "43", GTSDB_CLASSES)
+        case "gtsrb":
+            return GTSDB_CLASSES  # the same signs
+        case "cifar10":
+            return CIFAR10_CLASSES
+    return None
+
+
+def _goal(select: Select, metric: str) -> str:
+    match select.round_to:
+        case 1:
+            return _size(select, metric)
+        case "auto":
+            return f"{_size(select, metric)}, in multiples measured on {select.runtime}"
+        case step:
+            return f"{_size(select, metric)}, in multiples of {step}"
+
+
+def _size(select: Select, metric: str) -> str:
+    if select.max_drop is not None:
+        return f"least size within {select.max_drop:g} points of {metric}"
+    if select.s_F is not None:
+        return f"s_F {select.s_F:g}, or {select.s_F_both:g} with s_G {select.s_G:g}"
+    keeps = (("params", select.keep_params), ("MACs", select.keep_macs))
+    return "keep " + " and ".join(f"{v:.1%} of {what}" for what, v in keeps if v is not None)

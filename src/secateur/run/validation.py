@@ -1,0 +1,63 @@
+"""What a run's networks say of pictures, and how well they do on validation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from secateur.data.source import PictureSet
+from secateur.models.network import Architecture
+from secateur.run.run import Run
+from secateur.tasks.progressive_validation import GrowingValidation
+
+
+def predictions(run: Run, model: nn.Module, architecture: Architecture, dataset: PictureSet) -> Any:
+    """What a network says of a set of pictures, in the task's own terms.
+
+    Of several processes each asks about its share of the pictures, and all get all predictions.
+    """
+    task, share = run.task, run.processes.share
+
+    def ask(pictures: PictureSet) -> Any:
+        with run.reporter.bar("evaluating", len(pictures)) as advance:
+            return task.predictions(
+                model, architecture, pictures, device=run.fabric.device, advance=advance
+            )
+
+    if share.count == 1:
+        return ask(dataset)
+    own = share.of_pictures(len(dataset), run.recipe.evaluate.batch_size)
+    said = task.to_tensors(ask(dataset.subset(own))) if own else {}
+    answered: dict[int, Any] = {}
+    for positions, tensors in run.processes.gather((own, said)):
+        if positions:
+            parted = task.from_tensors(tensors, dataset.subset(positions))
+            answered |= zip(positions, parted, strict=True)
+    return task.joined([answered[position] for position in range(len(dataset))])
+
+
+def validate(run: Run, model: nn.Module, architecture: Architecture) -> float:
+    """The recipe's metric on validation, in percent."""
+    metric, dataset = run.recipe.evaluate.metric, run.splits.validation
+    found = predictions(run, model, architecture, dataset)
+    return run.processes.broadcast(run.task.measure(found, dataset, (metric,))[metric])
+
+
+def growing_validation(
+    run: Run, name: str, model: nn.Module, architecture: Architecture, metric: float, floor: float
+) -> GrowingValidation:
+    """Validation of what a model will be, which has ``metric`` as it is, against a floor."""
+    dataset, metrics = run.splits.validation, (run.recipe.evaluate.metric,)
+
+    def measure(said: Sequence[Any], positions: Sequence[int]) -> float:
+        found = run.task.measure(run.task.joined(said), dataset.subset(positions), metrics)
+        return run.processes.broadcast(found[metrics[0]])
+
+    return GrowingValidation(
+        len(dataset),
+        lambda positions: predictions(run, model, architecture, dataset.subset(positions)),
+        measure,
+        metric,
+        floor,
+        run.seed(name),
+    )

@@ -1,0 +1,76 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from secateur.benchmark.job import Job
+from secateur.benchmark.parts import Run, parts, pictures_for
+from secateur.benchmark.pictures import random_batch
+from secateur.benchmark.rounds import Part
+from secateur.export.target import Target
+from secateur.runtimes.table import Runtime
+
+
+def loaded(
+    model: Path, runtime: Runtime, file: Path | None, side: int = 96, batch: int = 1
+) -> tuple[dict[Part, Run], object]:
+    job = Job(str(model), runtime, file, False, 1, random_batch((side, side), batch, 0))
+    return dict(parts(job)), pictures_for(job)[0]
+
+
+def outputs(run: Run, pictures: object) -> list[np.ndarray]:
+    found = run(pictures)
+    if isinstance(found, torch.Tensor):
+        return [found.numpy()]
+    # OpenVINO gives a mapping.
+    return [np.asarray(each) for each in (found if isinstance(found, Sequence) else found.values())]
+
+
+def test_the_network_alone_is_the_same_on_every_runtime(
+    detector: Path, exported: Callable[..., Path]
+) -> None:
+    files: dict[Runtime, Path | None] = {
+        "torch": None,
+        "onnxruntime": exported(detector, Target("onnx")),
+        "openvino": exported(detector, Target("openvino")),
+    }
+    found = {}
+    for runtime, file in files.items():
+        ready, pictures = loaded(detector, runtime, file)
+        assert list(ready) == ["whole", "network"], "what people use is loaded first"
+        found[runtime] = outputs(ready["network"], pictures)[:2]
+        ready["whole"](pictures)
+    logits, offsets = found.pop("torch")
+    assert logits.shape == (1, offsets.shape[1], 3)
+    for theirs in found.values():
+        np.testing.assert_allclose(theirs[0], logits, atol=1e-4)
+        np.testing.assert_allclose(theirs[1], offsets, atol=1e-4)
+
+
+def test_openvino_runs_an_onnx_file(detector: Path, exported: Callable[..., Path]) -> None:
+    file = exported(detector, Target("onnx"))
+    ready, pictures = loaded(detector, "openvino", file)
+    assert list(ready) == ["whole", "network"]
+    ready["network"](pictures)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_raw_export_is_the_network_alone(
+    runtime: Runtime, detector: Path, exported: Callable[..., Path]
+) -> None:
+    ready, pictures = loaded(detector, runtime, exported(detector, Target("onnx", raw=True)))
+    assert list(ready) == ["network"]
+    ready["network"](pictures)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+def test_a_classifier_is_whole(
+    runtime: Runtime, classifier: Path, exported: Callable[..., Path]
+) -> None:
+    file = None if runtime == "torch" else exported(classifier, Target("onnx"), batch=2)
+    ready, pictures = loaded(classifier, runtime, file, side=32, batch=2)
+    assert list(ready) == ["whole"]
+    scores = np.concatenate(outputs(ready["whole"], pictures)).reshape(2, 3)
+    np.testing.assert_allclose(scores.sum(1), [1, 1], rtol=1e-5)

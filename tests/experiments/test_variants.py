@@ -1,0 +1,291 @@
+"""The recipes of the ways that are compared."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import Outcome
+from secateur.config.recipe import Recipe, load_recipe
+from secateur.errors import RecipeError
+from secateur.experiments.variants import (
+    OURS,
+    SCRATCH,
+    VARIANTS,
+    scratch_recipe,
+    usual_ways,
+    variant_recipe,
+)
+from secateur.models.network import Architecture, recipe_architecture
+from secateur.run.phases import check_phases
+
+FOLDER = Path(__file__).parents[2] / "src/secateur/config/recipes"
+RECIPES = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+RIVALS = ["random", "l1", "l2", "geometric_median", "norm_scale", "taylor", "group_norm"]
+PARTS = ["uniform", "layer_threshold", "F_only", "G_only", "no_penalty", "subgradient", "uneven"]
+PHASINGS = ["unmended", "one_phase", "four_phases"]
+SPARSIFYING = ("sparsity", "sparsity_F", "sparsity_G", "norm_scale", "group_norm")
+MORE = ["gradual", "distill", "fine_tune"]
+
+
+def quickstart(*changes: str) -> Recipe:
+    return load_recipe(RECIPES["quickstart"], changes)
+
+
+def pictures(recipe: Recipe) -> int:
+    """All that are seen in training, one step at a time."""
+    seen = 0
+    for _ in range(recipe.train.steps):
+        seen += recipe.train.batch_size
+    for number in range(1, len(recipe.compress.phases) + 1):
+        _, sparsify, select, retrain = recipe.phase(number)
+        if select.criterion in SPARSIFYING:
+            for _ in range(sparsify.steps):
+                seen += sparsify.batch_size
+        for _ in range(retrain.steps):
+            seen += retrain.batch_size
+    return seen
+
+
+def dumped(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json")
+
+
+def test_help_names_every_way(secateur: Callable[..., Outcome]) -> None:
+    text = secateur("compare", "--help").out
+    assert [name for name in VARIANTS if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_names() -> None:
+    assert list(VARIANTS) == [OURS, *RIVALS, SCRATCH, *PARTS, *PHASINGS, *MORE]
+    assert all(variant.about for variant in VARIANTS.values())
+    assert len({variant.about for variant in VARIANTS.values()}) == len(VARIANTS)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_way_fits_every_recipe(name: str, variant: str) -> None:
+    recipe = load_recipe(RECIPES[name])
+    changed = variant_recipe(recipe, variant, 0.3, 7)
+    assert changed.seed == 7
+    for entry in ("name", "precision", "data", "model", "train", "evaluate"):
+        assert getattr(changed, entry) == getattr(recipe, entry)
+    if VARIANTS[variant].runs is None:
+        assert [p.layers for p in changed.compress.phases] == [
+            p.layers for p in recipe.compress.phases
+        ]
+    for number in range(1, len(changed.compress.phases) + 1):
+        select = changed.phase(number)[2]
+        assert (select.keep_macs, select.keep_params, select.max_drop) == (0.3, None, None)
+        assert select.min_filters == recipe.compress.select.min_filters
+    # As it is written into a run's folder, it is read again.
+    assert Recipe.model_validate(dumped(changed)) == changed
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_all_ways_see_the_same_number_of_pictures(name: str) -> None:
+    recipe = load_recipe(RECIPES[name])
+    wanted = pictures(variant_recipe(recipe, OURS, 0.3, 0))
+    for variant in VARIANTS:
+        assert pictures(variant_recipe(recipe, variant, 0.3, 0)) == wanted, variant
+    scratch = scratch_recipe(recipe, {"conv1_1": 3}, 0)
+    assert scratch.train.steps * scratch.train.batch_size == wanted
+
+
+def test_pictures_where_steps_differ_by_phase() -> None:
+    recipe = quickstart(
+        "compress.phases=[{layers: conv1_1-conv4_3, sparsify: {steps: 30, batch_size: 16}}, "
+        "{layers: conv4_3-conv9_2, retrain: {steps: 100, batch_size: 32, lr: 0.5}}]"
+    )
+    wanted = 1500 * 8 + 30 * 16 + 1000 * 8 + 250 * 8 + 100 * 32
+    assert pictures(variant_recipe(recipe, OURS, 0.3, 0)) == wanted
+    baseline = variant_recipe(recipe, "l1", 0.3, 0)
+    first, second = (baseline.phase(number)[3] for number in (1, 2))
+    assert (first.steps, first.batch_size, first.lr) == (1000 + 60, 8, 0.002)
+    assert (second.steps, second.batch_size, second.lr) == (100 + 62, 32, 0.5)
+    # 250 steps of 8 pictures are 62 and a half of 32.
+    assert pictures(baseline) == wanted - 16
+    assert scratch_recipe(recipe, {}, 0).train.steps * 8 == wanted
+
+
+def changes(variant: str) -> dict[str, Any]:
+    """Entries of a way's recipe that are not ours."""
+    ours, other = (
+        dumped(variant_recipe(quickstart(), name, 0.3, 0))["compress"] for name in (OURS, variant)
+    )
+    found = {}
+    for section in ours:
+        if section == "phases":
+            if other[section] != ours[section]:
+                (found[section],) = other[section]
+        else:
+            for entry, value in other[section].items():
+                if value != ours[section][entry]:
+                    found[f"{section}.{entry}"] = value
+    return found
+
+
+LONGER = {
+    "layers": "conv1_1-conv9_2",
+    "sparsify": {},
+    "retrain": {"steps": 1000 + 250},
+    "select": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        (OURS, {}),
+        *(
+            (name, {"select.criterion": name, "phases": LONGER})
+            for name in ("random", "l1", "l2", "geometric_median", "taylor")
+        ),
+        (
+            "norm_scale",
+            {
+                "select.criterion": "norm_scale",
+                "sparsify.penalty": "norm_scale",
+                "sparsify.strength": 0.1,
+            },
+        ),
+        (
+            "group_norm",
+            {
+                "select.criterion": "group_norm",
+                "sparsify.penalty": "group_norm",
+                "sparsify.strength": 5e-3,
+                "sparsify.weight_decay": 0.0,
+            },
+        ),
+        ("uniform", {"select.allocation": "share"}),
+        ("layer_threshold", {"threshold.scope": "layer"}),
+        ("F_only", {"select.criterion": "sparsity_F"}),
+        ("G_only", {"select.criterion": "sparsity_G"}),
+        ("no_penalty", {"sparsify.strength": 0.0}),
+        ("subgradient", {"sparsify.penalty": "subgradient"}),
+        ("uneven", {"select.balance": 0.0}),
+        (
+            "one_phase",  # as it is, with its steps in the phase itself
+            {
+                "phases": {
+                    "layers": "conv1_1-conv9_2",
+                    "sparsify": {"steps": 250},
+                    "retrain": {"steps": 1000},
+                    "select": {},
+                }
+            },
+        ),
+        ("unmended", {"remove.fold_means": False, "remove.reestimate_norms": False}),
+        ("distill", {"retrain.distill": 1.0}),
+        ("fine_tune", {"retrain.lr": 2e-4}),
+    ],
+)
+def test_what_a_way_changes(variant: str, expected: dict[str, Any]) -> None:
+    assert changes(variant) == expected
+
+
+def test_no_penalty_is_none_at_all() -> None:
+    recipe = quickstart("compress.sparsify.group_strength=0.1")
+    sparsify = variant_recipe(recipe, "no_penalty", 0.3, 0).phase(1)[1]
+    assert (sparsify.strength, sparsify.group_strength) == (0.0, 0.0)
+
+
+def test_the_recipes_own_goal_is_not_used() -> None:
+    for goal in (
+        "{s_F: 0.9, s_F_both: 0.8, s_G: 0.8, min_filters: 7}",
+        "{max_drop: 2, criterion: l2, min_filters: 7}",
+        "{keep_params: 0.2, keep_macs: 0.2, min_filters: 7}",
+    ):
+        recipe = quickstart(
+            f"compress.select={goal}",
+            "compress.phases=[{layers: conv1_1-conv4_3, select: {max_drop: 1}}, "
+            "{layers: conv4_3-conv9_2}]",
+        )
+        for number in (1, 2):
+            select = variant_recipe(recipe, OURS, 0.3, 0).phase(number)[2]
+            assert select.model_dump(exclude_defaults=True) == {"keep_macs": 0.3, "min_filters": 7}
+
+
+def test_a_recipe_is_left_alone() -> None:
+    recipe = quickstart()
+    before = dumped(recipe)
+    for variant in VARIANTS:
+        variant_recipe(recipe, variant, 0.3, 9)
+    scratch_recipe(recipe, {"conv1_1": 3}, 9)
+    assert dumped(recipe) == before
+
+
+def test_from_scratch() -> None:
+    widths = {"conv1_1": 3, "conv9_2": 5}
+    recipe = quickstart("model.weights=some.safetensors")
+    scratch = scratch_recipe(recipe, widths, 4)
+    assert (scratch.seed, scratch.model.weights, scratch.model.widths) == (4, None, widths)
+    assert scratch.train == recipe.train.model_copy(update={"steps": 1500 + 250 + 1000})
+    for entry in ("name", "precision", "data", "evaluate"):
+        assert getattr(scratch, entry) == getattr(recipe, entry)
+    others = {"widths": recipe.model.widths, "weights": recipe.model.weights}
+    assert scratch.model.model_copy(update=others) == recipe.model
+
+
+def test_unknown_way() -> None:
+    with pytest.raises(RecipeError, match="no way 'l3' to compare; take ours, random, l1, l2, "):
+        variant_recipe(quickstart(), "l3", 0.3, 0)
+
+
+def test_a_phases_own_entries_do_not_undo_a_way() -> None:
+    own = quickstart("compress.phases.0.sparsify={strength: 0.5, penalty: proximal, steps: 7}")
+    assert variant_recipe(own, "no_penalty", 0.3, 0).phase(1)[1].strength == 0
+    assert variant_recipe(own, "subgradient", 0.3, 0).phase(1)[1].penalty == "subgradient"
+    assert variant_recipe(own, "ours", 0.3, 0).phase(1)[1].strength == 0.5
+    assert variant_recipe(own, "no_penalty", 0.3, 0).phase(1)[1].steps == 7
+
+
+def test_a_network_from_scratch_has_no_budget_to_meet() -> None:
+    recipe = scratch_recipe(quickstart(), {"conv3_1": 4}, 0)
+    assert recipe.compress.select.keep_params is None
+    assert recipe.compress.select.max_drop is not None
+
+
+def test_nothing_is_trained_from_scratch_as_long_as_nobody_knows() -> None:
+    given = quickstart("train.steps=0", "model.weights=mine.pth")
+    assert "scratch" not in usual_ways(given)
+    with pytest.raises(RecipeError, match=r"scratch trains as long .* train\.steps is 0"):
+        variant_recipe(given, "scratch", 0.3, 0)
+
+
+def test_usual_ways_leave_out_what_a_recipe_has_not() -> None:
+    assert "norm_scale" in usual_ways(quickstart())
+    without = usual_ways(quickstart("model.batch_norm=false"))
+    assert without == [name for name in usual_ways(quickstart()) if name != "norm_scale"]
+
+
+@pytest.mark.parametrize("way", ["norm_scale", "group_norm"])
+def test_a_rivals_penalty_stands_alone(way: str) -> None:
+    made = variant_recipe(quickstart("compress.sparsify.group_strength=0.1"), way, 0.3, 0)
+    assert made.compress.sparsify.group_strength == 0
+    check_phases(made, architecture())
+
+
+def test_the_scales_of_norms_need_norms_and_their_own_penalty() -> None:
+    check_phases(variant_recipe(quickstart(), "norm_scale", 0.3, 0), architecture())
+    bare = variant_recipe(quickstart("model.batch_norm=false"), "norm_scale", 0.3, 0)
+    with pytest.raises(RecipeError, match=r"no layer has a batch norm, .* set model\.batch_norm"):
+        check_phases(bare, architecture("model.batch_norm=false"))
+    for pair in ("norm_scale", "group_norm"):
+        mixed = quickstart(f"compress.sparsify.penalty={pair}")
+        with pytest.raises(RecipeError, match=f"the penalty {pair} and .* go together"):
+            check_phases(mixed, architecture())
+
+
+def architecture(*changes: str) -> Architecture:
+    return recipe_architecture(quickstart(*changes), ("stop", "yield"))
+
+
+def test_every_way_is_told_of() -> None:
+    page = (FOLDER.parent / "docs" / "method.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    told = {name for line in rows for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert {*VARIANTS} - {OURS} <= told
