@@ -37,7 +37,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from checks import tell
-from secateur.config.recipe import DetectionData, load_recipe
+from secateur.config.data import DetectionData
+from secateur.config.recipe import load_recipe
 from secateur.data.detection_set import AnnotatedPicture, annotated_picture
 from secateur.data.formats.voc import read_voc
 from secateur.data.loaders import read_image, training_batches

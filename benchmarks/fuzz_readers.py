@@ -20,7 +20,9 @@ from PIL import Image
 from safetensors.torch import save
 from torch import nn
 
-from secateur.config.recipe import DetectionData, Evaluate, load_recipe
+from secateur.config.data import DetectionData
+from secateur.config.evaluate import Evaluate
+from secateur.config.recipe import load_recipe
 from secateur.data.detection_set import DetectionSet, annotated_picture
 from secateur.data.formats.cifar10 import read_cifar10
 from secateur.data.formats.class_folders import read_class_folders

@@ -24,7 +24,8 @@ import torch
 import yaml
 
 from checks import tell
-from secateur.config.recipe import DetectionData, load_recipe
+from secateur.config.data import DetectionData
+from secateur.config.recipe import load_recipe
 from secateur.data.detection_set import DetectionSet
 from secateur.data.loaders import training_batches
 from secateur.data.source import read_splits, training_transform

@@ -6,25 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from secateur.config.recipe import (
-    Augmentation,
-    ClassAugmentation,
-    ClassificationData,
-    Compress,
-    DenseTraining,
-    DetectionData,
-    Evaluate,
-    Phase,
-    Recipe,
-    Remove,
-    Retrain,
-    Select,
-    Sparsify,
-    SSDModel,
-    ThresholdSearch,
-    Training,
-    VGGModel,
-)
+from secateur.config.compress import Compress, Phase, Remove, Select, Sparsify, ThresholdSearch
+from secateur.config.data import Augmentation, ClassAugmentation, ClassificationData, DetectionData
+from secateur.config.evaluate import Evaluate
+from secateur.config.model import SSDModel, VGGModel
+from secateur.config.recipe import Recipe
+from secateur.config.train import DenseTraining, Retrain, Training
 
 # Every section with its place in the recipe.
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (

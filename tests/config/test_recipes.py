@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from secateur.cli.main import main
-from secateur.config.recipe import Select, load_recipe
+from secateur.config.compress import Select
+from secateur.config.recipe import load_recipe
 from secateur.errors import BudgetError, RecipeError
 from secateur.run.plan import plan
 

@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from commands import Outcome, one_error
-from secateur.config.recipe import DetectionData, Evaluate
+from secateur.config.data import DetectionData
+from secateur.config.evaluate import Evaluate
 from secateur.data.cached_batches import CachedBatches, augment
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.formats.voc import read_voc

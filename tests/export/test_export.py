@@ -10,7 +10,7 @@ import torch
 from networks import no_bar, write_classifier, write_detector
 from PIL import Image
 
-from secateur.config.recipe import Evaluate
+from secateur.config.evaluate import Evaluate
 from secateur.data.unannotated import find_pictures
 from secateur.errors import DataError, ExportError, ModelError
 from secateur.export import export as exporting

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image
 from torch import nn
 
 from commands import Outcome, one_error
-from secateur.config.recipe import Evaluate
+from secateur.config.evaluate import Evaluate
 from secateur.data.video import video_copy
 from secateur.export import checking
 from secateur.inference.evaluate import Evaluation

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from commands import Outcome, one_error
-from secateur.config.recipe import ClassificationData, DetectionData, Evaluate
+from secateur.config.data import ClassificationData, DetectionData
+from secateur.config.evaluate import Evaluate
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.errors import ModelError, RunError

@@ -13,7 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from secateur.cli.main import main
-from secateur.config.recipe import ClassificationData, Evaluate, load_recipe
+from secateur.config.data import ClassificationData
+from secateur.config.evaluate import Evaluate
+from secateur.config.recipe import load_recipe
 from secateur.errors import RunError
 from secateur.models.network_file import load_network
 from secateur.run.predictions_file import load_predictions

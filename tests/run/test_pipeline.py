@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from commands import Outcome
 from event_files import read_curves
-from secateur.config.recipe import DetectionData, Evaluate
+from secateur.config.data import DetectionData
+from secateur.config.evaluate import Evaluate
 from secateur.data.formats.voc import read_voc
 from secateur.models.network_file import load_network
 from secateur.pruning.selection.measured_rounding import measure_width_steps

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
-from secateur.config.recipe import Data, DetectionData
+from secateur.config.data import Data, DetectionData
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.detection_set import DetectionSet
 from secateur.data.formats.cifar10 import read_cifar10

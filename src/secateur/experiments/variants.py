@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from secateur.config.recipe import Recipe, Select
+from secateur.config.compress import Select
+from secateur.config.recipe import Recipe
 from secateur.errors import RecipeError
 from secateur.experiments.phasing import each_twice, four_runs, in_phases, one_run
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secateur.config.recipe import Evaluate
+from secateur.config.evaluate import Evaluate
 from secateur.errors import ExportError
 from secateur.export.agreement import (
     Agreement,

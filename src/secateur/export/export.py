@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torchvision.models.detection.ssd import SSD
 
-from secateur.config.recipe import Evaluate, load_recipe
+from secateur.config.evaluate import Evaluate
+from secateur.config.recipe import load_recipe
 from secateur.errors import ExportError
 from secateur.export.agreement import Agreement
 from secateur.export.checking import TOLERANCES, check_accuracy, check_agreement

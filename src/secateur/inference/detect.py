@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from secateur.config.recipe import Evaluate
+from secateur.config.evaluate import Evaluate
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.data.loaders import read_picture
 from secateur.data.unannotated import copy_paths, find_pictures, find_videos

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secateur.config.recipe import ClassificationData, Data, DetectionData, Evaluate, load_recipe
+from secateur.config.data import ClassificationData, Data, DetectionData
+from secateur.config.evaluate import Evaluate
+from secateur.config.recipe import load_recipe
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.detection_set import DetectionSet
 from secateur.data.formats.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES

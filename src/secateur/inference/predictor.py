@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.ssd import SSD
 from torchvision.transforms.v2.functional import resize
 
-from secateur.config.recipe import Evaluate
+from secateur.config.evaluate import Evaluate
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import DataError, ModelError
 from secateur.models.network_file import NetworkFile, load_network

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torchvision.models import VGG
 from torchvision.models.detection.ssd import SSD
 
-from secateur.config.recipe import DetectionData, Recipe, SSDModel
+from secateur.config.data import DetectionData
+from secateur.config.model import SSDModel
+from secateur.config.recipe import Recipe
 from secateur.errors import RecipeError
 from secateur.models import ssd, vgg
 from secateur.models.ssd import (

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from lightning.fabric.utilities import move_data_to_device
 
-from secateur.config.recipe import DetectionData, Recipe
+from secateur.config.data import DetectionData
+from secateur.config.recipe import Recipe
 from secateur.data.source import PictureSet
 from secateur.distributed.processes import open_fabric
 from secateur.files.translated_errors import translated_errors

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from secateur.config.recipe import DetectionData
+from secateur.config.data import DetectionData
 from secateur.data.detection_set import DetectionSet
 from secateur.data.layout import Layout, guess_layout
 from secateur.data.source import read_detection_split

@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from secateur.config.recipe import Phase, Recipe
+from secateur.config.compress import Phase
+from secateur.config.recipe import Recipe
 from secateur.errors import RecipeError
 from secateur.models.network import (
     Architecture,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from secateur.config.recipe import Phase, Recipe, Select
+from secateur.config.compress import Phase, Select
+from secateur.config.recipe import Recipe
 from secateur.files.atomic_write import write_json
 from secateur.files.lock import lock
 from secateur.models.network import widths

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from secateur.config.recipe import Data, Recipe, Select
+from secateur.config.compress import Select
+from secateur.config.data import Data
+from secateur.config.recipe import Recipe
 from secateur.data.formats.cifar10 import CIFAR10_CLASSES
 from secateur.data.formats.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
 from secateur.data.formats.signs import CLASSES as SIGN_CLASSES

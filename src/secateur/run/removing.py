@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.config.recipe import Phase, Select, Training
+from secateur.config.compress import Phase, Select
+from secateur.config.train import Training
 from secateur.models.cost import count_macs, count_params
 from secateur.models.network import (
     Architecture,

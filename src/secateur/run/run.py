@@ -16,7 +16,8 @@ from lightning.fabric import Fabric
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
-from secateur.config.recipe import Recipe, Training
+from secateur.config.recipe import Recipe
+from secateur.config.train import Training
 from secateur.data.source import PictureSet, Splits, describe, missing_classes, read_splits
 from secateur.distributed.processes import Processes, join_processes
 from secateur.distributed.rank import own_rank

@@ -6,7 +6,8 @@ from typing import cast
 
 from torch import Tensor
 
-from secateur.config.recipe import Select, Training
+from secateur.config.compress import Select
+from secateur.config.train import Training
 from secateur.models.network import example_input, raw_network
 from secateur.models.network_file import load_network
 from secateur.pruning.baselines.torch_pruning import group_norm

@@ -9,7 +9,9 @@ import torch
 import torchvision
 from torch import nn
 
-from secateur.config.recipe import Phase, Recipe, Retrain, Sparsify, Training
+from secateur.config.compress import Phase, Sparsify
+from secateur.config.recipe import Recipe
+from secateur.config.train import Retrain, Training
 from secateur.data.source import describe
 from secateur.files.atomic_write import write_json
 from secateur.models.cost import count_macs, count_params

@@ -7,7 +7,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from secateur.config.recipe import Data, DetectionData, Evaluate, Training
+from secateur.config.data import Data, DetectionData
+from secateur.config.evaluate import Evaluate
+from secateur.config.train import Training
 from secateur.distributed.rank import SINGLE, Rank
 from secateur.tasks.classification.classifier import Classifier
 from secateur.tasks.detection.detector import Detector

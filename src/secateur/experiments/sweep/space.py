@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import optuna
 
-from secateur.config.recipe import Phase, Recipe
+from secateur.config.compress import Phase
+from secateur.config.recipe import Recipe
 from secateur.errors import RecipeError
 from secateur.experiments.phasing import in_phases, one_run, runs_of
 from secateur.models.network import Architecture, build_network

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torchvision.models import VGG
 
-from secateur.config.recipe import ClassificationData, Evaluate, Training
+from secateur.config.data import ClassificationData
+from secateur.config.evaluate import Evaluate
+from secateur.config.train import Training
 from secateur.data.cached_batches import CachedBatches, augment
 from secateur.data.classification_set import ClassificationSet
 from secateur.distributed.rank import SINGLE, Rank

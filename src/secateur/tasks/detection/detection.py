@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 
-from secateur.config.recipe import Evaluate
+from secateur.config.evaluate import Evaluate
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.data.loaders import evaluation_batches
 from secateur.errors import DataError

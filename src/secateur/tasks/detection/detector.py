@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.ssd import SSD
 
-from secateur.config.recipe import DetectionData, Evaluate, Training
+from secateur.config.data import DetectionData
+from secateur.config.evaluate import Evaluate
+from secateur.config.train import Training
 from secateur.data.detection_set import DetectionSet
 from secateur.data.loaders import training_batches
 from secateur.data.source import training_transform
