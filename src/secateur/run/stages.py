@@ -323,7 +323,7 @@ def _train(
         seed,
         run.fabric.device,
         done,
-        run.processes.share,
+        run.processes.step_rank,
     )
     schedule = Schedule(
         settings.optimizer,
