@@ -16,6 +16,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
+from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
 from secateur.config.train import Training
 from secateur.data.source import PictureSet, Splits, describe, missing_classes, read_splits
@@ -24,7 +25,7 @@ from secateur.distributed.rank import own_rank
 from secateur.errors import ModelError, RunError
 from secateur.files.atomic_write import write_json
 from secateur.files.translated_errors import translated_errors
-from secateur.models.network import Architecture, recipe_architecture
+from secateur.models.network import Architecture
 from secateur.models.network_file import check_weights, load_network
 from secateur.pruning.selection.measured_rounding import check_runtime
 from secateur.run.folder import Step, Trail, Work, fingerprint, run_step
