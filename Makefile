@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint browser audit torture bench bench-gtsdb bench-gtsrb bench-compare
+.PHONY: help demo test lint browser audit torture docs bench bench-gtsdb bench-gtsrb bench-compare
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ lint: $(STAMP) ## style, format and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+docs: $(STAMP) ## the documentation as a site, into site/; fails on warnings and broken links
+	$(VENV)/bin/python docs/make_site.py
+	$(VENV)/bin/zensical build --strict --clean
 
 # Tests open reports in a Chromium; they skip where there is none. It is installed where that can be
 # done without asking: by root, from Debian's or Ubuntu's packages.

@@ -132,7 +132,7 @@ def pictures_read(recipe: Path) -> dict[str, int]:
                 batch_size=loaded.train.batch_size,
                 seed=0,
                 workers=0,
-                share=Rank(rank, count),
+                rank=Rank(rank, count),
             )
             for rank in range(count)
         ]
@@ -165,7 +165,7 @@ def evaluated_again(run: Path, recipe: Path) -> dict[str, Any]:
         for metric, value in task.measure(found, pictures, task.metrics).items():
             difference = max(difference, abs(value - summary[name][metric]))
     size = loaded.evaluate.batch_size
-    asked = sum(len(Rank(rank, 2).of_pictures(len(found), size)) for rank in (0, 1))
+    asked = sum(len(Rank(rank, 2).image_indices(len(found), size)) for rank in (0, 1))
     return {"pictures": len(found), "asked_of_both": asked, "largest_difference": difference}
 
 

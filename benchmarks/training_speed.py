@@ -22,12 +22,13 @@ from torchvision.models.detection import ssd300_vgg16
 
 from checks import tell
 from published import CLASSES, networks
+from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import load_recipe
 from secateur.data.classification_set import ClassificationSet
 from secateur.distributed.processes import open_fabric
 from secateur.files.atomic_write import write_json
 from secateur.models.cost import count_macs
-from secateur.models.network import build_network, example_input, raw_network, recipe_architecture
+from secateur.models.network import build_network, example_input, raw_network
 from secateur.models.ssd import SSDArchitecture, build_ssd, ssd_architecture
 from secateur.pruning.penalties import Penalties, make_penalty
 from secateur.run.phases import network_groups

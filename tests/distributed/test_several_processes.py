@@ -95,7 +95,7 @@ def read(out: str, pattern: str) -> str:
 
 @given(st.integers(1, 8), st.integers(0, 70), st.integers(1, 9))
 def test_every_picture_is_evaluated_once(count: int, pictures: int, batch_size: int) -> None:
-    parts = [Rank(rank, count).of_pictures(pictures, batch_size) for rank in range(count)]
+    parts = [Rank(rank, count).image_indices(pictures, batch_size) for rank in range(count)]
     assert sorted(at for part in parts for at in part) == list(range(pictures))
     batches = [range(start, start + batch_size) for start in range(0, pictures, batch_size)]
     for batch in batches:
@@ -117,7 +117,7 @@ def test_processes_read_the_batches_of_one(tmp_path: Path, done: int) -> None:
         workers=0,
         done=done,
     )
-    parts = [give(share=Rank(rank, 3)) for rank in range(3)]
+    parts = [give(rank=Rank(rank, 3)) for rank in range(3)]
     assert {len(part) for part in parts} == {5 - done}
     for whole, *shares in zip(give(), *parts, strict=True):
         for tensor, *portions in zip(whole, *shares, strict=True):
@@ -130,11 +130,11 @@ def test_processes_give_the_cached_batches_of_one() -> None:
         ("a",), pixels.to(torch.uint8), torch.arange(10), tuple("abcdefghij")
     )
 
-    def give(share: Rank) -> Iterator[tuple[Tensor, Tensor]]:
+    def give(rank: Rank) -> Iterator[tuple[Tensor, Tensor]]:
         chances = {"flip": True, "shift": 0.2, "zoom": 1.2, "rotate": 5.0, "light": 0.2}
 
         def vary(pixels: Tensor, generator: torch.Generator) -> Tensor:
-            return augment(pixels, **chances, generator=generator, share=share)
+            return augment(pixels, **chances, generator=generator, rank=rank)
 
         return iter(
             CachedBatches(
@@ -144,7 +144,7 @@ def test_processes_give_the_cached_batches_of_one() -> None:
                 seed=2,
                 augmentation=vary,
                 device=torch.device("cpu"),
-                share=share,
+                rank=rank,
             )
         )
 
@@ -194,34 +194,73 @@ def test_commands_for_one_process(
     one_error(secateur("init", tmp_path), "secateur init works in one process", "torchrun")
 
 
-class Elsewhere:
-    """Stands for the way to a first process that has something else to say, or is gone."""
+class FirstRank:
+    """Stands for the connection to rank 0: gives its messages in order, or raises."""
 
-    def __init__(self, said: object) -> None:
-        self.said = said
+    def __init__(self, *messages: object) -> None:
+        self.messages = list(messages)
 
     def broadcast(self, _value: object) -> object:
-        if isinstance(self.said, Exception):
-            raise self.said
-        return self.said
+        message = self.messages.pop(0)
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    def barrier(self) -> None:
+        pass
 
 
-def seen_from_second(said: object) -> Processes:
-    return Processes(Rank(1, 2, 1, 2), cast(Fabric, Elsewhere(said)), Path("nowhere"))
+def second_rank(*messages: object, folder: Path = Path("nowhere")) -> Processes:
+    return Processes(Rank(1, 2, 1, 2), cast(Fabric, FirstRank(*messages)), folder)
 
 
-def test_process_with_other_pictures_says_so() -> None:
-    seen_from_second("key").agree("key")
-    with pytest.raises(RunError, match="process 1: its recipe or its pictures are not those"):
-        seen_from_second("key").agree("another")
+def test_process_with_other_data_is_refused() -> None:
+    second_rank("key").check_same("key")
+    with pytest.raises(RunError, match="process 1: its recipe or data differ from those of"):
+        second_rank("key").check_same("another")
 
 
-def test_broken_connection_is_told_and_a_fault_is_not_hidden() -> None:
+def test_broken_connection_is_reported_and_other_errors_are_not_hidden() -> None:
     closed = RuntimeError("[/gloo/transport/tcp/pair.cc:553] Connection closed by peer")
-    with pytest.raises(LostError, match=r"has ended or cannot be reached .*give the same"):
-        seen_from_second(closed).agree("key")
+    with pytest.raises(
+        LostError, match=r"cannot be reached \(Connection closed by peer\); .* same"
+    ):
+        second_rank(closed).check_same("key")
     with pytest.raises(RuntimeError, match="shapes differ"):
-        seen_from_second(RuntimeError("shapes differ")).agree("key")
+        second_rank(RuntimeError("shapes differ")).check_same("key")
+
+
+def test_step_starts_work_on_other_ranks_in_copies_and_gives_the_result(tmp_path: Path) -> None:
+    class Recorder(FirstRank):
+        def broadcast(self, value: object) -> object:
+            self.messages.append(value)
+            return value
+
+    calls: list[tuple[str, int, Path]] = []
+    source = tmp_path / "steps" / "dense"
+    source.mkdir(parents=True)
+    (source / "network").touch()
+
+    def works(processes: Processes) -> list[Callable[[Path], str]]:
+        def work(name: str, folder: Path) -> str:
+            assert (folder / "network").is_file()
+            calls.append((name, processes.step_rank.rank, folder))
+            return name
+
+        return [partial(work, "make"), partial(work, "measure")]
+
+    recorder = Recorder()
+    first = Processes(Rank(0, 2, 0, 2), cast(Fabric, recorder), tmp_path)
+    result = first.step(lambda _, measure: [measure(source)], *works(first), shared=True)
+    assert result == ["measure"], "make was not needed"
+    assert len(recorder.messages) == 2  # the start and the result
+
+    second = second_rank(*recorder.messages, folder=tmp_path / "second")
+    assert second.step(lambda *_: ["never called"], *works(second), shared=True) == ["measure"]
+    copy = tmp_path / "second/steps/dense"
+    assert calls == [("measure", 0, source), ("measure", 1, copy)]
+    assert not copy.exists()
+    assert (first.step_rank, second.step_rank) == (Rank(), Rank())
 
 
 # ---- whole runs ----------------------------------------------------------------------------

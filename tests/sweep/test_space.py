@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.trial import FixedTrial
 
+from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe, load_recipe
 from secateur.errors import BudgetError, RecipeError
 from secateur.experiments.sweep.space import (
@@ -18,7 +19,7 @@ from secateur.experiments.sweep.space import (
     described,
     search_space,
 )
-from secateur.models.network import Architecture, recipe_architecture
+from secateur.models.network import Architecture
 from secateur.run.phases import check_phases
 
 FOLDER = Path(__file__).parents[2] / "src/secateur/config/recipes"

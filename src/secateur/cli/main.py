@@ -118,7 +118,7 @@ def _options(
 ) -> None:
     """Take the options that stand before a command."""
     command = context.invoked_subcommand
-    if own_rank().count > 1 and command not in SHARED:
+    if own_rank().world_size > 1 and command not in SHARED:
         raise RunError(
             f"secateur {command} works in one process, so start it without torchrun; "
             f"{' and '.join(sorted(SHARED))} can share their work"
@@ -832,7 +832,7 @@ def _tells(error: SecateurError) -> bool:
     """
     if own_rank().local_rank == 0:
         return True
-    from secateur.distributed.processes import have_met
+    from secateur.distributed.processes import is_connected
 
     alike = isinstance(error, DivergedError | LostError | PruningError | RecipeError)
-    return have_met() and not alike
+    return is_connected() and not alike

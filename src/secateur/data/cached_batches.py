@@ -21,7 +21,7 @@ class CachedBatches:
 
     Batch ``p`` depends on the seed and on ``p`` alone, so no interruption changes what a training
     sees; and all chance is drawn on the CPU, so that every device sees the same. Of several
-    processes each gives its ``share`` of every batch; the augmentation is to do likewise.
+    processes each gives its part of every batch; the augmentation is to do likewise.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class CachedBatches:
         augmentation: Augmentation,
         device: torch.device,
         done: int = 0,
-        share: Rank = SINGLE,
+        rank: Rank = SINGLE,
     ) -> None:
         self.pixels = dataset.pixels.to(device)
         self.labels = dataset.labels.to(device)
@@ -43,7 +43,7 @@ class CachedBatches:
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation
-        self.share = share
+        self.rank = rank
 
     def __len__(self) -> int:
         return self.steps - self.done
@@ -53,7 +53,7 @@ class CachedBatches:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Give a step's pixels (B, 3, S, S), 0 to 255, and labels (B,), on the device."""
-        own = self.share.of_batch(self.batch_size)
+        own = self.rank.batch_slice(self.batch_size)
         index = self._positions(step)[own].to(self.pixels.device)
         # Three numbers, so that no step has the seed of an epoch's order.
         generator = torch.Generator().manual_seed(hash((self.seed, step, 1)))
@@ -79,7 +79,7 @@ def augment(
     rotate: float,
     light: float,
     generator: torch.Generator,
-    share: Rank = SINGLE,
+    rank: Rank = SINGLE,
 ) -> Tensor:
     """Change each picture by chance; what would leave the picture is mirrored in from its border.
 
@@ -91,14 +91,14 @@ def augment(
         rotate: farthest, degrees.
         light: largest relative change of the brightness and of the contrast, 0–1.
         generator: of all chance, on the CPU.
-        share: of a batch that the pictures are; chance is drawn for the whole batch, so that a
+        rank: whose part of a batch these are; random numbers are drawn for the whole, so that a
             picture is changed alike by however many processes.
 
     Returns:
         (N, 3, S, S), 0 to 255: float32, or uint8 where there was no more to do than to mirror.
     """
-    count, side, device = len(pixels) * share.count, pixels.shape[-1], pixels.device
-    own = share.of_batch(count)
+    count, side, device = len(pixels) * rank.world_size, pixels.shape[-1], pixels.device
+    own = rank.batch_slice(count)
 
     def between(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)[own]

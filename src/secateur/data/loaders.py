@@ -105,18 +105,18 @@ def training_batches(
     seed: int,
     workers: int,
     done: int = 0,
-    share: Rank = SINGLE,
+    rank: Rank = SINGLE,
 ) -> DataLoader[Sample]:
     """Give ``steps`` batches of augmented pictures, but for the first ``done`` of them.
 
-    Of each batch of ``batch_size`` pictures only a process's ``share`` is read. All have the same
+    Only the part of ``rank`` of each batch of ``batch_size`` pictures is read. All have the same
     shapes: room for as many objects as there are in any picture.
     """
     most = max(int((~picture.difficult).sum()) for picture in pictures)
     samples = TrainingSamples(
         pictures, transform, steps * batch_size, seed, first=done * batch_size
     )
-    own = share.of_batch(batch_size)
+    own = rank.batch_slice(batch_size)
     starts = range(0, len(samples), batch_size)
     return DataLoader(
         samples,

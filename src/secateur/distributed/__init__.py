@@ -1,1 +1,1 @@
-"""Several processes that work on one run."""
+"""Distributed work: ranks and collective calls."""

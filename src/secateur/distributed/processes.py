@@ -1,9 +1,9 @@
-"""Several processes at one run: the first leads, and the others help it train and evaluate.
+"""Collective calls of the processes of one run.
 
-All go through the whole flow, each with the networks in its own memory. The first alone looks for
-steps that are done, decides, writes and speaks. A step that all do together they begin at its word,
-from copies of what it has; what the others write goes into folders of their own that nobody reads.
-One process is the first of one, and nothing is sent.
+Every process runs the whole program and holds the networks in its own memory. Rank 0 alone looks
+up finished steps, decides, writes results and prints. In a step that all processes share, rank 0
+starts the others, each with a copy of the step's folder; what they write there is deleted. A
+single process is rank 0 of one, and nothing is sent.
 """
 
 import atexit
@@ -11,8 +11,9 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -21,207 +22,216 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from torch import distributed, nn
 
-from secateur.config.recipe import Recipe
 from secateur.distributed.rank import SINGLE, Rank, own_rank
 from secateur.errors import LostError, RecipeError, RunError
-from secateur.run.folder import Step, Work
 
 T = TypeVar("T")
+# Works in the folder of a step and returns the result of the step.
+Work = Callable[[Path], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """The message of rank 0 that starts shared work: which function, and the step's folder."""
+
+    work: int
+    folder: Path
 
 
 class Processes:
     """The processes of a run, seen from one of them.
 
     Attributes:
-        place: this one's.
-        fabric: device, precision, and the way to the others.
-        folder: where this one writes: the run's, or one that goes when the process ends.
+        rank: of this process.
+        fabric: device, precision and communication.
+        folder: where this process writes: the run's folder on rank 0, elsewhere one that is deleted
+            when the process ends.
     """
 
-    def __init__(self, place: Rank, fabric: Fabric, folder: Path) -> None:
-        self.place = place
+    def __init__(self, rank: Rank, fabric: Fabric, folder: Path) -> None:
+        self.rank = rank
         self.fabric = fabric
         self.folder = folder
-        self._together = False
+        self._shared = False
 
     @property
-    def share(self) -> Rank:
-        """Its part in the work at hand, which is all of it where the first works alone."""
-        return self.place if self._together else SINGLE
+    def step_rank(self) -> Rank:
+        """The rank in the current step: ``SINGLE`` where rank 0 works alone."""
+        return self.rank if self._shared else SINGLE
 
     @contextmanager
     def one_rank_at_a_time(self) -> Iterator[None]:
-        """Let the first go ahead, and the others follow when it is through."""
-        if self.place.rank > 0:
+        """Run a block on rank 0, then on all other ranks."""
+        if self.rank.rank > 0:
             self._wait()
         yield
-        if self.place.rank == 0:
+        if self.rank.rank == 0:
             self._wait()
 
-    def agree(self, key: str) -> None:
-        """Make sure that all have read the same.
-
-        Raises:
-            RunError: this one has not.
-        """
-        if self._tell(key) != key:
-            raise RunError(
-                f"process {self.place.rank}: its recipe or its pictures are not those of the first "
-                "process; give the same to all"
-            )
-
-    def step(self, do: Callable[[Work], Step], work: Work, *, together: bool) -> Step:
-        """Have the first do a step, which finds it or calls ``work``; all get what it gave.
+    def check_same(self, key: str) -> None:
+        """Check that all processes have the same recipe and data.
 
         Args:
-            do: finds the step, or does it by the work that it is given.
-            work: what there is to do.
-            together: all do it, each its share; otherwise the first alone, and the others wait.
+            key: fingerprint of both.
+
+        Raises:
+            RunError: this process has another key than rank 0.
         """
-        if self.place.rank == 0:
-            return cast(Step, self._tell(do(self._led(work) if together else work)))
-        while isinstance(said := self._tell(None), Path):
-            copy = self.folder / "steps" / said.name
-            shutil.copytree(said, copy)  # with the state of a training that is gone on with
+        if self._broadcast(key) != key:
+            raise RunError(
+                f"process {self.rank.rank}: its recipe or data differ from those of process 0; "
+                "give all processes the same"
+            )
+
+    def step(self, do: Callable[..., T], *works: Work, shared: bool) -> T:
+        """Do a step on rank 0 and return its result on all ranks.
+
+        Args:
+            do: called on rank 0 with ``works``; finds the result or calls some of them.
+            works: functions of the step's folder, in the same order on all ranks.
+            shared: all processes run the functions that ``do`` calls; otherwise rank 0 alone does.
+        """
+        if self.rank.rank == 0:
+            leading = [self._leading(i, work) for i, work in enumerate(works)]
+            return cast(T, self._broadcast(do(*(leading if shared else works))))
+        while isinstance(message := self._broadcast(None), _Start):
+            copy = self.folder / "steps" / message.folder.name
+            shutil.copytree(message.folder, copy)  # with the checkpoint of a resumed training
             self._wait()
-            with self._joined():
-                work(copy)
+            with self._sharing():
+                works[message.work](copy)
             shutil.rmtree(copy)
-        return cast(Step, said)
+        return cast(T, message)
 
     def broadcast(self, value: T) -> T:
-        """Give the first's value, so that none decides otherwise for a last digit."""
-        return cast(T, self._tell(value)) if self._together else value
+        """Give rank 0's value, so that rounding cannot make the processes decide differently."""
+        return cast(T, self._broadcast(value)) if self._shared else value
 
     def gather(self, value: T) -> list[T]:
-        """Give what each has, in the order of the processes."""
-        values: list[Any] = [value] * self.share.count
+        """Give the values of all processes, in the order of their ranks."""
+        values: list[Any] = [value] * self.step_rank.world_size
         if len(values) > 1:
-            with _loss_told():
+            with _lost_connections_reported():
                 distributed.all_gather_object(values, value)
         return values
 
     def broadcast_model(self, model: nn.Module) -> None:
-        """Make a model, which is on the CPU, the first's in all, to the last digit."""
-        if self.share.count > 1:
+        """Copy rank 0's weights and buffers into a model, which is on the CPU, of each process."""
+        if self.step_rank.world_size > 1:
             model.load_state_dict(self.broadcast(model.state_dict()))
 
-    def _led(self, work: Work) -> Work:
-        def lead(folder: Path) -> dict[str, Any]:
-            self._tell(folder)
-            self._wait()  # until the others have their copies
-            with self._joined():
+    def _leading(self, index: int, work: Work) -> Work:
+        def lead(folder: Path) -> Any:
+            self._broadcast(_Start(index, folder))
+            self._wait()  # until the others have copied the folder
+            with self._sharing():
                 return work(folder)
 
         return lead
 
     @contextmanager
-    def _joined(self) -> Iterator[None]:
-        self._together = self.place.count > 1
+    def _sharing(self) -> Iterator[None]:
+        self._shared = self.rank.world_size > 1
         try:
-            with _loss_told():
+            with _lost_connections_reported():
                 yield
         finally:
-            self._together = False
+            self._shared = False
 
-    def _tell(self, value: Any) -> Any:
-        with _loss_told():
+    def _broadcast(self, value: Any) -> Any:
+        with _lost_connections_reported():
             return self.fabric.broadcast(value)
 
     def _wait(self) -> None:
-        with _loss_told():
+        with _lost_connections_reported():
             self.fabric.barrier()
 
 
-def join_processes(recipe: Recipe, folder: Path) -> Processes:
-    """Meet the other processes that torchrun started, if it did.
+def join_processes(folder: Path, batch_sizes: Mapping[str, int], *, bf16: bool) -> Processes:
+    """Connect to the other processes if torchrun started several.
 
     Args:
-        recipe: what they are to do.
-        folder: the run's.
+        folder: the run's folder.
+        batch_sizes: of each training, by the name of its recipe section.
+        bf16: as for ``open_fabric``.
 
     Raises:
-        RecipeError: a batch cannot be divided among them.
-        RunError: there are more of them on this machine than GPUs.
+        RecipeError: the number of processes does not divide a batch size.
+        RunError: this machine has fewer GPUs than processes.
     """
-    place = own_rank()
-    _check_batches(recipe, place.count)
+    rank = own_rank()
+    for name, size in batch_sizes.items():
+        if size % rank.world_size:
+            raise RecipeError(
+                f"{name}.batch_size: {size} is not a multiple of the {rank.world_size} processes; "
+                "choose a multiple, or another number of processes"
+            )
     gpus = torch.cuda.device_count()
-    if 0 < gpus < place.local_count:
+    if 0 < gpus < rank.local_world_size:
         raise RunError(
-            f"{place.local_count} processes on a machine with {gpus} GPUs; start one for each"
+            f"{rank.local_world_size} processes on a machine with {gpus} GPUs; start one for each"
         )
-    if place.count > 1:  # they would tell of each process that it has come
+    if rank.world_size > 1:  # each process would announce itself
         for name in ("lightning.fabric", "lightning.pytorch"):
             logging.getLogger(name).setLevel(logging.WARNING)
-    fabric = open_fabric(place, bf16=recipe.precision == "bf16")
-    if place.count > 1 and "LT_CLI_USED" not in os.environ:  # `fabric run` launches by itself
-        with _loss_told():
+    fabric = open_fabric(rank, bf16=bf16)
+    if rank.world_size > 1 and "LT_CLI_USED" not in os.environ:  # `fabric run` launches by itself
+        with _lost_connections_reported():
             fabric.launch()
-    if place.rank > 0:
-        folder = folder / f".process{place.rank}"
-        shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
+    if rank.rank > 0:
+        folder = folder / f".process{rank.rank}"
+        shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Processes(place, fabric, folder)
+    return Processes(rank, fabric, folder)
 
 
 class Autocast(MixedPrecision):
-    """Arithmetic in bfloat16 wherever autocast takes it.
+    """Arithmetic in bfloat16 where autocast uses it; inputs keep their precision.
 
-    Fabric's own rounds all that goes into a network too, and with it boxes, which are in pixels.
+    Fabric's own plugin rounds all inputs, and therefore boxes in pixels.
     """
 
     def convert_input(self, data: Any) -> Any:
-        """Leave it as it is."""
+        """Return the input unchanged."""
         return data
 
 
-def open_fabric(place: Rank = SINGLE, *, bf16: bool = False) -> Fabric:
-    """Choose the device: the accelerator if there is one; of several processes, a GPU each.
+def open_fabric(rank: Rank = SINGLE, *, bf16: bool = False) -> Fabric:
+    """Choose the device: an accelerator if there is one; one GPU for each of several processes.
 
     Args:
-        place: this process's.
-        bf16: compute in bfloat16 where that serves, with weights in single precision.
+        rank: of this process.
+        bf16: train in mixed precision, with weights in float32.
     """
-    # Apple's GPUs take no part in the work of several processes.
-    apple = place.count == 1 and torch.backends.mps.is_available()
+    # Several processes cannot share the work on Apple's GPUs.
+    apple = rank.world_size == 1 and torch.backends.mps.is_available()
     device = "cuda" if torch.cuda.is_available() else "mps" if apple else "cpu"
     return Fabric(
         accelerator=device,
-        devices=place.local_count,
-        num_nodes=place.count // place.local_count,
-        strategy="ddp" if place.count > 1 else "auto",
+        devices=rank.local_world_size,
+        num_nodes=rank.world_size // rank.local_world_size,
+        strategy="ddp" if rank.world_size > 1 else "auto",
         **({"plugins": Autocast("bf16-mixed", device)} if bf16 else {"precision": "32-true"}),
     )
 
 
-def have_met() -> bool:
-    """Whether this process has met the others of its run."""
+def is_connected() -> bool:
+    """Whether this process is connected to the other processes of its run."""
     return distributed.is_available() and distributed.is_initialized()
 
 
-def _check_batches(recipe: Recipe, count: int) -> None:
-    for name, training in recipe.trainings().items():
-        size = training.batch_size
-        if size % count:
-            raise RecipeError(
-                f"{name}.batch_size: {size} pictures cannot be divided among {count} processes; "
-                "name a multiple, or start another number of processes"
-            )
-
-
 @contextmanager
-def _loss_told() -> Iterator[None]:
-    """Say what a broken connection means."""
+def _lost_connections_reported() -> Iterator[None]:
+    """Raise ``LostError`` where a connection breaks."""
     try:
         yield
     except RuntimeError as error:
-        # gloo has no class of its own for it.
+        # gloo raises plain RuntimeErrors.
         if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
             raise
-        # Behind a place in gloo's source, and before its good advice.
+        # Without the position in gloo's source before it and the advice after it.
         line = re.sub(r"^\[[^]]*\] ", "", str(error).strip()).partition("\n")[0].partition(". ")[0]
         raise LostError(
-            f"another process of this run has ended or cannot be reached ({line}); see what it "
-            "said, and give the same command again: it goes on from what was last saved"
+            f"another process of this run has ended or cannot be reached ({line}); see its output, "
+            "and give the same command again to resume from the last checkpoint"
         ) from error

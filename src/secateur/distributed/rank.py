@@ -1,4 +1,4 @@
-"""Which of a run's processes this one is, and what part of the work falls to it."""
+"""The rank of a process and its part of the work."""
 
 import os
 from dataclasses import dataclass
@@ -6,39 +6,39 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """One of the processes that torchrun started for a run.
+    """The position of a process among those that torchrun started, in torch's terms.
 
     Attributes:
-        rank: its number among all, from 0.
-        count: of all.
-        local_rank: its number among those of its machine, from 0.
-        local_count: of those.
+        rank: index among all processes.
+        world_size: number of processes.
+        local_rank: index among the processes of this machine.
+        local_world_size: number of processes of this machine.
     """
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
     local_rank: int = 0
-    local_count: int = 1
+    local_world_size: int = 1
 
-    def of_batch(self, size: int) -> slice:
-        """What falls to it of a training batch; ``size`` can be divided by the processes."""
-        own = size // self.count
+    def batch_slice(self, size: int) -> slice:
+        """Give this rank's part of a training batch; ``world_size`` must divide ``size``."""
+        own = size // self.world_size
         return slice(self.rank * own, (self.rank + 1) * own)
 
-    def of_pictures(self, count: int, batch_size: int) -> list[int]:
-        """Positions of the pictures that it evaluates; each of ``count`` falls to one process.
+    def image_indices(self, count: int, batch_size: int) -> list[int]:
+        """Give the indices, of ``count`` images, that this rank evaluates.
 
-        Whole batches go round, so that a picture meets those that it would meet in one process,
-        and its answer is the same to the last bit.
+        Ranks take whole batches in turn. A batch is therefore the same as in a single process, and
+        the predictions are equal to the last bit.
         """
-        return [at for at in range(count) if at // batch_size % self.count == self.rank]
+        return [i for i in range(count) if i // batch_size % self.world_size == self.rank]
 
 
 SINGLE = Rank()
 
 
 def own_rank() -> Rank:
-    """Read from the environment where torchrun put this process; it is alone without torchrun."""
+    """Read the rank of this process from torchrun's environment; ``SINGLE`` without torchrun."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return SINGLE
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")

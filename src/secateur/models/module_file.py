@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from secateur.errors import ModelError
-from secateur.models.copying import copy_model
 from secateur.models.network_file import save_network
-from secateur.pruning.removal import refit
+from secateur.models.shapes import shrink_to_shapes
 
 
 def save(path: str | Path, model: nn.Module, provenance: Mapping[str, Any] | None = None) -> None:
@@ -53,29 +51,14 @@ def shrink_to(model: nn.Module, path: str | Path) -> nn.Module:
             names or numbers of dimensions differ, or a tensor is larger than the model's.
     """
     path = Path(path)
-    shapes = _shapes(path)
-    slim = copy_model(model)
-    own = slim.state_dict(keep_vars=True)
-    _check(path, {name: list(tensor.shape) for name, tensor in own.items()}, shapes)
-    fresh: dict[Tensor, Tensor] = {}  # a tensor under two names stays one
-    changed: dict[nn.Module, None] = {}
-    for name, old in own.items():
-        if list(old.shape) == shapes[name]:
-            continue
-        owner, _, attribute = name.rpartition(".")
-        module = slim.get_submodule(owner)
-        if old not in fresh:
-            small = torch.empty(shapes[name], dtype=old.dtype, device=old.device)
-            is_parameter = isinstance(old, nn.Parameter)
-            fresh[old] = nn.Parameter(small, old.requires_grad) if is_parameter else small
-        setattr(module, attribute, fresh[old])
-        changed[module] = None
-    for module in changed:
-        refit(module)
+    try:
+        slim = shrink_to_shapes(model, _shapes(path))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
     try:
         slim.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError):
-        raise ModelError(f"{path}: holds what cannot be loaded; write the file anew") from None
+        raise ModelError(f"{path}: its tensors cannot be loaded; write the file again") from None
     return slim
 
 
@@ -88,24 +71,3 @@ def _shapes(path: Path) -> dict[str, list[int]]:
             return {name: file.get_slice(name).get_shape() for name in names}
     except (SafetensorError, OSError):
         raise ModelError(f"{path}: not a safetensors file; give one that secateur wrote") from None
-
-
-def _check(path: Path, own: Mapping[str, list[int]], given: Mapping[str, list[int]]) -> None:
-    """Refuse a file that no removal can have made of the model."""
-    lacking, foreign = [n for n in own if n not in given], [n for n in given if n not in own]
-    if lacking or foreign:
-        what = f"lacks {lacking[0]}" if lacking else f"has {foreign[0]}, which the model lacks"
-        raise ModelError(f"{path}: {what}; build the model as the dense network was built")
-    for name, shape in given.items():
-        if len(shape) != len(own[name]):
-            raise ModelError(
-                f"{path}: {name} has {len(shape)} dimensions, the model's {len(own[name])}; build "
-                "the model as the dense network was built"
-            )
-        if any(
-            size > most or (size == 0 < most) for size, most in zip(shape, own[name], strict=True)
-        ):
-            raise ModelError(
-                f"{path}: {name} is {shape}, and cannot have been cut from the model's "
-                f"{own[name]}; build the model as the dense network was built"
-            )

@@ -4,19 +4,13 @@ from collections.abc import Mapping
 from typing import Annotated, cast
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models import VGG
 from torchvision.models.detection.ssd import SSD
 
-from secateur.config.data import DetectionData
-from secateur.config.model import SSDModel
-from secateur.config.recipe import Recipe
-from secateur.errors import RecipeError
 from secateur.models import ssd, vgg
 from secateur.models.ssd import (
-    VGG_MEAN,
-    VGG_STD,
     RawSSD,
     SSDArchitecture,
     build_ssd,
@@ -25,34 +19,6 @@ from secateur.models.ssd import (
 from secateur.models.vgg import VGGArchitecture, build_vgg, vgg_architecture
 
 Architecture = Annotated[SSDArchitecture | VGGArchitecture, Field(discriminator="network")]
-
-
-def recipe_architecture(recipe: Recipe, classes: tuple[str, ...]) -> Architecture:
-    """Give the architecture a recipe asks for.
-
-    Raises:
-        RecipeError: its entries do not fit together.
-    """
-    model = recipe.model
-    try:
-        if isinstance(model, SSDModel):
-            return ssd_architecture(
-                model.network,
-                classes,
-                size=model.size,
-                resize=not isinstance(recipe.data, DetectionData) or recipe.data.resize,
-                batch_norm=model.batch_norm,
-                detection_layers=model.detection_layers,
-                widths=model.widths,
-                scales=model.scales,
-                aspect_ratios=model.aspect_ratios,
-                mean=model.mean or VGG_MEAN,
-                std=model.std or VGG_STD,
-            )
-        return vgg_architecture(classes, **model.model_dump(exclude={"network", "weights"}))
-    except ValueError as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise RecipeError(f"model: {str(reason).removeprefix('Value error, ')}") from None
 
 
 def build_network(architecture: Architecture) -> nn.Module:

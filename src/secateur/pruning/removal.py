@@ -12,6 +12,7 @@ from secateur.errors import PruningError, first_line
 from secateur.models.copying import copy_model
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.models.modes import evaluating
+from secateur.models.shapes import update_counts
 from secateur.pruning.graph.groups import ChannelGraph, module_path
 
 # The kept channels of each group, by the group's name; a group not named keeps all.
@@ -167,28 +168,6 @@ def kept_positions(graph: ChannelGraph, selection: Selection) -> dict[str, dict[
     return stays
 
 
-def refit(module: nn.Module) -> None:
-    """Make a layer's own counts agree with its tensors."""
-    if isinstance(module, nn.modules.conv._ConvNd):
-        inner, outer = ("out", "in") if module.transposed else ("in", "out")
-        rows = module.weight.shape[0]
-        if module.groups == module.in_channels > 1:  # depthwise
-            module.groups = rows // (getattr(module, f"{outer}_channels") // module.groups)
-        setattr(module, f"{outer}_channels", rows)
-        setattr(module, f"{inner}_channels", module.weight.shape[1] * module.groups)
-    elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.modules.batchnorm._NormBase):
-        entries = module.weight if module.affine else module.running_mean
-        module.num_features = len(cast(Tensor, entries))
-    elif isinstance(module, nn.GroupNorm):
-        size = module.num_channels // module.num_groups
-        module.num_channels = len(module.weight)
-        module.num_groups = module.num_channels // size
-    elif isinstance(module, nn.PReLU):
-        module.num_parameters = len(module.weight)
-
-
 def _tensor(model: nn.Module, name: str) -> Tensor:
     owner, _, attribute = name.rpartition(".")
     return cast(Tensor, getattr(model.get_submodule(owner), attribute))
@@ -212,7 +191,7 @@ def _recount(
 ) -> None:
     """Make the counts of layers whose tensors were cut agree with them."""
     for name in stays:
-        refit(model.get_submodule(module_path(name)))
+        update_counts(model.get_submodule(module_path(name)))
     for name, indices in selection.items():
         group = graph.groups[name]
         for path, times in group.counts:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from secateur.config.architecture import recipe_architecture
 from secateur.config.compress import Select
 from secateur.config.data import Data
 from secateur.config.recipe import Recipe
@@ -14,11 +15,7 @@ from secateur.data.formats.voc import VOC_CLASSES
 from secateur.data.source import PictureSet, Splits, read_splits
 from secateur.errors import DataError
 from secateur.models.layer_costs import layer_names_by_path
-from secateur.models.network import (
-    Architecture,
-    build_network,
-    recipe_architecture,
-)
+from secateur.models.network import Architecture, build_network
 from secateur.models.network_file import check_weights
 from secateur.pruning.selection.budget import Budget
 from secateur.run.phases import (

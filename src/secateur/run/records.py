@@ -1,6 +1,6 @@
-"""What the stages of a run write down: written by the run, read by its report.
+"""What the stages of a run record: written by the run, read by the report.
 
-A run folder may come from anywhere, so a record is validated whenever it is read.
+A run folder may come from anyone, so every record is validated when it is read.
 """
 
 import json
@@ -49,9 +49,15 @@ Metrics = Annotated[dict[str, Metric], BeforeValidator(_nan_as_none)]
 
 
 class Record(BaseModel):
-    """A record does not change, and has no entries but those described."""
+    """An immutable record; unknown entries are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class VersionedRecord(Record):
+    """A record with the version of its format; ``read_record`` refuses every other version."""
+
+    version: Literal[2] = 2
 
 
 class TrainingRecord(Record):
@@ -62,8 +68,8 @@ class TrainingRecord(Record):
     attempt: Count | None = Field(None, description="number of the size tried for max_drop, from 1")
     metrics: Metrics = Field(description="on validation, in percent")
     loss: list[float] = Field(description="mean of each of about a hundred equal spans of steps")
-    zeros: Share | None = Field(None, description="share of exact zeros behind a sparsifying one")
-    strength: float | None = Field(None, description="λ of the penalty of a sparsifying one")
+    zeros: Share | None = Field(None, description="share of exact zeros after sparsifying")
+    strength: float | None = Field(None, description="λ of the penalty of a sparsifying training")
     fresh: list[str] = Field([], description="tensors that the initial weights did not fill")
 
 
@@ -107,12 +113,12 @@ class RoundingRecord(Record):
 
     runtime: str
     seconds: dict[str, list[tuple[int, float]]] = Field(description="by group: filters, seconds")
-    measured: dict[str, int] = Field(description="by group, before the budget was looked at")
+    measured: dict[str, int] = Field(description="by group, before the budget was applied")
     used: dict[str, int] = Field(description="by group")
 
 
 class RemovalRecord(Record):
-    """A removal: which filters it took, and how it was verified."""
+    """A removal: which filters were removed, and how that was verified."""
 
     kind: Literal["remove"] = "remove"
     phase: Count
@@ -172,7 +178,7 @@ Box = tuple[float, float, float, float]
 
 
 class TruthRecord(Record):
-    """An object that a picture shows."""
+    """An annotated object of a picture."""
 
     class_name: str = Field(alias="class")
     box: Box
@@ -180,7 +186,7 @@ class TruthRecord(Record):
 
 
 class FoundRecord(Record):
-    """An object that a network found, and whether it is there."""
+    """A detection, and how it was matched."""
 
     class_name: str = Field(alias="class")
     box: Box
@@ -189,7 +195,7 @@ class FoundRecord(Record):
 
 
 class DetectorPicture(Record):
-    """A test picture with what both networks found in it; boxes in its own pixels."""
+    """A test picture with both networks' detections; boxes in pixels of the picture."""
 
     kind: Literal["worst", "lost", "best", "typical"]
     file: FileName
@@ -202,14 +208,14 @@ class DetectorPicture(Record):
 
 
 class PredictedClass(Record):
-    """What a classifier took a picture for."""
+    """A classifier's prediction."""
 
     class_name: str = Field(alias="class")
     score: Share
 
 
 class ClassifierPicture(Record):
-    """A test picture that the slim network took for another."""
+    """A test picture that the slim network classified wrongly."""
 
     kind: Literal["mistake"] = "mistake"
     file: FileName
@@ -220,7 +226,7 @@ class ClassifierPicture(Record):
 
 
 class DetectorExamples(Record):
-    """Test pictures that show how the slim network does."""
+    """Test pictures chosen to compare the two detectors."""
 
     kind: Literal["detector"]
     least_score: Share
@@ -247,22 +253,29 @@ StageRecord = Annotated[
 ]
 
 
-class StepRecord(Record):
+class StepRecord(VersionedRecord):
     """``step.json``: one stage, done or begun.
 
     ``output_key`` is a fingerprint of all that the stage's files depend on, ``result_key`` of all
     that its result depends on, which may include how it is evaluated.
     """
 
-    version: Literal[2] = 2
     output_key: str
     result_key: str
     seconds: float = Field(ge=0, description="of all attempts at it together")
     result: StageRecord | None = Field(None, description="null until the stage is complete")
 
 
+class AttemptSummary(Record):
+    """One size that was tried for ``max_drop``."""
+
+    share: Share = Field(description="kept of what the phase can remove")
+    metric: float = Field(description="on validation, after retraining, in percent")
+    held: bool = Field(description="whether the metric is within the drop")
+
+
 class PhaseSummary(Record):
-    """One phase of a finished run; null where a criterion needs no such step."""
+    """One complete phase; null where a criterion needs no such step."""
 
     layers: str
     criterion: str
@@ -279,8 +292,9 @@ class PhaseSummary(Record):
         description="the recipe's metric on validation, by step, in percent"
     )
     slim_minus_masked: float
-    attempts: list[tuple[float, float]] = Field(
-        description="for max_drop: share kept of what is removable, and metric"
+    attempts: list[AttemptSummary] = Field([], description="for max_drop, in order")
+    taken: Positive | None = Field(
+        None, description="number of the attempt whose network the phase returned; null: none held"
     )
 
 
@@ -292,13 +306,12 @@ class Provenance(Record):
     date: str
 
 
-class Summary(Record):
+class Summary(VersionedRecord):
     """``summary.json``: a finished run."""
 
-    version: Literal[2] = 2
     name: str
-    metric: str = Field(description="the one that every decision went by")
-    split: str = Field(description="that both networks were evaluated on")
+    metric: str = Field(description="the recipe's, which every decision used")
+    split: str = Field(description="on which both networks were evaluated")
     dense: EvaluationRecord
     slim: EvaluationRecord
     phases: list[PhaseSummary]
@@ -308,10 +321,11 @@ class Summary(Record):
     seconds: dict[FileName, float] = Field(description="by stage")
 
 
-class StageList(Record):
-    """``steps.json``: the stages of the last execution, in order."""
+class StageList(VersionedRecord):
+    """``steps.json``: the stages of the last execution, in order, and its complete phases."""
 
     steps: list[FileName]
+    phases: list[PhaseSummary] = []
 
 
 Content = TypeVar("Content", bound=BaseModel)
@@ -328,13 +342,18 @@ def read_record(path: Path, kind: type[Content], cure: str = RUN_CURE) -> Conten
         cure: what to do where it does not.
 
     Raises:
-        RunError: it cannot be read, or is not what it should be.
+        RunError: it cannot be read, is not what it should be, or has another version's format.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
         json.dumps(content, ensure_ascii=False).encode()  # refuses half a surrogate pair
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error}); {cure}") from None
+    version = content.get("version") if isinstance(content, dict) else None
+    if issubclass(kind, VersionedRecord) and version != kind.model_fields["version"].default:
+        raise RunError(
+            f"{path}: was written by another version of secateur; run 'secateur compress' again"
+        )
     try:
         return kind.model_validate(content)
     except ValidationError as error:

@@ -16,6 +16,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
+from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
 from secateur.config.train import Training
 from secateur.data.source import PictureSet, Splits, describe, missing_classes, read_splits
@@ -24,7 +25,7 @@ from secateur.distributed.rank import own_rank
 from secateur.errors import ModelError, RunError
 from secateur.files.atomic_write import write_json
 from secateur.files.translated_errors import translated_errors
-from secateur.models.network import Architecture, recipe_architecture
+from secateur.models.network import Architecture
 from secateur.models.network_file import check_weights, load_network
 from secateur.pruning.selection.measured_rounding import check_runtime
 from secateur.run.folder import Step, Trail, Work, fingerprint, run_step
@@ -100,7 +101,7 @@ class Run:
             )
 
         with translated_errors():
-            step = self.processes.step(do, work, together=together)
+            step = self.processes.step(do, work, shared=together)
         self.trail.add(name)
         return step
 
@@ -129,13 +130,14 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
         reporter: told of what goes on.
         pool: a folder of steps that several runs share; None for none.
     """
-    processes = join_processes(recipe, folder)
+    batch_sizes = {name: each.batch_size for name, each in recipe.trainings().items()}
+    processes = join_processes(folder, batch_sizes, bf16=recipe.precision == "bf16")
     folder = processes.folder
     with processes.one_rank_at_a_time():  # for some pictures are drawn when they are first read
         splits = read_splits(recipe.data, recipe.model.input_size, recipe.seed)
         architecture = recipe_architecture(recipe, splits.train.classes)
         check_phases(recipe, architecture)
-        check_norms(recipe, architecture, processes.place.count)
+        check_norms(recipe, architecture, processes.rank.world_size)
         if recipe.model.weights:
             check_weights(architecture, recipe.model.weights, whole=recipe.train.steps == 0)
         task = task_of(recipe.data, recipe.evaluate)
@@ -156,7 +158,7 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
         )
         write_json(folder / "recipe.json", written)
     digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
-    processes.agree(fingerprint([written, digest]))
+    processes.check_same(fingerprint([written, digest]))
     trail = Trail(folder / "steps.json")
     return Run(recipe, folder, task, splits, processes, reporter, digest, trail, pool)
 
@@ -240,7 +242,7 @@ def provenance() -> dict[str, Any]:
             "processor": platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            **({"processes": count} if (count := own_rank().count) > 1 else {}),
+            **({"processes": count} if (count := own_rank().world_size) > 1 else {}),
         },
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -9,20 +9,14 @@ import torch
 import torchvision
 from torch import nn
 
+from secateur.config.architecture import recipe_architecture
 from secateur.config.compress import Phase, Sparsify
 from secateur.config.recipe import Recipe
 from secateur.config.train import Retrain, Training
 from secateur.data.source import describe
 from secateur.files.atomic_write import write_json
 from secateur.models.cost import count_macs, count_params
-from secateur.models.network import (
-    Architecture,
-    build_network,
-    example_input,
-    raw_network,
-    recipe_architecture,
-    widths,
-)
+from secateur.models.network import Architecture, build_network, example_input, raw_network, widths
 from secateur.models.network_file import load_network, load_weights, save_network
 from secateur.pruning.baselines.torch_pruning import penalize_group_norms
 from secateur.pruning.penalties import (
@@ -323,7 +317,7 @@ def _train(
         seed,
         run.fabric.device,
         done,
-        run.processes.share,
+        run.processes.step_rank,
     )
     schedule = Schedule(
         settings.optimizer,

@@ -16,7 +16,7 @@ def predictions(run: Run, model: nn.Module, architecture: Architecture, dataset:
 
     Of several processes each asks about its share of the pictures, and all get all predictions.
     """
-    task, share = run.task, run.processes.share
+    task, rank = run.task, run.processes.step_rank
 
     def ask(pictures: PictureSet) -> Any:
         with run.reporter.bar("evaluating", len(pictures)) as advance:
@@ -24,9 +24,9 @@ def predictions(run: Run, model: nn.Module, architecture: Architecture, dataset:
                 model, architecture, pictures, device=run.fabric.device, advance=advance
             )
 
-    if share.count == 1:
+    if rank.world_size == 1:
         return ask(dataset)
-    own = share.of_pictures(len(dataset), run.recipe.evaluate.batch_size)
+    own = rank.image_indices(len(dataset), run.recipe.evaluate.batch_size)
     said = task.to_tensors(ask(dataset.subset(own))) if own else {}
     answered: dict[int, Any] = {}
     for positions, tensors in run.processes.gather((own, said)):

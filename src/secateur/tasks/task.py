@@ -42,11 +42,11 @@ class Task(Protocol):
         seed: int,
         device: torch.device,
         done: int = 0,
-        share: Rank = SINGLE,
+        rank: Rank = SINGLE,
     ) -> Batches:
         """As many augmented batches as ``settings`` has steps; the same for the same seed.
 
-        The first ``done`` of them are left out, and of each batch all but this process's share.
+        The first ``done`` of them are left out, and of each batch all but this rank's part.
         """
 
     def loss(self, architecture: Any, teacher: Teacher | None = None) -> Callable[..., Tensor]:

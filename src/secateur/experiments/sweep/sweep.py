@@ -16,6 +16,7 @@ import optuna
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
+from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
 from secateur.experiments.sweep.early_stopping import Finished
 from secateur.experiments.sweep.finish import finish
@@ -26,7 +27,6 @@ from secateur.experiments.sweep.storage import check_recipe, connected, default_
 from secateur.experiments.sweep.trial import POOL, Outcome, run_trial, trial_folder, untested
 from secateur.files.lock import lock
 from secateur.files.optional import quiet
-from secateur.models.network import recipe_architecture
 from secateur.run.run import Reporter, open_run
 from secateur.run.stages import train_dense
 

@@ -53,13 +53,13 @@ class Classifier:
         seed: int,
         device: torch.device,
         done: int = 0,
-        share: Rank = SINGLE,
+        rank: Rank = SINGLE,
     ) -> Batches:
         """Pictures (N, 3, size, size) and labels (N,), on the device."""
         chances = self.data.augmentation.model_dump()
 
         def vary(pixels: Tensor, generator: torch.Generator) -> Tensor:
-            return augment(pixels, **chances, generator=generator, share=share)
+            return augment(pixels, **chances, generator=generator, rank=rank)
 
         return CachedBatches(
             dataset,
@@ -69,7 +69,7 @@ class Classifier:
             augmentation=vary,
             device=device,
             done=done,
-            share=share,
+            rank=rank,
         )
 
     def loss(

@@ -66,7 +66,7 @@ class Detector:
         seed: int,
         device: torch.device,  # noqa: ARG002 # batches are loaded by processes of their own
         done: int = 0,
-        share: Rank = SINGLE,
+        rank: Rank = SINGLE,
     ) -> Batches:
         """Pictures (N, 3, size, size) uint8, boxes (N, M, 4) and labels (N, M)."""
         return training_batches(
@@ -77,7 +77,7 @@ class Detector:
             seed=seed,
             workers=self.data.workers,
             done=done,
-            share=share,
+            rank=rank,
         )
 
     def loss(

@@ -1,0 +1,115 @@
+"""Shapes of a network's tensors: shrinking a dense network to those of a slim one."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import ModelError
+from secateur.models.copying import copy_model
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def tensor_shapes(model: nn.Module) -> dict[str, list[int]]:
+    """Shape of each tensor of the state dict, by name."""
+    return {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def shrink_to_shapes(
+    model: Model, shapes: Mapping[str, Sequence[int]], device: str | None = None
+) -> Model:
+    """Copy a dense network with the tensor shapes of a slim one.
+
+    The layers' own counts (``out_channels``, ``num_features``, ``groups``, …) are set to match.
+    Load the slim network's state dict next: tensors that shrink are not initialised.
+
+    Args:
+        model: the dense network; not changed. It may be on the ``meta`` device.
+        shapes: of each tensor of the slim network's state dict, by name.
+        device: where every tensor of the state dict is allocated; None: where it is in ``model``.
+
+    Returns:
+        A new model of the same class, with the same data types, frozen parameters, tied tensors
+        and modes.
+
+    Raises:
+        ModelError: names differ, or a tensor cannot have been cut from the dense network's. No
+            memory is allocated before that check.
+    """
+    check_shapes(tensor_shapes(model), shapes)
+    slim = copy_model(model)
+    fresh: dict[Tensor, Tensor] = {}  # keyed by the old tensor, so that tied tensors stay tied
+    changed: dict[nn.Module, None] = {}
+    for name, old in slim.state_dict(keep_vars=True).items():
+        if device is None and list(old.shape) == list(shapes[name]):
+            continue
+        owner, _, attribute = name.rpartition(".")
+        module = slim.get_submodule(owner)
+        if old not in fresh:
+            new = torch.empty(tuple(shapes[name]), dtype=old.dtype, device=device or old.device)
+            is_parameter = isinstance(old, nn.Parameter)
+            fresh[old] = nn.Parameter(new, old.requires_grad) if is_parameter else new
+        setattr(module, attribute, fresh[old])
+        changed[module] = None
+    for module in changed:
+        update_counts(module)
+    return slim
+
+
+def shrink_to_state(model: Model, state: Mapping[str, Tensor]) -> Model:
+    """Copy a dense network with the shapes and values of a slim one's state dict.
+
+    Raises:
+        ModelError: as for ``shrink_to_shapes``.
+    """
+    slim = shrink_to_shapes(model, {name: tensor.shape for name, tensor in state.items()})
+    slim.load_state_dict(state)
+    return slim
+
+
+def check_shapes(dense: Mapping[str, Sequence[int]], slim: Mapping[str, Sequence[int]]) -> None:
+    """Check that removing filters can turn tensors of one set of shapes into the other.
+
+    Raises:
+        ModelError: it cannot; the first tensor that does not fit is named.
+    """
+    missing, unknown = [n for n in dense if n not in slim], [n for n in slim if n not in dense]
+    if missing or unknown:
+        what = f"lacks {missing[0]}" if missing else f"has {unknown[0]}, which the model lacks"
+        raise ModelError(f"{what}; build the model as the dense network was built")
+    for name, shape in slim.items():
+        most = dense[name]
+        if len(shape) != len(most):
+            raise ModelError(
+                f"{name} has {len(shape)} dimensions, the model's {len(most)}; build the model as "
+                "the dense network was built"
+            )
+        if any(size > limit or size == 0 < limit for size, limit in zip(shape, most, strict=True)):
+            raise ModelError(
+                f"{name} is {list(shape)}, and cannot have been cut from the model's "
+                f"{list(most)}; build the model as the dense network was built"
+            )
+
+
+def update_counts(module: nn.Module) -> None:
+    """Set a layer's own counts (channels, features, groups) to the shapes of its tensors."""
+    if isinstance(module, nn.modules.conv._ConvNd):
+        inner, outer = ("out", "in") if module.transposed else ("in", "out")
+        rows = module.weight.shape[0]
+        if module.groups == module.in_channels > 1:  # depthwise
+            module.groups = rows // (getattr(module, f"{outer}_channels") // module.groups)
+        setattr(module, f"{outer}_channels", rows)
+        setattr(module, f"{inner}_channels", module.weight.shape[1] * module.groups)
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        entries = module.weight if module.affine else module.running_mean
+        module.num_features = len(cast(Tensor, entries))
+    elif isinstance(module, nn.GroupNorm):
+        size = module.num_channels // module.num_groups
+        module.num_channels = len(module.weight)
+        module.num_groups = module.num_channels // size
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(module.weight)
