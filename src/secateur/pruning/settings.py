@@ -9,6 +9,7 @@ from secateur.errors import PruningError
 from secateur.pruning.criteria.table import CRITERIA, Allocation, Criterion
 from secateur.pruning.penalties.table import PENALTIES
 from secateur.pruning.selection.by_budget import BALANCE
+from secateur.pruning.selection.goal import Goal
 from secateur.pruning.selection.rounding import RoundTo
 
 
@@ -163,3 +164,13 @@ class Method:
             )
         if not 0 <= self.distill < math.inf:
             raise PruningError(f"distill is {self.distill}; give a weight, 0 or more")
+
+
+def check_goal(goal: Goal, selection: SelectionSettings) -> None:
+    """Check that a goal and the selection fit together.
+
+    Raises:
+        PruningError: the published levels are combined with another criterion or an allocation.
+    """
+    if goal.levels is not None and (selection.criterion != "sparsity" or selection.allocation):
+        raise PruningError("a criterion or an allocation needs a budget or max_drop, not levels")

@@ -33,8 +33,8 @@ def prunable_weights(
 ) -> list[nn.Parameter]:
     """Weights to make sparse: those that produce or read a removable channel.
 
-    They are the producers and consumers of the groups. Frozen ones are excluded, because no training
-    changes them.
+    They are the producers and consumers of the groups, except frozen ones, which no training
+    changes.
 
     Args:
         model: the network the groups were found in.
@@ -77,8 +77,8 @@ def prunable_blocks(
                 block[index] = index[:, :1]
     if not found:
         raise PruningError(
-            "every weight that produces or reads these channels is frozen, so none can become sparse; "
-            "unfreeze some, or name other layers"
+            "every weight that produces or reads these channels is frozen, so none can become "
+            "sparse; unfreeze some, or name other layers"
         )
     return [
         Blocks(weight, dim, block.to(weight.device) if bool((block.diff() != 1).any()) else None)

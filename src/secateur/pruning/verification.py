@@ -1,8 +1,8 @@
 """Verification: the slim network gives what the dense one gives with the same channels masked.
 
-It is a check on example inputs. Made on the dense weights before the training, it costs no training:
-a forward pass may read how many channels there are, to divide by their number or to branch on it,
-and then runs with fewer channels but gives something else.
+It is a check on example inputs. A forward pass may read how many channels there are, to divide by
+their number or to branch on it, and then runs with fewer channels but gives something else. A trial
+on the dense weights finds that before any training.
 """
 
 from collections.abc import Iterator, Sequence

@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from secateur.files.optional import require
-from secateur.models.modes import evaluating
 from secateur.models.example_inputs import ExampleInputs, call_arguments
-from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup
+from secateur.models.modes import evaluating
 from secateur.pruning.criteria.importance import Importance, Scored
+from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup
 from secateur.pruning.penalties.penalty import Penalties
-from secateur.pruning.sparsity import prunable_weights
 from secateur.pruning.selection.rounding import fewest_channels
+from secateur.pruning.sparsity import prunable_weights
 
 # Steps in which all channels would be removed.
 CUTS = 400
@@ -127,7 +127,9 @@ def penalize_group_norms(
             ignored_layers=others,
         )
     names = {parameter: name for name, parameter in model.named_parameters()}
-    return Penalties([GroupNorms(pruner, model)], {names[weight]: weight for weight in weights}, strength)
+    return Penalties(
+        [GroupNorms(pruner, model)], {names[weight]: weight for weight in weights}, strength
+    )
 
 
 @dataclass(frozen=True, slots=True)

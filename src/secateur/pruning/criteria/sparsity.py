@@ -30,7 +30,7 @@ def channel_importance(
     """Give what is left of each channel relative to its group's mean, (channels,) float64.
 
     The L1 norm of a block over the layer's mean, averaged over the layers of a role, and the
-    geometric mean of the two roles: a channel that is hardly produced or hardly read matters little.
+    geometric mean of the two roles: a channel that is hardly produced or read matters little.
 
     Args:
         group: the channel group.

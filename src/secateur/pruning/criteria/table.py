@@ -1,4 +1,4 @@
-"""The criteria by name. A new one is a function of ``Scored`` in a file of its own and a line here."""
+"""The criteria by name. A new one is a function of ``Scored`` in its own file, and a line here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from secateur.errors import PruningError
-from secateur.pruning.penalties.step_length import held, step_lengths
+from secateur.pruning.penalties.step_length import held_by, step_lengths
 
 
 def default_strength(weights: Iterable[Tensor]) -> float:
@@ -50,8 +50,8 @@ def l1_penalty(weights: nn.Module | Iterable[Tensor]) -> Tensor:
 def proximal_step(optimizer: Optimizer, weights: Iterable[nn.Parameter], strength: float) -> None:
     """Shrink every weight towards zero: the proximal step of λ·Σ|w|, the soft threshold.
 
-    Call it right after ``optimizer.step()``. A weight becomes ``sign(w)·max(|w| − ηλ, 0)``. η is the
-    learning rate; under Adam and its variants it is each weight's own step length,
+    Call it right after ``optimizer.step()``. A weight becomes ``sign(w)·max(|w| − ηλ, 0)``. η is
+    the learning rate; under Adam and its variants it is each weight's own step length,
     ``lr ÷ (√v̂ + ε)``, since otherwise λ would mean something else in every layer. Weights that the
     optimizer does not hold, or that have no gradient, do not change.
 
@@ -88,7 +88,7 @@ class L1Subgradient:
     @torch.no_grad()
     def before_step(self, optimizer: Optimizer | None = None) -> None:
         """Add λ·sign(w) to the gradients."""
-        held = None if optimizer is None else held(optimizer)
+        held = None if optimizer is None else held_by(optimizer)
         pairs = [
             (w.grad, w.detach())
             for w in self.weights

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from secateur.errors import PruningError
-from secateur.pruning.penalties.step_length import held
+from secateur.pruning.penalties.step_length import held_by
 
 
 class Penalty(Protocol):
@@ -64,7 +64,7 @@ class Penalties:
             PruningError: it holds none of the penalised weights.
         """
         optimizer = getattr(optimizer, "optimizer", optimizer)
-        if self.weights and held(optimizer).isdisjoint(self.weights.values()):
+        if self.weights and held_by(optimizer).isdisjoint(self.weights.values()):
             raise PruningError(
                 "the optimizer holds none of the penalised weights; build it from the parameters "
                 "of the model that train() was given"
@@ -92,7 +92,7 @@ class Penalties:
         """Change the weights."""
         self.steps += 1
         if self.unreached:
-            held = held(optimizer)
+            held = held_by(optimizer)
             weights = self.weights
             self.unreached = tuple(
                 n for n in self.unreached if weights[n].grad is None or weights[n] not in held

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
-def held(optimizer: Optimizer) -> set[Tensor]:
+def held_by(optimizer: Optimizer) -> set[Tensor]:
+    """The parameters that an optimizer holds."""
     return {parameter for group in optimizer.param_groups for parameter in group["params"]}
 
 

@@ -111,9 +111,13 @@ def make_penalty(
         raise PruningError(f"there is no penalty {kind!r}; take {', '.join(PENALTIES)}")
     strengths = (group_strength,) if strength is None else (strength, group_strength)
     if not all(0 <= each < math.inf for each in strengths):
-        raise PruningError("strength is a finite number of at least 0; a negative one grows weights")
+        raise PruningError(
+            "strength is a finite number of at least 0; a negative one grows weights"
+        )
     if group_strength and not PENALTIES[kind].with_group:
-        raise PruningError(f"group_strength cannot be combined with the penalty {kind}; set it to 0")
+        raise PruningError(
+            f"group_strength cannot be combined with the penalty {kind}; set it to 0"
+        )
     names = match_groups(graph, groups)
     penalty = PENALTIES[kind].build(Penalized(model, graph, names, example_inputs), strength)
     if group_strength > 0:

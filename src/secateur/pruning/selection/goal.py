@@ -51,7 +51,9 @@ class Goal:
                 f"s_F_both ({self.s_F_both:g}) is above s_F ({self.s_F:g}); lower it"
             )
         if self.max_drop is not None and not 0 <= self.max_drop < math.inf:
-            raise PruningError(f"max_drop is {self.max_drop:g}; give a loss of the metric, 0 or more")
+            raise PruningError(
+                f"max_drop is {self.max_drop:g}; give a loss of the metric, 0 or more"
+            )
         if not isinstance(self.attempts, int) or self.attempts < 1:
             raise PruningError(f"attempts is {self.attempts}; give a whole number, 1 or more")
 

@@ -1,4 +1,4 @@
-"""Rounding: how many channels a group may keep, at least so many and a multiple of its width step."""
+"""Rounding: how many channels a group may keep, at least a minimum and a multiple of its step."""
 
 from collections.abc import Iterable, Mapping
 
