@@ -1,4 +1,4 @@
-# What a fresh machine needs: make, and Python 3.11 or later with its venv module.
+# A fresh machine needs make, and Python 3.11 or later with its venv module.
 # Another Python: make test PYTHON=python3.13
 
 PYTHON ?= python3
@@ -26,8 +26,8 @@ docs: $(STAMP) ## the documentation as a site, into site/; fails on warnings and
 	$(VENV)/bin/python docs/make_site.py
 	$(VENV)/bin/zensical build --strict --clean
 
-# Tests open reports in a Chromium; they skip where there is none. It is installed where that can be
-# done without asking: by root, from Debian's or Ubuntu's packages.
+# Tests of the report need Chromium and skip without it. It is installed if that needs no question: by
+# root, from Debian's or Ubuntu's packages.
 APT := DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=1 -o Acquire::http::Timeout=20
 
 browser: ## Chromium for the tests of the report
@@ -35,18 +35,18 @@ browser: ## Chromium for the tests of the report
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	&& { $(APT) install --no-install-recommends chromium chromium-driver \
 	|| { $(APT) update && $(APT) install --no-install-recommends chromium chromium-driver; }; }; then true; \
-	else echo "no Chromium with its driver (apt install chromium chromium-driver): the report is not opened by the tests"; fi
+	else echo "no Chromium with its driver: tests of the report skip (apt install chromium chromium-driver)"; fi
 
-audit: $(STAMP) ## every package's licence, to docs/licences.md, and known vulnerabilities
+audit: $(STAMP) ## licences of all packages, to docs/licences.md, and known vulnerabilities
 	$(PYTHON) -m venv .audit
 	.audit/bin/pip install -q pip-audit pip-licenses
-	{ printf '# Licences\n\nOf every package of the development environment, as each states it; what stands out is explained in\n[dependencies.md](dependencies.md). `make audit` writes this page.\n\n'; \
+	{ printf '# Licences\n\nThe licence of every package of the development environment, as the package states it;\n[dependencies.md](dependencies.md) explains the exceptions. `make audit` writes this page.\n\n'; \
 	  .audit/bin/pip-licenses --python $(VENV)/bin/python --from=mixed --order=license --format=markdown | tr -s ' -'; } > .audit/licences.md
 	mv .audit/licences.md docs/licences.md
 	$(VENV)/bin/pip freeze --exclude-editable > .audit/frozen.txt
 	.audit/bin/pip-audit --no-deps --disable-pip -r .audit/frozen.txt
 
-torture: $(STAMP) ## kill runs at a hundred random moments, and try other faults; root tries a full disk too
+torture: $(STAMP) ## kill runs at a hundred random moments, and try other faults; as root, a full disk too
 	$(VENV)/bin/python benchmarks/torture.py
 
 bench: $(STAMP) ## the benchmarks a CPU can run, into benchmarks/results and docs/results.md; half an hour
@@ -66,24 +66,24 @@ bench: $(STAMP) ## the benchmarks a CPU can run, into benchmarks/results and doc
 	$(VENV)/bin/python docs/make_latency_chart.py
 	$(VENV)/bin/python docs/make_results_page.py
 
-bench-gtsdb: $(STAMP) ## the German traffic signs on a laptop, from data/gtsdb and data/gtsrb; about an hour
+bench-gtsdb: $(STAMP) ## detection of German traffic signs, from data/gtsdb and data/gtsrb; about an hour
 	$(VENV)/bin/secateur train recipes/gtsdb_backbone.yaml
 	$(VENV)/bin/python benchmarks/shipped_recipe.py gtsdb_laptop
 	$(VENV)/bin/python benchmarks/report.py gtsdb_laptop
 	$(VENV)/bin/python benchmarks/export_gtsdb.py
 	$(VENV)/bin/python docs/make_results_page.py
 
-bench-compare: $(STAMP) ## our method against its baselines and against itself with parts taken away; many hours
+bench-compare: $(STAMP) ## our method against baselines and against itself with parts left out; many hours
 	$(VENV)/bin/python benchmarks/compare.py quickstart
 	$(VENV)/bin/python benchmarks/compare.py gtsrb
 	$(VENV)/bin/python benchmarks/compare.py gtsrb --ablation
 	$(VENV)/bin/python docs/make_results_page.py
 
-bench-gtsrb: $(STAMP) ## telling the German traffic signs apart on a laptop, from data/gtsrb; about an hour
+bench-gtsrb: $(STAMP) ## classification of German traffic signs, from data/gtsrb; about an hour
 	$(VENV)/bin/python benchmarks/shipped_recipe.py vgg_gtsrb_laptop
 	$(VENV)/bin/python docs/make_results_page.py
 
-# One environment for everything; made anew when what it is made from changes.
+# One environment for everything; installed again after a change to what it depends on.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one: make PYTHON=python3.13 ...")'
 	$(PYTHON) -m venv $(VENV)
