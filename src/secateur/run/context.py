@@ -46,18 +46,37 @@ class Reporter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """A network at some point of the run."""
+class Handle:
+    """A network of a run, on disk.
 
-    model: nn.Module
-    architecture: Architecture
+    Attributes:
+        path: of its file.
+        key: a fingerprint of all that the network depends on.
+        architecture: of the dense network.
+    """
+
     path: Path
     key: str
+    architecture: Architecture
+
+    def load(self) -> nn.Module:
+        """Read the network, in evaluation mode, on the CPU.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        try:
+            return load_network(self.path).model
+        except ModelError:
+            raise RunError(
+                f"{self.path}: is missing or damaged; delete {self.path.parent} and give the "
+                "command again"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What every step of a run shares."""
+    """What every stage of a run shares."""
 
     recipe: Recipe
     folder: Path
@@ -69,40 +88,17 @@ class Run:
     trail: Trail
     pool: Path | None = None
 
-    def step(
-        self,
-        name: str,
-        depends_on: Mapping[str, Any],
-        work: Work,
-        *,
-        together: bool = False,
-        measured_by: Mapping[str, Any] | None = None,
-    ) -> Step:
-        """Do a step in its own folder of the run.
+    def do(self, stage: Stage) -> Step:
+        """Do a stage in its own folder of the run, or find it done."""
 
-        Args:
-            name: its own, and its folder's.
-            depends_on: as for ``run_step``.
-            work: likewise.
-            together: the work trains or evaluates, and all processes do it, each its share;
-                otherwise the first does it alone.
-            measured_by: as for ``run_step``.
-        """
-
-        def do(work: Work) -> Step:
-            folder = self.folder / "steps" / name
-            return run_step(
-                folder,
-                depends_on,
-                work,
-                measured_by=measured_by,
-                say=self.reporter.say,
-                pool=self.pool,
-            )
+        def lead(make: Work, measure: Work) -> Step:
+            led = replace(stage, make=make, measure=measure)
+            folder = self.folder / "steps" / stage.name
+            return run_stage(folder, led, self.reporter.say, self.pool)
 
         with translated_errors():
-            step = self.processes.step(do, work, shared=together)
-        self.trail.add(name)
+            step = self.processes.step(lead, stage.make, stage.measure, shared=stage.shared)
+        self.trail.add(stage.name)
         return step
 
     @property
@@ -111,12 +107,17 @@ class Run:
         return self.processes.fabric
 
     @property
+    def architecture(self) -> Architecture:
+        """Of the dense network."""
+        return recipe_architecture(self.recipe, self.splits.train.classes)
+
+    @property
     def evaluated(self) -> PictureSet:
-        """The pictures that both networks are held against at the end."""
+        """The pictures that both networks are evaluated on at the end."""
         return self.splits.test or self.splits.validation
 
     def seed(self, name: str) -> int:
-        """A seed for one step; steps do not share chances, so that each can be redone alone."""
+        """A seed for one stage; stages share no random numbers, so that each can be redone alone."""
         digest = hashlib.sha256(f"{self.recipe.seed} {name}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
 
@@ -187,22 +188,6 @@ def _tell_of_missing_classes(splits: Splits, reporter: Reporter) -> None:
                 f"{len(missing)} of {len(pictures.classes)} classes have no example among the "
                 f"{part} pictures, and {consequence}: {names}"
             )
-
-
-def load_step(step: Step) -> Network:
-    """Read the network a step wrote.
-
-    Raises:
-        RunError: it went missing or is broken.
-    """
-    path = step.folder / "network.safetensors"
-    try:
-        file = load_network(path)
-    except ModelError:
-        raise RunError(
-            f"{path}: is missing or broken; delete {step.folder} and give the command again"
-        ) from None
-    return Network(file.model, file.architecture, path, step.made)
 
 
 def batch_losses(
