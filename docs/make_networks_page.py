@@ -54,11 +54,11 @@ that meet in a sum are removed together or not at all.
 | … works on all its channels together | layer norm, softmax, a group norm of one group |
 | … reduces over channels | a mean or maximum, which changes when channels are removed |
 | … takes channels by their positions | `x[:, :8]` takes others after a removal |
-| its channels are mixed with positions | a channel is not a whole slice, as in ShuffleNet's shuffle |
+| its channels are mixed with positions | a channel is not one slice, as in ShuffleNet's shuffle |
 | its weights are computed | weight norm, or a weight made in the forward pass |
 | … and … are one tensor | of two layers: a cut for one would be a cut for the other |
 | … meets values that belong to no channel | made in the forward pass, one entry per channel |
-| the operator … is not known to keep channels apart | matrix products, indexing, your own operators |
+| the operator … is not known to keep channels apart | matrix products, indexing, your own ones |
 | the forward pass counts on all of these channels | a number in the code, `x.view(b, 32, h, w)` |
 | the forward pass in training counts on all … | the same, in a head that only training runs |
 | the forward pass computes with the number … | `x / x.shape[1] ** 0.5`: write the number instead |

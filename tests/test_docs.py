@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -16,13 +17,14 @@ from torch import nn
 from torchvision.models.detection.ssd import SSD
 from typer.core import TyperGroup
 
+import secateur
 from secateur.cli.main import app
 from secateur.config.recipe import load_recipe
 from secateur.models.network_file import load_network, save_network
 from secateur.models.ssd import build_ssd, ssd_architecture
 from secateur.models.vgg import build_vgg, vgg_architecture
-from secateur.tasks.classification.classification import class_scores
-from secateur.tasks.detection.detection import detect
+from secateur.tasks.classification.accuracy import class_scores
+from secateur.tasks.detection.prediction import detect
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -88,14 +90,23 @@ def test_results_are_those_of_the_files() -> None:
     assert maker["readme"](text, results) == text, "run python docs/make_results_page.py"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/shipping.md"])
-def test_commands_shown_are_commands(page: str) -> None:
+@pytest.mark.parametrize(
+    ("page", "commands"),
+    [
+        ("README.md", 10),
+        ("docs/shipping.md", 10),
+        ("docs/run-folder.md", 4),
+        ("docs/compare.md", 2),
+        ("docs/sweep.md", 2),
+    ],
+)
+def test_commands_shown_are_commands(page: str, commands: int) -> None:
     """Their names and options are known; nothing is run."""
     blocks = re.findall(r"```console\n(.*?)```", (ROOT / page).read_text("utf-8"), re.S)
     lines = [
         line for block in blocks for line in block.splitlines() if line.startswith("secateur ")
     ]
-    assert len(lines) > 5
+    assert len(lines) >= commands
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
     context = group.make_context("secateur", [], resilient_parsing=True)
@@ -106,10 +117,65 @@ def test_commands_shown_are_commands(page: str) -> None:
         command.make_context(name, arguments)
 
 
-def test_readme_recipe_is_valid(tmp_path: Path) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+def test_recipe_shown_is_valid(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "recipe.md").read_text("utf-8"), re.S)
     (tmp_path / "recipe.yaml").write_text(text)
     assert load_recipe(tmp_path / "recipe.yaml").name == "mine"
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
+    titles = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(
+    "page", [p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *DOCS.glob("*.md")]]
+)
+def test_links_lead_somewhere(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text("utf-8"), flags=re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        target, _, anchor = link.partition("#")
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.is_file(), link
+        assert not anchor or anchor in _anchors(path), link
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    linked = set(re.findall(r"\]\((docs/[\w-]+\.md)", (ROOT / "README.md").read_text("utf-8")))
+    linked |= {"docs/networks.md", "docs/licences.md"}  # from library.md and dependencies.md
+    assert {f"docs/{page.name}" for page in DOCS.glob("*.md")} <= linked
+
+
+def test_site_builds_without_warnings(tmp_path: Path) -> None:
+    """From copies, so that tests that run at the same time do not meet."""
+    pytest.importorskip("zensical")
+    for name in ("docs", "examples", "src"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for path in [*ROOT.glob("*.md"), ROOT / "LICENSE", ROOT / "zensical.toml"]:
+        shutil.copy(path, tmp_path)
+    for command in (["docs/make_site.py"], ["-m", "zensical", "build", "--strict", "--clean"]):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            check=False,  # the assertion below shows what was printed
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning" not in (done.stdout + done.stderr).lower()
+    reference = (tmp_path / "site" / "reference" / "index.html").read_text("utf-8")
+    for name in set(secateur.__all__) - {"load"}:  # another name of load_network
+        assert re.search(rf'id="secateur\.[\w.]+\.{name}"', reference), name
+    # Nothing is fetched when a page is opened.
+    for page in (tmp_path / "site").rglob("*.html"):
+        text = page.read_text("utf-8")
+        sources = re.findall(r'<(?:script|link|img)\b[^>]*\b(?:src|href)="([^"]+)"', text)
+        assert not [s for s in sources if s.startswith(("http:", "https:", "//"))], page
 
 
 def test_every_dependency_has_its_row() -> None:
