@@ -82,6 +82,13 @@ def test_recipe_page_is_up_to_date() -> None:
     assert written == made, "run python docs/make_recipe_page.py"
 
 
+def test_lists_are_those_of_the_tables() -> None:
+    maker = runpy.run_path(str(DOCS / "make_lists.py"))
+    for page in maker["LISTS"]:
+        written = (DOCS / page).read_text("utf-8")
+        assert written == maker["filled"](page), "run python docs/make_lists.py"
+
+
 def test_results_are_those_of_the_files() -> None:
     maker = runpy.run_path(str(DOCS / "make_results_page.py"))
     results = maker["read_results"]()
@@ -183,7 +190,7 @@ def test_every_dependency_has_its_row() -> None:
     extras = project["optional-dependencies"].values()
     wanted = {re.split(r"[^\w.-]", each)[0] for each in sum(extras, project["dependencies"])}
     rows = re.findall(r"^\| ([\w-]+) \|", (DOCS / "dependencies.md").read_text("utf-8"), re.M)
-    assert set(rows) - {"package"} == wanted - {"secateur"}
+    assert set(rows) - {"package", "part"} == wanted - {"secateur"}
 
 
 def test_loader_finds_the_same_without_secateur(tmp_path: Path) -> None:
