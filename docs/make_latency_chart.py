@@ -17,7 +17,7 @@ COLOURS = {
 
 
 def bars(result: dict[str, Any], runtime: str) -> dict[str, float]:
-    """Milliseconds of the network alone, by what the chart calls it."""
+    """Return milliseconds of the network alone, by the name in the chart."""
     eight = {"onnxruntime": "rounded.int8.onnx", "openvino": "rounded.int8.xml"}[runtime]
     names = {f"{name}.safetensors": name for name in ("dense", "slim", "rounded")}
     names[eight] = "rounded, 8 bits"
@@ -29,7 +29,7 @@ def bars(result: dict[str, Any], runtime: str) -> dict[str, float]:
 
 
 def draw(result: dict[str, Any]) -> Figure:
-    """Give the chart: a row of bars for each runtime."""
+    """Return the chart: a row of bars for each runtime."""
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for each, (runtime, title) in zip(
@@ -48,7 +48,7 @@ def draw(result: dict[str, Any]) -> Figure:
 
 
 if __name__ == "__main__":
-    # The same file from the same figures, and letters that a reader can search.
+    # The same figures give the same file; text is searchable.
     mpl.rcParams.update({"svg.hashsalt": "secateur", "svg.fonttype": "none"})
     content = json.loads((ROOT / "benchmarks/results/latency_cpu.json").read_text("utf-8"))
     draw(content).savefig(ROOT / "docs/images/latency_cpu.svg", metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""Write docs/recipe.md from the recipe's own descriptions: python docs/make_recipe_page.py."""
+"""Write docs/recipe.md from the descriptions in the recipe: python docs/make_recipe_page.py."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from secateur.config.model import SSDModel, VGGModel
 from secateur.config.recipe import Recipe
 from secateur.config.train import DenseTraining, Retrain, Training
 
-# Every section with its place in the recipe.
+# Every section, with its path in the recipe.
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", Recipe),
     ("data", DetectionData),
@@ -33,7 +33,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("evaluate", Evaluate),
 )
 PLACES = [place for place, _ in SECTIONS]
-# A place that two sections can take is told apart by what the recipe compresses.
+# Two sections with the same path differ by what the recipe compresses.
 KINDS = {
     DetectionData: "a detector",
     Augmentation: "a detector",
@@ -46,21 +46,61 @@ KINDS = {
 INTRODUCTION = """\
 # The recipe
 
-A recipe is a YAML file. `secateur init FOLDER` writes one for a folder of annotated pictures, and
-`recipes/` holds others to start from. An unknown entry is an error that names the nearest known
-one. Single entries can be changed for one run: `--set train.steps=100`, or
-`--set compress.phases.0.layers=conv1_1-conv3_3` to reach into a list.
+A recipe is a YAML file that says what to compress, with which data, and how far. `secateur init
+FOLDER` writes one for a folder of annotated pictures. `secateur recipes` lists the recipes that are
+part of the package: for the quick start, for GTSDB and Pascal VOC, and for classifiers of GTSRB and
+CIFAR-10.
 
-Shares go from 0 to 1. Points are those of the metric in percent. A *required* entry has no default;
-`null` says that nothing is set; the entry tells what then holds.
+```yaml
+name: mine
+data:
+  format: voc
+  root: data/mine
+  train: train
+  test: test
+  classes: [car, bus, person]    # for voc; the other layouts contain the names
+model:
+  network: ssd300
+  weights: torchvision:SSD300_VGG16_Weights.COCO_V1
+train: {steps: 8000, lr: 0.001}
+compress:
+  phases:
+    - layers: conv1_1-conv4_3
+    - layers: conv4_3-conv7
+    - layers: conv7-conv8_2
+    - layers: conv8_2-conv11_2
+  sparsify: {steps: 2000}
+  select: {keep_params: 0.15}
+  retrain: {steps: 4000}
+evaluate: {metric: AP50_voc07}
+```
 
-This page is made from the descriptions in `src/secateur/recipe.py` by
-`python docs/make_recipe_page.py`; change them there.
+| section | content |
+|---|---|
+| `name`, `seed`, `precision` | the name of the run, its random numbers, its arithmetic |
+| `data` | pictures, splits and classes, input resized or at native resolution, augmentation |
+| `model` | network, size, widths, batch norm, detection layers and boxes, initial weights |
+| `train` | steps, batch size, optimiser and learning rate of the dense network |
+| `compress.phases` | the layers of each phase, and its differences from the rest |
+| `compress.sparsify` | the training with the penalty, and the penalty's kind and strength |
+| `compress.threshold` | how much accuracy the threshold may cost |
+| `compress.select` | how far to compress: published levels, a budget, or a largest drop |
+| `compress.retrain` | the training after removal |
+| `evaluate` | the metric, and the settings of NMS |
+
+An unknown entry is an error that names the nearest known one. `--set train.steps=100` changes one
+entry for one run; `--set compress.phases.0.layers=conv1_1-conv3_3` reaches into a list.
+
+In the tables below, shares are from 0 to 1, and points are those of the metric in percent. A
+*required* entry has no default. `null` means that nothing is set; the entry says what holds then.
+
+`python docs/make_recipe_page.py` writes this page from the descriptions in `src/secateur/config/`;
+change them there.
 """
 
 
 def page() -> str:
-    """Give the whole page."""
+    """Return the whole page."""
     return "\n".join([INTRODUCTION, *(_section(place, model) for place, model in SECTIONS)])
 
 
@@ -91,7 +131,7 @@ def _section(place: str, model: type[BaseModel]) -> str:
 
 
 def _values(entry: dict[str, Any]) -> str:
-    """Say which values a JSON schema allows."""
+    """Describe the values that a JSON schema allows."""
     if "anyOf" in entry:
         return " or ".join(_values(option) for option in entry["anyOf"])
     if "const" in entry:
@@ -116,7 +156,7 @@ def _values(entry: dict[str, Any]) -> str:
             return "path" if entry.get("format") == "path" else "text"
         case "integer" | "number":
             return {"integer": "whole number", "number": "number"}[entry["type"]] + _range(entry)
-    raise ValueError(f"no words for {entry}")
+    raise ValueError(f"no description for {entry}")
 
 
 def _range(entry: dict[str, Any]) -> str:
@@ -126,7 +166,7 @@ def _range(entry: dict[str, Any]) -> str:
 
 
 def _code(value: Any) -> str:
-    # Digits that are a text keep their quotes, as YAML needs them.
+    # A string of digits keeps its quotes, because YAML needs them.
     bare = isinstance(value, str) and not value.isdigit()
     return f"`{value if bare else json.dumps(value)}`"
 

@@ -1,6 +1,6 @@
-"""Photograph parts of the quick start's report for the README, in a headless Chromium.
+"""Take pictures of parts of the quick start's report for the docs, in a headless Chromium.
 
-After ``make demo``: ``.venv/bin/python docs/make_report_images.py``.
+Run it after ``make demo``: ``.venv/bin/python docs/make_report_images.py``.
 """
 
 import base64
@@ -12,8 +12,9 @@ from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "runs" / "quickstart" / "report.html"
 WIDTH = 1180
-# File, first part, the part that is no longer in it, and the height in pixels where that is less.
+# File, first element, the element after the last, and the largest height in pixels.
 PARTS = (
+    ("headline", "header", "nav", 2000),
     ("report", "header", "#filters table", 2000),
     ("report_pictures", "#pictures", "#weights", 870),
 )
@@ -29,8 +30,8 @@ def main() -> None:
     browser.set_window_size(WIDTH, 900)
     browser.get(PAGE.as_uri())
     place = "return document.querySelector(arguments[0]).getBoundingClientRect().top + scrollY"
-    for name, first, behind, most in PARTS:
-        top, end = (browser.execute_script(place, part) for part in (first, behind))
+    for name, first, after, most in PARTS:
+        top, end = (browser.execute_script(place, part) for part in (first, after))
         clip = {"x": 0, "y": top, "width": WIDTH, "height": min(end - top, most), "scale": 1}
         shot = browser.execute_cdp_cmd(
             "Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip}

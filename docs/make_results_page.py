@@ -1,4 +1,4 @@
-"""Write the results in README.md and docs/results.md from the files in benchmarks/results/."""
+"""Write the table in README.md, and docs/results.md, from the files in benchmarks/results/."""
 
 import json
 import re
@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from secateur.experiments.methods import METHODS
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-# Between these lines of README.md stands the table.
+# The table is between these lines of README.md.
 START, END = "<!-- results -->\n", "<!-- end of results -->\n"
 
 TITLES = {
@@ -21,22 +23,22 @@ TITLES = {
 
 # Results of another kind, each with a table of its own.
 MEASURED = {
-    "latency_cpu": "Speed of SSD300 at the paper's widths (`benchmarks/latency_cpu.py`)",
+    "latency_cpu": "Latency of SSD300 at the paper's widths (`benchmarks/latency_cpu.py`)",
     "export_gtsdb": "Exports of the GTSDB network (`benchmarks/export_gtsdb.py`)",
     "postprocessing": "Decoding and NMS (`benchmarks/postprocessing.py`)",
     "evaluation_speed": "Average precision (`benchmarks/evaluation_speed.py`)",
     "removal_speed": "Graph, selection and removal (`benchmarks/removal_speed.py`)",
-    "threshold_search": "The search for a threshold (`benchmarks/threshold_search.py`)",
+    "threshold_search": "Threshold search (`benchmarks/threshold_search.py`)",
     "data_speed": "Training pictures (`benchmarks/data_speed.py`)",
-    "latency_quickstart": "Speed of the quick start's networks (`secateur benchmark`)",
+    "latency_quickstart": "Latency of the quick start's networks (`secateur benchmark`)",
     "compare_quickstart": "Baselines on the quick start (`benchmarks/compare.py quickstart`)",
-    "ablation_quickstart": "What each part is worth (`benchmarks/compare.py --ablation`)",
+    "ablation_quickstart": "The effect of each part (`benchmarks/compare.py --ablation`)",
     "compare_gtsrb": "Baselines on GTSRB (`benchmarks/compare.py gtsrb`)",
-    "ablation_gtsrb": "What each part is worth (`benchmarks/compare.py gtsrb --ablation`)",
+    "ablation_gtsrb": "The effect of each part (`benchmarks/compare.py gtsrb --ablation`)",
     "training_speed_cuda": "Speed of training on a GPU (`benchmarks/training_speed.py`)",
     "training_speed_cpu": "Speed of training on a CPU (`benchmarks/training_speed.py`)",
     "growth": "Growth with pictures, classes, pixels and layers (`benchmarks/growth.py`)",
-    "sweep_quickstart": "How small the quick start can go (`benchmarks/sweep.py`)",
+    "sweep_quickstart": "A sweep of the quick start (`benchmarks/sweep.py`)",
     "sweep_postgres": "Two processes at one sweep (`benchmarks/sweep_postgres.py`)",
     "several_processes": "Two processes at one run (`benchmarks/several_processes.py`)",
     "torture": "Kills and other faults (`make torture`)",
@@ -47,193 +49,233 @@ MEASURED = {
 }
 
 COMPARED = (
-    "Every way starts from the same dense network of a seed and sees as many pictures. Mean of "
-    "three seeds on test ± its standard error; the best in bold, and in italics what is within the "
-    "best one's own standard error of it. The promises below, and what the text calls the error, "
-    "go by the standard error of the difference, taken seed by seed. The last column says what a "
-    "way does.\n"
+    "For each seed, every method starts from the same dense network and sees the same number of "
+    "pictures. The table has the mean of three seeds on test ± its standard error. The best is in "
+    "bold; in italics is what is within the best one's own standard error of it. The targets "
+    "below, and what the text calls the error, use the standard error of the difference, seed by "
+    "seed. The last column describes the method.\n\n"
 )
 
+# Methods that the result files know by an earlier name.
+RENAMED = {"uneven": "no_balance", "unmended": "no_recalibration"}
+
+# Phrases of the result files, and how the page puts them.
+PHRASES = {
+    "how far numbers lie apart": "largest difference of a figure",
+    "left beside Torch-Pruning's": "left, relative to Torch-Pruning's",
+    "made, by parts": "generated, by parts",
+    "with the answer of all": "with the result of all pictures",
+    "with the grid's answer": "with the grid's result",
+    "penalty, of one without": "penalty, relative to one without",
+    "runs that got through, of those broken": "interrupted runs that completed",
+    "files left over": "temporary files left",
+    "a signal that told how to go on": "a signal that said how to resume",
+    "networks as of an unbroken run": "networks equal to those of an uninterrupted run",
+    "networks as of one machine": "networks equal to those of one machine",
+    "lines of ours that say so": "lines of ours that name it",
+    "of those of one": "relative to one process",
+    "of those there are": "relative to all of them",
+    "trials done, of those wanted": "trials completed, of those requested",
+    "Altered answers, training states and step files gave tracebacks or took memory at will": (
+        "Altered predictions, training states and step files gave tracebacks or used any amount "
+        "of memory"
+    ),
+    "finds sane": "accepts",
+    "would have been handed": "was passed",
+    "In place of": "instead of",
+    "read for ever": "read without end",
+    "Names could command the terminal; what cannot be printed is written out": (
+        "Names could control the terminal; what cannot be printed is escaped"
+    ),
+    "unpickled in full; none of that is so": "unpickled in full; all of this is refused",
+    "seconds to make it and its figures": "seconds to write it and its charts",
+}
+
 # What Singh et al. (WACV 2019) publish: times fewer parameters, share of the MACs saved, and the
-# recipe that is held against it, None where none has been run at that size.
+# recipe to compare with it, None where none has been run at that size.
 PUBLISHED: tuple[tuple[str, float, float | None, str | None], ...] = (
     ("VGG16 on CIFAR-10", 125, 0.905, "vgg16_cifar10"),
     ("VGG16 on GTSRB", 200, 0.966, "vgg16_gtsrb"),
     ("SSD512 on GTSDB", 26, None, None),
 )
-# Compressing may see so many times the pictures of the dense training.
+# Largest number of pictures that compression may see, as a multiple of those of the dense training.
 BILL = 1.5
 
-# What a reader must know to take the figures rightly.
+# What a reader must know to interpret the figures.
 NOTES = {
     "quickstart": (
-        "The dense network is trained for minutes, not to its end, and the slim one trains on "
-        "while it is compressed. Where slim is ahead of dense, that is the longer training and "
-        "not a gift of pruning.\n"
+        "The dense network is trained for minutes and has not converged; the slim one is trained "
+        "further while it is compressed. Where slim is more accurate than dense, the longer "
+        "training is the reason, not pruning.\n"
     ),
     "gtsdb_laptop": (
-        "The backbone was first trained to tell cut-out signs of the Recognition Benchmark apart "
-        "(`recipes/gtsdb_backbone.yaml`), the detector then on crops of 192 × 192 at native "
-        "resolution. Both benchmarks have the same makers, and the backbone may have seen a sign that "
-        "the test pictures show; that holds for dense and slim alike. The slim network has 1,250 "
-        "steps more behind it than the dense one. A wider network and larger crops were not "
-        "tried.\n"
+        "The backbone was first trained to classify cropped signs of the Recognition Benchmark "
+        "(recipe `gtsdb_backbone`), then the detector on crops of 192 × 192 at native resolution. "
+        "Both benchmarks have the same authors, and the backbone may have seen a sign that the "
+        "test pictures show; this holds for dense and slim alike. The slim network has trained for "
+        "1,250 steps more than the dense one. A wider network and larger crops were not tried.\n"
     ),
     "latency_cpu": (
-        "SSD300 with 21 outputs a box, one picture at a time, two threads; fresh weights, for time "
-        "does not depend on them. *slim* has the widths of the paper's pruned-6det, *rounded* the "
-        "same rounded to multiples of 16. Medians of runs that were taken in turn, each network in "
-        "a process of its own; the network alone, from bytes to raw outputs. Decoding and NMS are "
-        "in the column behind; what they take depends on how much is found, and fresh weights find "
-        "as much as there can be.\n\n![Times of one picture](images/latency_cpu.svg)\n"
+        "SSD300 with 21 outputs per box, one picture at a time, two threads; random weights, "
+        "because they do not affect the time of the network alone. *slim* has the widths of the "
+        "paper's pruned-6det, *rounded* the same rounded to multiples of 16. Medians of runs taken "
+        "in turn, each network in its own process; the network alone, from bytes to raw outputs. "
+        "The last column includes decoding and NMS. Their time depends on the number of "
+        "detections, and random weights give the largest possible number.\n\n![Latency of one "
+        "picture](images/latency_cpu.svg)\n"
     ),
     "export_gtsdb": (
-        "The slim network of the run above. Files in single precision were compared with torch on "
-        "training pictures, those with 8 bits were calibrated on validation pictures; test was "
-        "read once for each.\n"
+        "The slim network of the GTSDB run above. Files in single precision were compared with "
+        "torch on training pictures; those in 8 bits were calibrated on validation pictures. The "
+        "test split was read once for each.\n"
     ),
     "postprocessing": (
         "SSD300's 8,732 default boxes and 21 classes, batches of 8, against torchvision's "
-        "`SSD.postprocess_detections` in one process, turn and turn about. There are no trained "
-        "weights here: the raw outputs are made from a seed, of three kinds that the script "
-        "describes. The promise is for *trained*; the others are shown beside it.\n"
+        "`SSD.postprocess_detections` in one process, in turn. There are no trained weights here: "
+        "the raw outputs are generated from a seed, in three kinds that the script describes. The "
+        "target is for *trained*; the others are shown for comparison.\n"
     ),
     "evaluation_speed": (
-        "5,000 pictures with 200 drawn detections each, of 20 classes: against pycocotools, and "
-        "for VOC against a plain loop over classes and pictures, which stands in the script.\n"
+        "5,000 pictures with 200 generated detections each, of 20 classes: against pycocotools, "
+        "and for VOC against a plain loop over classes and pictures, which is in the script.\n"
     ),
     "removal_speed": (
-        "From a fresh network to one of half the channels by L1, against Torch-Pruning. About half "
-        "of our time goes into `torch.export`, which reads any network's graph, and on ResNet-50 "
-        "all of it takes longer than Torch-Pruning; the proof of a removal, which the other does "
-        "not have, is not counted.\n"
+        "From a dense network to one with half the channels by L1, against Torch-Pruning. About "
+        "half of our time is spent in `torch.export`, which reads the graph of any network. On "
+        "ResNet-50 the total is slower than Torch-Pruning. The verification of the removal, which "
+        "Torch-Pruning does not have, is not counted.\n"
     ),
     "threshold_search": (
-        "Searches on accuracies made from a seed (*steady*, *wavy*, *jagged*) and on a small "
-        "*trained* detector with 12 pictures of validation, against a grid that tries every step "
-        "of the resolution. On so few pictures accuracy goes up and down from one threshold to the "
-        "next; a search then holds what was asked of it, but may end below the grid's last "
-        "threshold that holds.\n\nThe table is of searches as a run makes them, by parts of "
-        "validation where these tell enough, against all pictures in every trial.\n"
+        "Searches on accuracies generated from a seed (*steady*, *wavy*, *jagged*) and on a small "
+        "*trained* detector with 12 validation pictures, against a grid that tries every step of "
+        "the resolution. With so few pictures, accuracy rises and falls from one threshold to the "
+        "next; the search then meets its condition, but may end below the grid's last threshold "
+        "that meets it.\n\nThe table compares searches as in a run, which evaluate parts of "
+        "validation where these are enough, with searches that evaluate all pictures in every "
+        "trial.\n"
     ),
     "data_speed": (
-        "SSD's augmentation, from JPEG files to batches, against the same steps put together from "
+        "SSD's augmentation, from JPEG files to batches, against the same steps built from "
         "torchvision's own transforms.\n"
     ),
     "latency_quickstart": (
-        "One picture of the drawn test set at a time. So small a network is mostly the cost of "
-        "calling it, and gains less time than MACs.\n"
+        "One picture of the drawn test set at a time. In so small a network the overhead of a call "
+        "dominates, so latency falls less than MACs.\n"
     ),
     "compare_quickstart": (
-        COMPARED + "The dense network is trained for minutes: what is retrained longer can surpass "
-        "it. Ours is first but at 15 %, where `layer_threshold`, which is ours with a threshold "
-        "for each layer, is ahead by no more than the error; of ways that others published none "
-        "comes within a point of ours at any budget. To be met, a promise asks for the first place "
-        "at the two smallest budgets, and elsewhere to be no more than a standard error behind "
-        "it.\n"
-        "\n![Accuracy by MACs kept](images/compare_quickstart.svg)\n"
+        COMPARED
+        + "The dense network is trained for minutes, so what is retrained longer can be more "
+        "accurate. Ours is first except at 15 %, where `layer_threshold`, which is ours with a "
+        "threshold for each layer, is ahead by no more than the error. No method published by "
+        "others is within a point of ours at any budget. A target is met by first place at the two "
+        "smallest budgets, and elsewhere by at most one standard error behind it.\n\n![Accuracy by "
+        "MACs kept](images/compare_quickstart.svg)\n"
     ),
     "ablation_quickstart": COMPARED
     + "\n![Accuracy by MACs kept](images/ablation_quickstart.svg)\n",
     "compare_gtsrb": (
-        COMPARED + "The classifier of the laptop's run, on a shorter schedule: the file names it. "
-        "At half of the MACs ours is beaten by Taylor's way, by 0.28 of a point (error 0.21). At "
-        "15 % it is first by 0.12. At 30 and 7 % `layer_threshold`, ours with a threshold for each "
-        "layer, is ahead by a hair (0.12 and 0.02), well within the error: one threshold for all "
-        "layers or one for each makes no difference here. How 700 steps are parted, 100 for "
-        "sparsity and 600 behind it, was chosen by validation for ours. The strength of "
-        "`norm_scale` was chosen by validation of one seed at 15 %; with the one next to it, three "
-        "times as much, it has 93.2 there, as much as ours. That and what the others had with "
-        "steps of 200 and 500 stands in the file under `tried`. The penalty of `group_norm` was "
-        "chosen on the quick start. The five ways without a penalty ran earlier on another card "
-        "(NVIDIA H100), from dense networks of the same accuracy to the last picture.\n"
-        "\n![By MACs kept](images/compare_gtsrb.svg)\n"
+        COMPARED
+        + "The classifier of the laptop's run, on a shorter schedule, which is in the file. At "
+        "half of the MACs, Taylor's criterion is ahead of ours by 0.28 points (error 0.21). At 15 "
+        "% ours is first by 0.12. At 30 and 7 % `layer_threshold`, ours with a threshold for each "
+        "layer, is ahead by 0.12 and 0.02, well within the error: one threshold for all layers or "
+        "one for each makes no difference here. The distribution of 700 steps, 100 for sparsity "
+        "and 600 for retraining, was chosen by validation for ours. The strength of `norm_scale` "
+        "was chosen by validation of one seed at 15 %; with three times that strength, the next "
+        "one tried, it has 93.2 there, as much as ours. That, and the results of the others with "
+        "200 and 500 steps, are in the file as `tried`. The penalty of `group_norm` was chosen on "
+        "the quick start. The five methods without a penalty ran earlier on another GPU (NVIDIA "
+        "H100), from dense networks with identical accuracy.\n\n![Accuracy by MACs "
+        "kept](images/compare_gtsrb.svg)\n"
     ),
     "ablation_gtsrb": (
-        COMPARED + "The same classifier and schedule. What is worth most is that retraining "
-        "begins at a high learning rate again; then, at 7 %, layers that give by their loss and "
-        "not all the same share, the penalty, one phase instead of four, and balance. Mending "
-        "and the one threshold gain nothing that can be told from the error, and distillation "
-        "loses.\n"
-        "\n![By MACs kept](images/ablation_gtsrb.svg)\n"
+        COMPARED
+        + "The same classifier and schedule. The largest effect is that of a high learning rate at "
+        "the start of retraining. Then follow, at 7 %, cutting layers by their loss instead of by "
+        "the same share, the penalty, one phase instead of four, and balance. The effects of "
+        "recalibration (folded means, re-estimated norms) and of the single threshold are within "
+        "the error, and distillation reduces accuracy.\n\n![Accuracy by MACs "
+        "kept](images/ablation_gtsrb.svg)\n"
     ),
     "training_speed_cuda": (
-        "Pictures of noise and fresh weights. Passes are recorded and replayed. VGG16 in 32 × 32, "
-        "data and augmentation included; SSD300 in batches of 32 that lie on the GPU. Channels "
-        "that are no multiples of 16, *slim*, cost more there than they save; *rounded* has "
+        "Pictures of noise and random weights. Passes are recorded and replayed. VGG16 at 32 × 32 "
+        "includes data and augmentation; SSD300 runs on batches of 32 that are on the GPU. Channel "
+        "counts that are no multiples of 16 (*slim*) cost more there than they save; *rounded* has "
         "multiples.\n"
     ),
     "training_speed_cpu": (
-        "Pictures of noise and fresh weights. *Plain* is the network with torchvision's own loss "
-        "and transform, and with weights in the usual memory format; ours has channels last. What "
-        "that gains or loses depends on network and processor, and bf16 is quicker on processors "
-        "with matrix units for it alone. What remains in the way are convolutions "
-        "(`convolution_backward`, `mkldnn_convolution`): a step can be no quicker than they are. "
-        "Rates in the first table and in the last were taken minutes apart.\n"
+        "Pictures of noise and random weights. *Plain* is the network with torchvision's own loss "
+        "and transform, and with weights in the default memory format; ours uses channels last. "
+        "The gain or loss depends on network and processor, and bf16 is faster only on processors "
+        "with matrix units for it. The rest of a step is convolutions (`convolution_backward`, "
+        "`mkldnn_convolution`): it cannot be faster than they are. The rates in the first table "
+        "and in the last were measured minutes apart.\n"
     ),
     "growth": (
-        "A tiny detector on pictures of noise, one thing doubled at a time; steps of the whole "
-        "pipeline but for the report, one thread. Of layers: graph, selection, removal and proof "
-        "of a chain of convolutions. The broken lines are linear. About ten seconds of a run do "
-        "not grow, so the exponents are of the whole run: nothing makes it grow faster than linear "
-        "up to these sizes, and what grows in it may do so faster than they say.\n"
-        "\n![Growth](images/growth.svg)\n"
+        "A tiny detector on pictures of noise, one factor doubled at a time; the steps of the "
+        "whole pipeline except the report, one thread. For layers: graph, selection, removal and "
+        "verification of a chain of convolutions. The broken lines are linear. About ten seconds "
+        "of a run are constant, so the exponents are of the whole run: up to these sizes it grows "
+        "no faster than linearly, and its growing part may grow faster than they "
+        "say.\n\n![Growth](images/growth.svg)\n"
     ),
     "torture": (
-        "The real command on a tiny recipe, killed at random moments again and again until it is "
-        "through; then summary and networks must be those of a run that was left alone, bit for "
-        "bit. Below, what else can happen, and what the command then says.\n"
+        "The real command on a tiny recipe, killed at random moments until it completes; then the "
+        "summary and the networks must equal those of an uninterrupted run, bit for bit. The table "
+        "shows the other faults, with the messages as they were on that day.\n"
     ),
     "fuzz": (
-        "Cases by a coverage-guided fuzzer and by Hypothesis. A reader fails by another error than "
-        "its own one-line refusal, by more than 2 s, or by touching a file outside its folder.\n"
+        "Cases by a coverage-guided fuzzer and by Hypothesis. A reader fails if it ends in another "
+        "error than its own one-line refusal, takes more than 2 s, or touches a file outside its "
+        "folder.\n"
     ),
     "memory": (
-        "Resident memory, children included. Training is flat. An evaluation keeps every detection "
-        "until all are counted, some 3 kB a picture, and that is its growth.\n"
+        "Resident memory, including child processes. Training is constant. An evaluation keeps "
+        "every detection until all are counted, some 3 kB per picture, and that is its growth.\n"
     ),
     "sweep_quickstart": (
-        "Networks that no other of the sweep surpasses in accuracy on validation, parameters and "
-        "MACs together. Trials go by validation; test was read once, for these. The first trial, "
-        "0, is the recipe with `keep_params: 0.062` and `keep_macs: 0.3`, set by hand; the others "
-        "were searched. The dense network is another than that of the first table, of another "
-        "day.\n"
-        "\n![Trials](images/sweep_quickstart.svg)\n"
+        "The Pareto front: networks that no other of the sweep beats in accuracy on validation, "
+        "parameters and MACs together. Trials use validation; test was read once, for these. The "
+        "first trial, 0, is the recipe with `keep_params: 0.062` and `keep_macs: 0.3`, set by "
+        "hand; the others were searched. The dense network is not that of the first table, but one "
+        "of another day.\n\n![Trials](images/sweep_quickstart.svg)\n"
     ),
     "sweep_postgres": (
-        "A tiny recipe, two processes with folders of their own on one PostgreSQL, one of them "
-        "killed half-way. What the promises mean stands in the script.\n"
+        "A tiny recipe, two processes with folders of their own on one PostgreSQL; one of them is "
+        "killed half-way. The script explains the targets.\n"
     ),
     "several_processes": (
         "Tiny recipes on the CPU, in one process, in two, and in two network namespaces that stand "
-        "for two machines. A process was killed in the middle of a training. Metrics are means of "
-        "three seeds on eight test pictures, so the bound of noise, two standard errors, is wide.\n"
+        "for two machines. One process was killed in the middle of a training. Metrics are means "
+        "of three seeds on eight test pictures, so the bound of noise, two standard errors, is "
+        "wide.\n"
     ),
     "vgg16_gtsrb": (
-        "Full-size VGG16 in its CIFAR form, from scratch, on one GPU that other work shared; the "
-        "slim network has 12,500 steps more behind it than the dense one. The budget of "
-        "parameters decided, and MACs fell further than they had to.\n"
+        "Full-size VGG16 in its CIFAR form, trained from random weights on one GPU that other work "
+        "shared. The slim network has trained for 12,500 steps more than the dense one. The budget "
+        "of parameters was the binding one, and MACs fell further than required.\n"
     ),
     "vgg16_cifar10": (
-        "Full-size VGG16 in its CIFAR form, from scratch, on one GPU that other work shared. The "
-        "pictures had been recompressed as JPEG, and the dense network stays below what is "
-        "published for the originals. At a 125th of the parameters the slim network is four and a "
-        "half points behind.\n"
+        "Full-size VGG16 in its CIFAR form, trained from random weights on one GPU that other work "
+        "shared. The pictures had been recompressed as JPEG, and the dense network is below the "
+        "accuracy published for the originals. At a 125th of the parameters, the slim network is "
+        "four and a half points less accurate.\n"
     ),
     "report_quickstart": "One phase, 19 layers, 12 classes.\n",
     "report_gtsdb_laptop": "One phase, 17 layers, 4 classes, photographs of 1280 × 736.\n",
     "vgg_gtsrb_laptop": (
-        "A narrow VGG16 in its CIFAR form, from scratch, on whole pictures resized to 32 × 32. "
-        "The dense network trains for 4,200 steps, the slim one for 6,600 more. Its lead is that: "
-        "the run shows that a network of this size can be had this way, and not that pruning adds "
-        "accuracy. Strength, budget and lengths were set by the validation split. The dense "
-        "training shared its machine with other work; its minutes say little.\n"
+        "A narrow VGG16 in its CIFAR form, trained from random weights on whole pictures resized "
+        "to 32 × 32. The dense network trains for 4,200 steps, the slim one for 6,600 more, which "
+        "is why it is more accurate: the run shows that a network of this size is possible, not "
+        "that pruning adds accuracy. Strength, budget and lengths were chosen on the validation "
+        "split. The dense training shared its machine with other work, so its minutes mean "
+        "little.\n"
     ),
 }
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """Give the table of the README, one row a run."""
+    """Return the table of the README, one row per run."""
     lines = [
         "| run | parameters | MACs | bytes | accuracy on test |",
         "|---|---|---|---|---|",
@@ -255,10 +297,10 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def page(results: dict[str, dict[str, Any]]) -> str:
-    """Give docs/results.md: every metric, every promise, and where the figures come from."""
+    """Return docs/results.md: every metric, every target, and where the figures come from."""
     parts = [
-        "# Results\n\nEvery figure in a table here is read from a file in `benchmarks/results/` by "
-        "`docs/make_results_page.py`; the notes above the tables are written by hand, of the same "
+        "# Results\n\n`docs/make_results_page.py` reads every figure in a table from a file in "
+        "`benchmarks/results/`. The notes above the tables are written by hand, from the same "
         "files.\n"
     ]
     for name, result in results.items():
@@ -282,8 +324,8 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         if "fresh" in result:
             drawn = result["fresh"]
             fresh = (
-                f"On {drawn['pictures']:,} pictures drawn from seed {drawn['seed']}, which no "
-                "setting was tried on:\n\n| | dense | slim |\n|---|---|---|\n"
+                f"On {drawn['pictures']:,} pictures drawn from seed {drawn['seed']}, on which no "
+                "setting was chosen:\n\n| | dense | slim |\n|---|---|---|\n"
                 + "".join(
                     f"| {key} | {_figure(value)} | {_figure(drawn['slim'][key])} |\n"
                     for key, value in drawn["dense"].items()
@@ -293,7 +335,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         parts.append(
             f"\n## {TITLES[name]}\n\n"
             f"Measured on the {result['split']} split, seed {result['seed']}, "
-            f"{result['provenance']['date'][:10]}; {seconds / 60:.0f} minutes of steps "
+            f"{result['provenance']['date'][:10]}; the steps took {seconds / 60:.0f} minutes "
             f"on {device}; "
             f"torch {versions['torch']}, torchvision {versions['torchvision']}, "
             f"Python {versions['python']}.\n\n{NOTES[name]}\n"
@@ -325,14 +367,14 @@ def page(results: dict[str, dict[str, Any]]) -> str:
 
 
 def bill_table(results: dict[str, dict[str, Any]]) -> str:
-    """Give what compressing costs, by the dense training."""
+    """Return the cost of compression, relative to the dense training."""
     lines = [
-        "## What compressing costs\n",
-        "Pictures seen and seconds of all phases, as multiples of those of the dense training. The "
-        "searches for a threshold are in the seconds, the last evaluation is not. The classifiers "
-        "have short dense trainings and long retraining, for the sake of the smallest size, and "
-        "miss what was aimed at. Where other work ran beside a training, as beside the dense one "
-        "of `vgg_gtsrb_laptop`, its time says little; pictures do not depend on that.\n",
+        "## The cost of compression\n",
+        "Pictures seen and seconds of all phases, as multiples of those of the dense training. "
+        "The seconds include the threshold searches, but not the final evaluation. The "
+        "classifiers have short dense trainings and long retraining, for the smallest size, and "
+        "miss the target. If other work ran during a training, as during the dense one of "
+        "`vgg_gtsrb_laptop`, its time means little; the number of pictures is not affected.\n",
         "| recipe | times the pictures | at most | met | times the seconds |",
         "|---|---|---|---|---|",
     ]
@@ -344,12 +386,12 @@ def bill_table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def published_table(results: dict[str, dict[str, Any]]) -> str:
-    """Give the paper's headline results, and ours at the same size."""
+    """Return the paper's headline results, and ours at the same size."""
     lines = [
-        "## Beside what is published\n",
-        "From Singh et al., WACV 2019, who report no loss of accuracy in any of the three, and "
-        "what was reached here. SSD512 on GTSDB has not been trained here, for want of hours on a "
-        "GPU; `recipes/ssd300_gtsdb.yaml` is a recipe for SSD300.\n",
+        "## Compared with the paper\n",
+        "The results of Singh et al., WACV 2019, who report no loss of accuracy in any of the "
+        "three, and ours. SSD512 on GTSDB has not been trained here, for lack of GPU time; "
+        "`ssd300_gtsdb` is a recipe for SSD300.\n",
         "| network and pictures | | times fewer parameters | MACs saved | dense | slim |",
         "|---|---|---|---|---|---|",
     ]
@@ -369,7 +411,7 @@ def published_table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def latency_table(result: dict[str, Any]) -> str:
-    """Times of the network alone, ratios, and times with NMS."""
+    """Latency of the network alone, ratios, and latency with NMS."""
     lines = [
         "| network | runtime | ms (quartiles) | times faster | times fewer MACs | with NMS, ms |",
         "|---|---|---|---|---|---|",
@@ -405,7 +447,7 @@ def export_table(result: dict[str, Any]) -> str:
 
 
 def comparison_table(result: dict[str, Any]) -> str:
-    """Accuracy of every way at every budget, and what the ways are."""
+    """Accuracy of every method at every budget, and what the methods are."""
     budgets = list(dict.fromkeys(mean["keep_macs"] for mean in result["means"]))
     means = {(mean["variant"], mean["keep_macs"]): mean for mean in result["means"]}
     dense = {row["seed"]: row["dense"] for row in result["rows"]}
@@ -418,19 +460,19 @@ def comparison_table(result: dict[str, Any]) -> str:
         f"|---|{'---|' * len(budgets)}---|",
         f"| dense | {' | '.join([f'{sum(dense.values()) / len(dense):.1f}'] * len(budgets))} | |",
     ]
-    for variant, about in result["about"].items():
-        cells = []
+    for variant in result["about"]:
+        cells, name = [], RENAMED.get(variant, variant)
         for keep in budgets:
             mean, first = means[variant, keep], best[keep]
             text = f"{mean['test']:.1f} ± {mean['test_error']:.1f}"
             near = first["test"] - mean["test"] <= first["test_error"]
             cells.append(f"**{text}**" if mean is first else f"*{text}*" if near else text)
-        lines.append(f"| `{variant}` | {' | '.join(cells)} | {about} |")
+        lines.append(f"| `{name}` | {' | '.join(cells)} | {METHODS[name].about} |")
     return "\n".join(lines) + "\n"
 
 
 def sweep_table(result: dict[str, Any]) -> str:
-    """The front of a sweep, the dense network first."""
+    """The Pareto front of a sweep, after the dense network."""
     metric, dense = result["metric"], result["dense"]
     lines = [
         f"| trial | parameters | MACs | {metric} on validation | on test |",
@@ -446,13 +488,13 @@ def sweep_table(result: dict[str, Any]) -> str:
     complete, given_up = states.count("complete"), states.count("given up")
     other = len(states) - complete - given_up
     return (
-        "\n".join(lines) + f"\n\n{complete} trials went through, {given_up} were given up"
-        f"{f', and {other} asked for what cannot be had' if other else ''}.\n"
+        "\n".join(lines) + f"\n\n{complete} trials were completed, {given_up} were stopped early"
+        f"{f', and {other} had budgets that cannot be met' if other else ''}.\n"
     )
 
 
 def training_table(result: dict[str, Any]) -> str:
-    """Pictures a second, and what a penalty adds to a step."""
+    """Pictures per second, and what a penalty adds to a step."""
     rows = [("cached pictures of 32 × 32, augmented", result["feed"]["pictures_per_second"], "")]
     for each in result["vgg16"]:
         more = _of_rate(each.get("share_of_matrix_rate"))
@@ -466,15 +508,15 @@ def training_table(result: dict[str, Any]) -> str:
             rows.append(
                 (f"SSD300 {name} {word}, batch {ssd['batch_size']}", value, _of_rate(share))
             )
-    lines = ["| what | pictures a second | |", "|---|---|---|"]
+    lines = ["| measured | pictures per second | |", "|---|---|---|"]
     lines += [f"| {what} | {_rate(value)} | {more} |" for what, value, more in rows]
-    lines += ["", "| penalty | time of a step of SSD300, of one without |", "|---|---|"]
+    lines += ["", "| penalty | time of a step of SSD300, relative to one without |", "|---|---|"]
     lines += [f"| {n} | {value:.3f} |" for n, value in result["penalty"]["times_as_long"].items()]
     if shares := result.get("shares_of_ssd300"):
-        lines += ["", "| of a step of SSD300 | share of its time |", "|---|---|"]
+        lines += ["", "| operator in a step of SSD300 | share of its time |", "|---|---|"]
         lines += [f"| `{name}` | {share:.1%} |" for name, share in shares.items()]
     if plain := result.get("plain"):
-        lines += ["", "| pictures a second in training | plain torchvision | ours | in bf16 |"]
+        lines += ["", "| pictures per second in training | plain torchvision | ours | in bf16 |"]
         lines.append("|---|---|---|---|")
         for name, each in plain.items():
             rates = [
@@ -485,9 +527,9 @@ def training_table(result: dict[str, Any]) -> str:
 
 
 def search_table(result: dict[str, Any]) -> str:
-    """Pictures that searches by parts look at."""
+    """Share of the pictures that searches by parts evaluate."""
     lines = [
-        "| pictures | of the pictures looked at by all | times faster |",
+        "| pictures | share of the pictures evaluated | times faster |",
         "|---|---|---|",
     ]
     for kind, found in result["growing"].items():
@@ -514,8 +556,8 @@ def removal_table(result: dict[str, Any]) -> str:
 
 
 def torture_table(result: dict[str, Any]) -> str:
-    """Each fault that was tried, and how it ended."""
-    lines = ["| fault | exit code | what is said |", "|---|---|---|"]
+    """Each fault that was tried, and its outcome."""
+    lines = ["| fault | exit code | message |", "|---|---|---|"]
     for fault in result["faults"]:
         said = fault["said"].replace("|", "\\|")
         lines.append(f"| {fault['fault']} | {fault['exit_code']} | {said} |")
@@ -523,7 +565,7 @@ def torture_table(result: dict[str, Any]) -> str:
 
 
 def fuzz_table(result: dict[str, Any]) -> str:
-    """Cases of each reader, and what was found and mended."""
+    """Cases of each reader, and what was found and fixed."""
     lines = ["| reader | cases | read | refused | slowest, s |", "|---|---|---|---|---|"]
     for name, each in result["readers"].items():
         cases = each["read"] + each["refused"]
@@ -531,8 +573,8 @@ def fuzz_table(result: dict[str, Any]) -> str:
             f"| {name} | {cases:,} | {each['read']:,} | {each['refused']:,} | "
             f"{each['slowest_seconds']:g} |"
         )
-    mended = "".join(f"- {line}\n" for line in result["found_and_mended"])
-    return "\n".join(lines) + f"\n\nFound on the way, and mended:\n\n{mended}"
+    mended = "".join(f"- {_reworded(line)}\n" for line in result["found_and_mended"])
+    return "\n".join(lines) + f"\n\nFound by fuzzing, and fixed:\n\n{mended}"
 
 
 def memory_table(result: dict[str, Any]) -> str:
@@ -549,7 +591,7 @@ def memory_table(result: dict[str, Any]) -> str:
 
 def growth_table(result: dict[str, Any]) -> str:
     """Seconds and memory at every point."""
-    lines = ["| of | | seconds | MiB at most | exponent |", "|---|---|---|---|---|"]
+    lines = ["| factor | | seconds | MiB at most | exponent |", "|---|---|---|---|---|"]
     for axis, found in result["axes"].items():
         for number, point in enumerate(found["points"]):
             mib = "" if point["mib"] is None else f"{point['mib']:,.0f}"
@@ -588,14 +630,14 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def readme(text: str, results: dict[str, dict[str, Any]]) -> str:
-    """Put the table in its place in README.md."""
+    """Put the table into the text of README.md."""
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
     return before + START + "\n" + table(results) + "\n" + END + after
 
 
 def read_results() -> dict[str, dict[str, Any]]:
-    """Read the result files there are, in the order of ``TITLES``."""
+    """Read the existing result files, in the order of ``TITLES``."""
     return {
         name: json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
         for name in TITLES
@@ -604,7 +646,7 @@ def read_results() -> dict[str, dict[str, Any]]:
 
 
 def _bill(result: dict[str, Any]) -> tuple[float, float]:
-    """Pictures and seconds of compressing, of those of the dense training."""
+    """Pictures and seconds of compression, relative to the dense training."""
     train, compress = result["recipe"]["train"], result["recipe"]["compress"]
     pictures = sum(
         settings["steps"] * settings["batch_size"]
@@ -618,16 +660,21 @@ def _bill(result: dict[str, Any]) -> tuple[float, float]:
 
 
 def _checks(result: dict[str, Any]) -> str:
-    """Each promise, what was measured, and whether it is met; some results promise nothing."""
+    """Each target, the measured value, and whether it is met; some results have none."""
     if "checks" not in result:
         return ""
-    lines = ["| promise | target | measured | met |", "|---|---|---|---|"]
+    lines = ["| checked | target | measured | met |", "|---|---|---|---|"]
     for check in result["checks"]:
         met = "yes" if check["met"] else "**no**"
-        lines.append(
-            f"| {check['name']} | {_figure(check['target'])} | {_figure(check['value'])} | {met} |"
-        )
+        name, target, value = _reworded(check["name"]), check["target"], check["value"]
+        lines.append(f"| {name} | {_figure(target)} | {_figure(value)} | {met} |")
     return "\n".join(lines) + "\n"
+
+
+def _reworded(text: str) -> str:
+    for phrase, better in PHRASES.items():
+        text = text.replace(phrase, better)
+    return text
 
 
 def _of_rate(share: float | None) -> str:

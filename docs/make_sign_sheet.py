@@ -1,4 +1,4 @@
-"""Draw docs/images/signs.png: what the quick start's small network finds on test pictures.
+"""Draw docs/images/signs.png: detections of the quick start's slim network in test pictures.
 
 Run it after ``make demo``.
 """
@@ -14,7 +14,7 @@ from secateur.data.loaders import read_picture
 from secateur.inference.draw import draw_detections
 from secateur.models.network_file import load_network
 from secateur.tasks.detection.average_precision import Detections
-from secateur.tasks.detection.detection import detect
+from secateur.tasks.detection.prediction import detect
 
 SCORE = 0.4
 ENLARGED = 2

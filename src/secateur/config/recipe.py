@@ -16,6 +16,7 @@ from secateur.config.data import ClassificationData, Data, DetectionData
 from secateur.config.evaluate import Evaluate
 from secateur.config.model import Model, SSDModel, VGGModel
 from secateur.config.section import Positive, Section, values
+from secateur.config.shipped import find_recipe
 from secateur.config.train import DenseTraining, Retrain, Training
 from secateur.errors import RecipeError
 from secateur.files.safe_yaml import parse_yaml
@@ -121,7 +122,7 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe, with some entries changed.
 
     Args:
-        path: the YAML file.
+        path: the YAML file, or the bare name of a shipped recipe.
         changes: ``key.sub=value`` each, the value in YAML; ``compress.phases.0.layers=…`` reaches
             into a list.
 
@@ -129,9 +130,12 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         RecipeError: the file is missing, not YAML, or an entry is unknown or out of range.
     """
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
+        content = parse_yaml(find_recipe(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe; 'secateur init' writes one") from None
+        raise RecipeError(
+            f"{path}: no such recipe; 'secateur init' writes one for your data, 'secateur recipes' "
+            "lists those that are shipped"
+        ) from None
     except IsADirectoryError:
         raise RecipeError(
             f"{path}: is a folder; 'secateur init {path}' writes a recipe for its pictures"

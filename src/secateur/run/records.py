@@ -70,6 +70,9 @@ class TrainingRecord(Record):
     loss: list[float] = Field(description="mean of each of about a hundred equal spans of steps")
     zeros: Share | None = Field(None, description="share of exact zeros after sparsifying")
     strength: float | None = Field(None, description="λ of the penalty of a sparsifying training")
+    layers: list[str] = Field(
+        [], description="module paths of the phase's layers, for a sparsifying training"
+    )
     fresh: list[str] = Field([], description="tensors that the initial weights did not fill")
 
 
@@ -91,7 +94,7 @@ class ThresholdRecord(Record):
     threshold: float
     zeros: Share
     status: Literal["found", "none"]
-    trace: list[TrialRecord]
+    trace: list[TrialRecord] = Field(min_length=1)
 
 
 class SelectedRecord(Record):
@@ -349,8 +352,8 @@ def read_record(path: Path, kind: type[Content], cure: str = RUN_CURE) -> Conten
         json.dumps(content, ensure_ascii=False).encode()  # refuses half a surrogate pair
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error}); {cure}") from None
-    version = content.get("version") if isinstance(content, dict) else None
-    if issubclass(kind, VersionedRecord) and version != kind.model_fields["version"].default:
+    versioned = issubclass(kind, VersionedRecord) and isinstance(content, dict)
+    if versioned and content.get("version") != kind.model_fields["version"].default:
         raise RunError(
             f"{path}: was written by another version of secateur; run 'secateur compress' again"
         )
