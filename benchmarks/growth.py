@@ -39,7 +39,7 @@ from secateur.pruning.removal import remove_filters, verify_removal
 from secateur.pruning.selection.select import match_groups, select_by_budget
 from secateur.report.charts.number_text import set_log_ticks
 from secateur.report.charts.theme import LIGHT, inline_svg, new_figure, themed, write_figure
-from secateur.run.run import provenance
+from secateur.run.context import provenance
 
 HERE = Path(__file__).parent
 SEED = 20261128

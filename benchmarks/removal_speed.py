@@ -45,7 +45,7 @@ from secateur.pruning.graph.flow import Flow
 from secateur.pruning.graph.trace import ChannelGraph, channel_groups
 from secateur.pruning.removal import remove_filters, verify_removal
 from secateur.pruning.selection.select import channel_importance
-from secateur.run.run import provenance
+from secateur.run.context import provenance
 
 HERE = Path(__file__).parent
 SEED = 20261201

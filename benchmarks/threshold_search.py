@@ -40,7 +40,7 @@ from secateur.models.network_file import load_network
 from secateur.pruning.penalties import prunable_weights, zero_share
 from secateur.pruning.threshold import Threshold, search_threshold, thresholded
 from secateur.run.phases import network_groups, phase_groups
-from secateur.run.run import Run, open_run, provenance
+from secateur.run.context import Run, open_run, provenance
 from secateur.run.stages import sparsify_network, train_dense
 from secateur.run.validation import growing_validation, validate
 from secateur.tasks.progressive_validation import GrowingValidation

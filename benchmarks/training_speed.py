@@ -32,7 +32,7 @@ from secateur.models.network import build_network, example_input, raw_network
 from secateur.models.ssd import SSDArchitecture, build_ssd, ssd_architecture
 from secateur.pruning.penalties import Penalties, make_penalty
 from secateur.run.phases import network_groups
-from secateur.run.run import provenance
+from secateur.run.context import provenance
 from secateur.tasks.classification.classifier import Classifier
 from secateur.tasks.detection.detection import ssd_loss
 from secateur.training.loop import Objective, Schedule, make_optimizer, train

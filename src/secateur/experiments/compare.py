@@ -21,7 +21,7 @@ from secateur.models.network import recipe_architecture
 from secateur.run.folder import clear_drafts, read_record
 from secateur.run.phases import check_phases
 from secateur.run.pipeline import compress_recipe
-from secateur.run.run import Reporter, open_run
+from secateur.run.context import Reporter, open_run
 from secateur.run.stages import POOR, evaluate_network, train_dense
 
 RESULT_FILE = "comparison.json"

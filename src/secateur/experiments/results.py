@@ -8,7 +8,7 @@ from typing import Any
 
 from secateur.config.recipe import Recipe
 from secateur.files.atomic_write import write_json
-from secateur.run.run import provenance
+from secateur.run.context import provenance
 
 
 def standard_error(values: Sequence[float]) -> float | None:

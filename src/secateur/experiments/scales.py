@@ -22,7 +22,7 @@ from secateur.models.network import recipe_architecture
 from secateur.models.ssd import SSDArchitecture, grid_sizes, layer_names
 from secateur.run.phases import check_phases
 from secateur.run.pipeline import compress_recipe
-from secateur.run.run import Reporter
+from secateur.run.context import Reporter
 
 RESULT_FILE = "scales.json"
 

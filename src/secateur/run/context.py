@@ -1,11 +1,11 @@
-"""What every step of a run shares: its recipe, its pictures, its folder, its networks."""
+"""What every stage of a run shares: its recipe, its pictures, its folder, its processes."""
 
 import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,13 +28,14 @@ from secateur.files.translated_errors import translated_errors
 from secateur.models.network import Architecture
 from secateur.models.network_file import check_weights, load_network
 from secateur.pruning.selection.measured_rounding import check_runtime
-from secateur.run.folder import Step, Trail, Work, fingerprint, run_step
+from secateur.run.folder import Stage, Step, Trail, fingerprint, run_stage
+from secateur.run.records import Provenance
 from secateur.run.phases import check_norms, check_phases
 from secateur.tasks.task import Task, task_of
 
 
 class Reporter(Protocol):
-    """Where a run tells what it does."""
+    """Where a run reports progress."""
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -42,7 +43,7 @@ class Reporter(Protocol):
     def bar(
         self, title: str, total: int, done: int = 0
     ) -> AbstractContextManager[Callable[..., None]]:
-        """Show progress; what it gives is called once for each unit done."""
+        """Show progress; call what it gives once for each unit done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +129,13 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
     Args:
         recipe: what to do.
         folder: the run's.
-        reporter: told of what goes on.
-        pool: a folder of steps that several runs share; None for none.
+        reporter: prints progress.
+        pool: a folder of stages that several runs share; None for none.
     """
     batch_sizes = {name: each.batch_size for name, each in recipe.trainings().items()}
     processes = join_processes(folder, batch_sizes, bf16=recipe.precision == "bf16")
     folder = processes.folder
-    with processes.one_rank_at_a_time():  # for some pictures are drawn when they are first read
+    with processes.one_rank_at_a_time():  # some pictures are drawn when they are first read
         splits = read_splits(recipe.data, recipe.model.input_size, recipe.seed)
         architecture = recipe_architecture(recipe, splits.train.classes)
         check_phases(recipe, architecture)
@@ -146,7 +147,7 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
         selects = [recipe.phase(number + 1)[2] for number in range(len(recipe.compress.phases))]
         for runtime in {select.runtime for select in selects if select.round_to == "auto"}:
             check_runtime(runtime)
-        _tell_of_missing_classes(splits, reporter)
+        _warn_of_missing_classes(splits, reporter)
         root = recipe.data.root
         described = {
             name: describe(part, root)
@@ -165,7 +166,7 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
 
 
 def check_evaluation(task: Task, splits: Splits, architecture: Architecture) -> None:
-    """See that networks can be measured on what is there for it.
+    """Check that networks can be evaluated on these pictures.
 
     Raises:
         DataError: they cannot.
@@ -175,59 +176,32 @@ def check_evaluation(task: Task, splits: Splits, architecture: Architecture) -> 
         task.check(splits.test, architecture, "test")
 
 
-def _tell_of_missing_classes(splits: Splits, reporter: Reporter) -> None:
-    """Say so where a class cannot be learnt, or its accuracy not be seen, for want of examples."""
+def _warn_of_missing_classes(splits: Splits, reporter: Reporter) -> None:
+    """Warn of classes that cannot be learnt or validated, because they have no examples."""
     for part, pictures, consequence in (
-        ("training", splits.train, "the network will not learn them"),
-        ("validation", splits.validation, "no decision will heed them"),
+        ("training", splits.train, "the network cannot learn them"),
+        ("validation", splits.validation, "these classes do not affect validation"),
     ):
         missing = missing_classes(pictures)
         if missing:
             names = ", ".join(missing[:5]) + (" ..." if missing[5:] else "")
             reporter.say(
                 f"{len(missing)} of {len(pictures.classes)} classes have no example among the "
-                f"{part} pictures, and {consequence}: {names}"
+                f"{part} pictures; {consequence}: {names}"
             )
 
 
-def batch_losses(
-    run: Run,
-    model: nn.Module,
-    architecture: Architecture,
-    training: Training,
-    batches: int,
-    seed: int,
-) -> Iterator[Tensor]:
-    """Give the loss of some training batches, each a forward pass made when it is asked for.
-
-    Args:
-        run: the run.
-        model: a network; its mode is left as it is, and in the end it is on the CPU.
-        architecture: its own.
-        training: whose batches are taken.
-        batches: how many.
-        seed: of their choice and augmentation.
-    """
-    device = run.fabric.device
-    settings = training.model_copy(update={"steps": batches})
-    loss = run.task.loss(architecture)
-    model.to(device)
-    for batch in run.task.batches(run.splits.train, architecture, settings, seed, device):
-        yield loss(model, *move_data_to_device(batch, device))
-    model.cpu()
-
-
-def provenance() -> dict[str, Any]:
+def provenance() -> Provenance:
     """Say what made the result: versions, machine and date."""
     packages = ("secateur", "torch", "torchvision", "lightning")
-    return {
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
-        "machine": {
+    return Provenance(
+        versions={"python": platform.python_version()} | {p: version(p) for p in packages},
+        machine={
             "system": platform.platform(),
             "processor": platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             **({"processes": count} if (count := own_rank().world_size) > 1 else {}),
         },
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

@@ -25,7 +25,7 @@ from secateur.run.phases import (
     phase_budgets,
     phase_groups,
 )
-from secateur.run.run import check_evaluation
+from secateur.run.context import check_evaluation
 from secateur.tasks.task import task_of
 
 

@@ -18,7 +18,7 @@ from secateur.files.atomic_write import write_json, write_text
 from secateur.models.cost import count_macs, count_params
 from secateur.models.network import example_input, raw_network
 from secateur.run.pipeline import compress_recipe
-from secateur.run.run import Network, Reporter, provenance
+from secateur.run.context import Network, Reporter, provenance
 
 RESULT_FILE = "sweep.json"
 FRONT = "front"

@@ -12,7 +12,7 @@ from secateur.errors import DivergedError, PruningError, RecipeError
 from secateur.experiments.sweep.early_stopping import Finished, broken, outdone
 from secateur.run.folder import TRIALS, Step
 from secateur.run.pipeline import run_phases
-from secateur.run.run import Reporter, open_run
+from secateur.run.context import Reporter, open_run
 
 POOL = "pool"
 # How long a network is timed; seconds.
