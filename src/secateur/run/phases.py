@@ -5,13 +5,8 @@ from torch import nn
 from secateur.config.compress import Phase
 from secateur.config.recipe import Recipe
 from secateur.errors import RecipeError
-from secateur.models.network import (
-    Architecture,
-    build_network,
-    example_input,
-    layers,
-    raw_network,
-)
+from secateur.models.architecture import Architecture
+from secateur.models.network import build_network, example_input, layer_names, layers, raw_network
 from secateur.models.ssd import SSDArchitecture, grid_sizes
 from secateur.pruning.baselines.torch_pruning import load_torch_pruning
 from secateur.pruning.graph.trace import ChannelGraph, channel_groups
@@ -30,7 +25,7 @@ def phase_layers(phase: Phase, architecture: Architecture) -> list[str]:
     Raises:
         RecipeError: a name is unknown, or the order is wrong.
     """
-    names = list(architecture.widths)
+    names = layer_names(architecture)
     first, _, last = phase.layers.partition("-")
     for name in (first, last or first):
         if name not in names:
@@ -53,7 +48,7 @@ def phase_groups(
     network's last layer has no next phase, and loses filters too.
     """
     named = phase_layers(phase, architecture)
-    if named[-1] != list(architecture.widths)[-1]:
+    if named[-1] != layer_names(architecture)[-1]:
         named = named[:-1]
     paths = layers(model)
     producers = {paths[layer] for layer in named}

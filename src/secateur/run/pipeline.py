@@ -13,7 +13,7 @@ from secateur.config.compress import Phase, Select
 from secateur.config.recipe import Recipe
 from secateur.files.atomic_write import write_json
 from secateur.files.lock import lock
-from secateur.models.network import widths
+from secateur.models.network import layer_widths
 from secateur.models.network_file import save_network
 from secateur.pruning.selection.budget import Budget, halve_sizes, size_between
 from secateur.run.example_pictures import choose_examples
@@ -194,8 +194,8 @@ def run_phase(
         "threshold_pictures": threshold.result.get("pictures", []) if threshold else [],
         "round_to": select.round_to,
         "width_steps": removal.result.get("width_steps") if removal else None,
-        "filters_before": widths(before.model),
-        "filters_after": widths(after.model),
+        "filters_before": layer_widths(before.model),
+        "filters_after": layer_widths(after.model),
         "metric": {
             "sparsified": sparsified.result["metric"] if sparsified else None,
             "thresholded": threshold.result["metric"] if threshold else None,

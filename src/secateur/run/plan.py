@@ -14,9 +14,10 @@ from secateur.data.formats.signs import PICTURES, signs_folder
 from secateur.data.formats.voc import VOC_CLASSES
 from secateur.data.source import PictureSet, Splits, read_splits
 from secateur.errors import DataError
+from secateur.models.architecture import Architecture
 from secateur.models.layer_costs import layer_names_by_path
-from secateur.models.network import Architecture, build_network
-from secateur.models.network_file import check_weights
+from secateur.models.network import build_network, layer_names
+from secateur.models.weights import check_weights
 from secateur.pruning.selection.budget import Budget
 from secateur.run.phases import (
     check_norms,
@@ -139,7 +140,7 @@ def plan(recipe: Recipe) -> Plan:
         macs,
         tuple(phases),
         fixed,
-        tuple(n for n in architecture.widths if n not in pruned and n not in fixed),
+        tuple(n for n in layer_names(architecture) if n not in pruned and n not in fixed),
         tuple(notes),
         splits.train if splits is not None else None,
     )

@@ -11,16 +11,11 @@ from torch import Tensor, nn
 
 from secateur.config.compress import Phase, Select
 from secateur.config.train import Training
+from secateur.models.architecture import Architecture
 from secateur.models.cost import count_macs, count_params
-from secateur.models.network import (
-    Architecture,
-    build_network,
-    example_input,
-    raw_network,
-    widths,
-    with_widths,
-)
+from secateur.models.network import example_input, raw_network
 from secateur.models.network_file import load_network, save_network
+from secateur.models.shapes import shrink_to_state
 from secateur.pruning.recalibration import fold_means, reestimate_norms
 from secateur.pruning.removal import remove_filters, verify_removal
 from secateur.pruning.selection.budget import Budget
@@ -121,9 +116,8 @@ def remove(run: Run, removal: Removal, folder: Path) -> dict[str, Any]:
     slim_raw = remove_filters(raw, graph, choice.kept)
     batch = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0))
     difference = verify_removal(raw, slim_raw, graph, choice.kept, batch)
-    architecture = with_widths(sparse.architecture, widths(slim_raw))
-    model = build_network(architecture)
-    model.load_state_dict(slim_raw.state_dict())
+    architecture = sparse.architecture
+    model = shrink_to_state(whole_model, slim_raw.state_dict())
     if settings.reestimate_norms:
         reestimate_norms(model, passes(model, architecture))
     removed = sum(graph.groups[g].channels - len(kept) for g, kept in choice.kept.items())

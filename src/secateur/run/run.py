@@ -25,8 +25,9 @@ from secateur.distributed.rank import own_rank
 from secateur.errors import ModelError, RunError
 from secateur.files.atomic_write import write_json
 from secateur.files.translated_errors import translated_errors
-from secateur.models.network import Architecture
-from secateur.models.network_file import check_weights, load_network
+from secateur.models.architecture import Architecture
+from secateur.models.network_file import load_network
+from secateur.models.weights import check_weights
 from secateur.pruning.selection.measured_rounding import check_runtime
 from secateur.run.folder import Step, Trail, Work, fingerprint, run_step
 from secateur.run.phases import check_norms, check_phases

@@ -15,9 +15,11 @@ from secateur.config.recipe import Recipe
 from secateur.config.train import Retrain, Training
 from secateur.data.source import describe
 from secateur.files.atomic_write import write_json
+from secateur.models.architecture import Architecture
 from secateur.models.cost import count_macs, count_params
-from secateur.models.network import Architecture, build_network, example_input, raw_network, widths
-from secateur.models.network_file import load_network, load_weights, save_network
+from secateur.models.network import build_network, example_input, layer_widths, raw_network
+from secateur.models.network_file import load_network, save_network
+from secateur.models.weights import load_weights
 from secateur.pruning.baselines.torch_pruning import penalize_group_norms
 from secateur.pruning.penalties import (
     Penalties,
@@ -148,6 +150,7 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
         )
         found = search_threshold(weights, validation, floor, settings.resolution, units)
         apply_threshold(weights, found.value, units)
+        model.cpu()
         save_network(
             folder / "network.safetensors", model, architecture, {"step": f"{name}-threshold"}
         )
@@ -157,7 +160,7 @@ def threshold_network(run: Run, name: str, phase: Phase, sparse: Network, refere
             "metric": found.metric,
             "status": found.status,
             "trace": [[trial.threshold, trial.zeros, trial.metric] for trial in found.trace],
-            "pictures": validation.looked_at,
+            "pictures": validation.evaluated,
         }
 
     depends_on = {
@@ -230,6 +233,7 @@ def evaluate_network(run: Run, name: str, network: Network) -> Step:
     def work(folder: Path) -> dict[str, Any]:
         example = run.task.evaluation_input(network.architecture, dataset)
         found = predictions(run, network.model, network.architecture, dataset)
+        network.model.cpu()
         save_predictions(folder, run.task, found)
         write_json(folder / "by_class.json", run.task.by_class(found, dataset))
         return {
@@ -237,7 +241,7 @@ def evaluate_network(run: Run, name: str, network: Network) -> Step:
             "macs": count_macs(raw_network(network.model), example),
             "bytes": network.path.stat().st_size,
             **run.task.measure(found, dataset, run.task.metrics),
-            "widths": widths(network.model),
+            "widths": layer_widths(network.model),
             "input": list(example.shape[1:]),
         }
 
