@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
+from secateur.models.network import layer_names
 
 
 def one_phase(recipe: Recipe) -> list[str]:
@@ -67,7 +68,7 @@ def with_phases(recipe: Recipe, phases: Sequence[str]) -> Recipe:
 
 def _layers(recipe: Recipe) -> list[str]:
     """List the layers from the first to the last one that any phase names."""
-    names = list(recipe_architecture(recipe, ("any",)).widths)
+    names = layer_names(recipe_architecture(recipe, ("any",)))
     ends = [part for phase in recipe.compress.phases for part in phase.layers.split("-")]
     positions = [names.index(name) for name in ends if name in names]
     return names[min(positions) : max(positions) + 1]

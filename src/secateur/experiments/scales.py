@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
 
+from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
 from secateur.errors import RecipeError
 from secateur.experiments.series import (
@@ -21,7 +22,6 @@ from secateur.experiments.series import (
     standard_error,
     write_result,
 )
-from secateur.models.network import recipe_architecture
 from secateur.models.ssd import SSDArchitecture, grid_sizes, layer_names
 from secateur.run.pipeline import compress_recipe
 from secateur.run.run import Reporter

@@ -16,8 +16,7 @@ from secateur.run.folder import TRIALS, Step
 from secateur.run.pipeline import run_phases
 from secateur.run.run import Reporter, open_run
 
-# Seconds of timing for each network.
-TIMING = 5.0
+TIMING = Conditions(seconds=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +138,6 @@ def all_steps(recipe: Recipe) -> int:
 
 def _milliseconds(network: Path, reporter: Reporter) -> float | None:
     """Measure the median time for one image."""
-    measured = benchmark([str(network)], seconds=TIMING, bar=reporter.bar).measurements[0]
+    measured = benchmark([str(network)], TIMING, reporter.bar).measurements[0]
     times = measured.network or measured.whole
     return times.median if times else None
