@@ -12,7 +12,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## compress a small detector of drawn signs, from nothing
-	$(VENV)/bin/secateur compress recipes/quickstart.yaml --run runs/quickstart
+	$(VENV)/bin/secateur compress quickstart --run runs/quickstart
 
 test: lint browser ## lint, then every test
 	$(VENV)/bin/pytest -n auto --dist worksteal
@@ -67,7 +67,7 @@ bench: $(STAMP) ## the benchmarks a CPU can run, into benchmarks/results and doc
 	$(VENV)/bin/python docs/make_results_page.py
 
 bench-gtsdb: $(STAMP) ## detection of German traffic signs, from data/gtsdb and data/gtsrb; about an hour
-	$(VENV)/bin/secateur train recipes/gtsdb_backbone.yaml
+	$(VENV)/bin/secateur train gtsdb_backbone
 	$(VENV)/bin/python benchmarks/shipped_recipe.py gtsdb_laptop
 	$(VENV)/bin/python benchmarks/report.py gtsdb_laptop
 	$(VENV)/bin/python benchmarks/export_gtsdb.py

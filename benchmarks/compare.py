@@ -19,13 +19,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from secateur.experiments.results import standard_error
+from secateur.experiments.variants import OURS, SCRATCH, VARIANTS, Variant
+
 from checks import tell
-from secateur.cli.console import ConsoleReporter, open_console, show_comparison
+from secateur.cli.compare import show_comparison
+from secateur.cli.console import ConsoleReporter, open_console
 from secateur.config.recipe import load_recipe
 from secateur.experiments.chart import draw_comparison
 from secateur.experiments.compare import RESULT_FILE, Comparison, compare
-from secateur.experiments.results import standard_error
-from secateur.experiments.variants import OURS, SCRATCH, VARIANTS, Variant
 from secateur.files.atomic_write import write_json
 
 HERE = Path(__file__).parent
@@ -163,7 +165,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="at once")
     arguments = parser.parse_args()
     name, changes = SUBJECTS[arguments.subject]
-    recipe = load_recipe(HERE.parent / "recipes" / f"{name}.yaml", changes)
+    recipe = load_recipe(Path(name), changes)
     folder = arguments.run or Path("runs") / f"{arguments.subject}-compare"
     for way, strength in STRENGTHS.get(arguments.subject, {}).items():
         VARIANTS[way] = strengthened(VARIANTS[way], strength)

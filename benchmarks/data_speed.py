@@ -7,7 +7,7 @@ files of 500 × 375 pixels that the benchmark draws, with as many bytes as those
 All sides read the same files through a loader of one or two processes, turn and turn about, and
 give batches of 300 × 300 pixels with boxes:
 
-- ``secateur``: what ``recipes/ssd300_voc.yaml`` trains on.
+- ``secateur``: what the shipped recipe ssd300_voc trains on.
 - ``torchvision_pil``, ``torchvision_tensor``: the steps that torchvision's reference script names
   for SSD, on Pillow's pictures, which is its default, or on tensors; put together here from
   ``torchvision.transforms.v2``. The script leaves the last step, resizing, to the network.
@@ -136,7 +136,7 @@ def secateur(
     pictures: Sequence[AnnotatedPicture], batches: int, workers: int, seed: int
 ) -> Iterable[Any]:
     """Batches as a run of the recipe gets them."""
-    recipe = load_recipe(HERE.parent / "recipes" / "ssd300_voc.yaml", [])
+    recipe = load_recipe(Path("ssd300_voc"))
     assert isinstance(recipe.data, DetectionData)  # noqa: S101 # for the checker of types
     transform = training_transform(recipe.data, SIZE)
     return training_batches(

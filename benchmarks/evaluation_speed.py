@@ -36,10 +36,10 @@ from secateur.data.detection_set import AnnotatedPicture
 from secateur.files.atomic_write import write_json
 from secateur.run.context import provenance
 from secateur.tasks.detection.average_precision import (
-    Detections,
     average_precision,
     coco_average_precision,
 )
+from secateur.tasks.detection.detections import Detections
 
 HERE = Path(__file__).parent
 SEED = 20261202

@@ -262,7 +262,7 @@ FAULTS: dict[Callable[[Case], Tried], tuple[int, str]] = {
     no_threshold: (0, "no threshold holds the drop"),
     emptied_layer: (2, "cannot come down to"),
     class_without_example: (0, "star"),
-    batches_without_boxes: (0, "what happened:"),
+    batches_without_boxes: (0, "report: "),
     second_process: (2, "another process is at work"),
     broken_network: (2, "is missing or broken"),
     broken_record: (0, "phase1-retrain"),

@@ -18,6 +18,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import save
+from secateur.runtimes.header import ExportHeader
 from torch import nn
 
 from secateur.config.data import DetectionData
@@ -38,8 +39,7 @@ from secateur.models.vgg import build_vgg, vgg_architecture
 from secateur.report import artifacts
 from secateur.run.folder import read_record
 from secateur.run.predictions_file import PREDICTIONS_FILE, load_predictions
-from secateur.runtimes.description import Description
-from secateur.tasks.detection.average_precision import Detections
+from secateur.tasks.detection.detections import Detections
 from secateur.tasks.detection.detector import Detector
 from secateur.training.checkpoint import TrainingState
 
@@ -275,7 +275,7 @@ def network_parts() -> tuple[Part, ...]:
 
 def described(folder: Path) -> object:
     """Read what an exported file says of itself."""
-    return Description.parse((folder / "text").read_bytes().decode("utf-8", "replace"))
+    return ExportHeader.parse((folder / "text").read_bytes().decode("utf-8", "replace"))
 
 
 FILES = {
@@ -296,7 +296,7 @@ FILES = {
         (
             Part(
                 "text",
-                (Description(task="detector", outputs="raw", classes=CLASSES, size=32, resize=True)
+                (ExportHeader(task="detector", outputs="raw", classes=CLASSES, size=32, resize=True)
                  .model_dump_json().encode(),),
             ),
         ),

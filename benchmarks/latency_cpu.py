@@ -18,7 +18,8 @@ import torch
 from checks import tell
 from published import CLASSES, networks
 from secateur.benchmark.benchmark import Benchmark, Measurement, benchmark
-from secateur.cli.console import ConsoleReporter, open_console, show_benchmark
+from secateur.cli.benchmark import show_benchmark
+from secateur.cli.console import ConsoleReporter, open_console
 from secateur.export.pictures import drawn_pictures
 from secateur.export.source import load_source
 from secateur.export.target import Target, described

@@ -34,8 +34,9 @@ from checks import tell
 from secateur.files.atomic_write import write_json
 from secateur.models.ssd import build_ssd, grid_sizes, ssd_architecture
 from secateur.run.context import provenance
-from secateur.tasks.detection.average_precision import Detections
-from secateur.tasks.detection.postprocessing import postprocess
+from secateur.tasks.detection.detections import Detections
+from secateur.tasks.detection.outputs import RawOutputs
+from secateur.tasks.detection.postprocessing import PostprocessSettings, postprocess
 
 HERE = Path(__file__).parent
 SEED = 20261124
@@ -125,14 +126,7 @@ def measure(ssd: SSD, boxes: Tensor, kind: str) -> dict[str, Any]:
 
     def secateur() -> list[Detections]:
         return postprocess(
-            logits,
-            offsets,
-            boxes,
-            (SIZE, SIZE),
-            score_thresh=ssd.score_thresh,
-            nms_thresh=ssd.nms_thresh,
-            candidates=ssd.topk_candidates,
-            detections=ssd.detections_per_img,
+            RawOutputs(logits, offsets, boxes), (SIZE, SIZE), PostprocessSettings.of(ssd)
         )
 
     above = (logits.softmax(-1)[..., 1:] > ssd.score_thresh).sum((1, 2))

@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     name: str = arguments.recipe
-    recipe = load_recipe(HERE.parent / "recipes" / f"{name}.yaml", arguments.set)
+    recipe = load_recipe(Path(name), arguments.set)
     folder = arguments.run or Path("runs") / name
     summary = compress_recipe(recipe, folder, ConsoleReporter(open_console()))
     result = {**summary, "checks": checks(summary, PROMISES[name])}

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from checks import tell
-from secateur.cli.console import ConsoleReporter, front_table, open_console
+from secateur.cli.console import ConsoleReporter, open_console
+from secateur.cli.sweep import front_table
 from secateur.config.recipe import load_recipe
 from secateur.experiments.sweep.chart import draw_sweep
 from secateur.experiments.sweep.result import Sweep
@@ -41,7 +42,7 @@ def checks(result: Sweep) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Sweep, and write what came of it."""
-    recipe = load_recipe(HERE.parent / "recipes" / "quickstart.yaml", BUDGETS)
+    recipe = load_recipe(Path("quickstart"), BUDGETS)
     folder = Path("runs") / "quickstart-sweep"
     console = open_console()
     result = sweep(recipe, folder, TRIALS, ConsoleReporter(console))

@@ -84,7 +84,7 @@ class Run:
             process.send_signal(by)
         code = process.wait(TOO_LONG)
         # A signal that meets an interpreter on its way out finds nothing left to stop.
-        through = "what happened:" in log.read_bytes()[said:].decode("utf-8", "replace")
+        through = "report: " in log.read_bytes()[said:].decode("utf-8", "replace")
         if code == 0 or (code == -by and through):
             self.ends.append("done")
         elif code == -signal.SIGKILL:

@@ -30,11 +30,12 @@ from secateur.files.atomic_write import write_json
 from secateur.models.cost import count_macs
 from secateur.models.network import build_network, example_input, raw_network
 from secateur.models.ssd import SSDArchitecture, build_ssd, ssd_architecture
-from secateur.pruning.penalties import Penalties, make_penalty
-from secateur.run.phases import network_groups
+from secateur.pruning.penalties.penalty import Penalties
+from secateur.pruning.penalties.table import make_penalty
 from secateur.run.context import provenance
+from secateur.run.phases import network_groups
 from secateur.tasks.classification.classifier import Classifier
-from secateur.tasks.detection.detection import ssd_loss
+from secateur.tasks.detection.loss import ssd_loss
 from secateur.training.loop import Objective, Schedule, make_optimizer, train
 from secateur.training.recorded_passes import record_passes
 
@@ -80,7 +81,7 @@ def noise(count: int, classes: tuple[str, ...], size: int = 32) -> Classificatio
 
 def feed(device: torch.device, batches: int) -> dict[str, Any]:
     """Pictures a second that a cached set gives, augmented as for CIFAR-10."""
-    recipe = load_recipe(HERE.parent / "recipes" / "vgg16_cifar10.yaml", [])
+    recipe = load_recipe(Path("vgg16_cifar10"))
     task = Classifier(recipe.data, recipe.evaluate)  # type: ignore[arg-type]
     settings = recipe.train.model_copy(update={"steps": batches, "batch_size": 1024})
     dataset = noise(50_000, tuple("0123456789"))
@@ -92,7 +93,7 @@ def feed(device: torch.device, batches: int) -> dict[str, Any]:
 
 def classifier(rate: float, batch_size: int, steps: int) -> dict[str, Any]:
     """Train VGG16 on CIFAR-10's shapes as its recipe does, data included."""
-    recipe = load_recipe(HERE.parent / "recipes" / "vgg16_cifar10.yaml", [])
+    recipe = load_recipe(Path("vgg16_cifar10"))
     dataset = noise(10_000, tuple("0123456789"))
     architecture = recipe_architecture(recipe, dataset.classes)
     model = build_network(architecture)
@@ -234,7 +235,7 @@ def against_plain(rounds: int) -> dict[str, Any]:
     cpu = torch.device("cpu")
     batch = detector_batch(300, 4, cpu)
     targets = [{"boxes": b, "labels": n} for b, n in zip(batch[1], batch[2], strict=True)]
-    recipe = load_recipe(HERE.parent / "recipes" / "vgg16_cifar10.yaml", [])
+    recipe = load_recipe(Path("vgg16_cifar10"))
     architecture = recipe_architecture(recipe, tuple("0123456789"))
     pictures = noise(64, tuple("0123456789"))
     loss = Classifier(recipe.data, recipe.evaluate).loss(architecture)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from secateur.data.formats.signs import read_signs
 from secateur.data.loaders import read_picture
 from secateur.inference.draw import draw_detections
 from secateur.models.network_file import load_network
-from secateur.tasks.detection.average_precision import Detections
+from secateur.tasks.detection.detections import Detections
 from secateur.tasks.detection.prediction import detect
 
 SCORE = 0.4

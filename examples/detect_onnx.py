@@ -1,4 +1,4 @@
-"""Find objects with an exported file; needs onnxruntime, numpy and pillow, and nothing else.
+"""Detect objects with an exported file; needs only onnxruntime, numpy and pillow.
 
 python examples/detect_onnx.py slim.onnx photo.jpg [another.jpg ...]   # draws into found/
 """
@@ -11,25 +11,25 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageDraw, ImageOps
 
-LEAST_SCORE = 0.4
+MIN_SCORE = 0.4
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 about = json.loads(session.get_modelmeta().custom_metadata_map["secateur"])
 
 for name in sys.argv[2:]:
-    # Upright, as cameras say in EXIF.
+    # Rotated by the EXIF orientation.
     picture = ImageOps.exif_transpose(Image.open(name)).convert("RGB")
     size = (about["size"], about["size"]) if about["resize"] else picture.size
     pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
-    # One picture: (1, 3, height, width), RGB, bytes.
+    # One picture: (1, 3, height, width), RGB, uint8.
     pictures = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
     boxes, labels, scores = session.run(["boxes", "labels", "scores"], {"pictures": pictures})
-    # Boxes are in pixels of what the network was given.
+    # Boxes are in pixels of the network's input.
     scale = np.divide(picture.size, size)
     pen = ImageDraw.Draw(picture)
-    # The surest comes first; behind the last object are rows of zeros.
+    # Scores descend; rows after the last object are zeros.
     for box, label, score in zip(boxes[0] * np.tile(scale, 2), labels[0], scores[0], strict=True):
-        if score < LEAST_SCORE:
+        if score < MIN_SCORE:
             break
         word = about["classes"][label - 1]
         corners = [round(float(side), 1) for side in box]

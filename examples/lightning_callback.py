@@ -1,4 +1,4 @@
-"""A Lightning module trained sparse and compressed: all that Secateur needs is a callback."""
+"""Compression of a Lightning module: Secateur needs only a callback."""
 
 import lightning
 import torch
@@ -10,13 +10,13 @@ import secateur
 
 
 class Sparsify(lightning.Callback):
-    """Attaches a penalty to the optimisers of a training."""
+    """Attach a penalty to the optimisers of a training."""
 
     def __init__(self, penalty: secateur.Penalties) -> None:
         self.penalty = penalty
 
     def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
-        """Attach it once the optimisers are there."""
+        """Attach it when the optimisers exist."""
         for optimizer in trainer.optimizers:
             self.penalty.attach(optimizer)
 
@@ -29,12 +29,12 @@ class Classifier(lightning.LightningModule):
         self.net = net
 
     def training_step(self, batch: list[Tensor]) -> Tensor:
-        """Give the loss of a batch."""
+        """Return the loss of a batch."""
         pictures, labels = batch
         return nn.functional.cross_entropy(self.net(pictures), labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Give the optimiser."""
+        """Return the optimiser."""
         return torch.optim.AdamW(self.parameters(), lr=2e-3)
 
 

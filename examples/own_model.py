@@ -1,4 +1,4 @@
-"""An ordinary training script, with Secateur added: the lines marked so are new."""
+"""An ordinary training script with Secateur: the lines marked "added" are new."""
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +17,14 @@ def build() -> nn.Module:
 
 
 def draw(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw stripes of four directions in noise: pictures and the directions' numbers."""
-    chance = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 4, (count,), generator=chance)
+    """Draw noisy stripes in four directions: pictures (N, 1, 16, 16) and directions (N,)."""
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (count,), generator=rng)
     angles = (labels * torch.pi / 4)[:, None, None]
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
-    phases = 6 * torch.rand(count, 1, 1, generator=chance)
+    phases = 6 * torch.rand(count, 1, 1, generator=rng)
     pictures = torch.sin(x * angles.cos() + y * angles.sin() + phases)
-    return (pictures + 1.6 * torch.randn(count, 16, 16, generator=chance))[:, None], labels
+    return (pictures + 1.6 * torch.randn(count, 16, 16, generator=rng))[:, None], labels
 
 
 def train(model: nn.Module, penalty: secateur.Penalties) -> None:  # the argument is added
@@ -42,7 +42,7 @@ def train(model: nn.Module, penalty: secateur.Penalties) -> None:  # the argumen
 
 
 def evaluate(model: nn.Module) -> float:
-    """Give the accuracy on other pictures, in percent."""
+    """Return the accuracy on other pictures, in percent."""
     pictures, labels = draw(1024, seed=1)
     with torch.no_grad():
         return 100 * float((model.eval()(pictures).argmax(1) == labels).float().mean())
@@ -51,7 +51,7 @@ def evaluate(model: nn.Module) -> float:
 if __name__ == "__main__":
     torch.manual_seed(0)
     net = build()
-    train(net, secateur.Penalties())  # no penalty: the training as it was
+    train(net, secateur.Penalties())  # no penalty: ordinary training
     result = secateur.compress(  # added, as are the lines below
         net, draw(2, seed=2)[0], train=train, evaluate=evaluate, keep_macs=0.2, report=print
     )

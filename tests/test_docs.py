@@ -130,6 +130,11 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
         assert not [s for s in sources if s.startswith(("http:", "https:", "//"))], page
 
 
+@pytest.mark.parametrize("script", sorted(path.name for path in DOCS.glob("make_*.py")))
+def test_scripts_import_what_exists(script: str) -> None:
+    runpy.run_path(str(DOCS / script))
+
+
 def test_every_dependency_has_its_row() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"].values()

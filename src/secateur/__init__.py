@@ -12,36 +12,31 @@ if TYPE_CHECKING:
     from secateur.config.recipe import load_recipe
     from secateur.errors import SecateurError
     from secateur.export.export import export
-    from secateur.export.source import load_source, ssd_source
     from secateur.export.target import Target
-    from secateur.inference.predictor import open_network
-    from secateur.models.module_file import save, shrink_to
+    from secateur.inference.predictor import Predictor, open_predictor
+    from secateur.inference.torch_network import TorchNetwork
+    from secateur.models.module_file import load_model, save, shrink_to
     from secateur.models.network_file import load_network, save_network
     from secateur.models.network_file import load_network as load
     from secateur.pruning.compress import compress
     from secateur.pruning.graph.trace import channel_groups
-    from secateur.pruning.penalties import (
-        GroupProximal,
-        L1Proximal,
-        L1Subgradient,
-        Penalties,
+    from secateur.pruning.penalties.group import GroupProximal, group_proximal_step
+    from secateur.pruning.penalties.l1 import L1Proximal, L1Subgradient, l1_penalty, proximal_step
+    from secateur.pruning.penalties.penalty import Penalties
+    from secateur.pruning.penalties.table import make_penalty
+    from secateur.pruning.removal import mask_filters, remove_filters
+    from secateur.pruning.result import Measure, PhaseResult, Result
+    from secateur.pruning.selection.by_budget import select_by_budget
+    from secateur.pruning.selection.by_sparsity import select_by_sparsity
+    from secateur.pruning.selection.select import select_filters
+    from secateur.pruning.sparsity import (
         apply_threshold,
-        group_proximal_step,
-        l1_penalty,
-        make_penalty,
-        proximal_step,
         prunable_blocks,
         prunable_weights,
         zero_share,
     )
-    from secateur.pruning.removal import mask_filters, remove_filters, verify_removal
-    from secateur.pruning.result import Measure, PhaseResult, Result
-    from secateur.pruning.selection.select import (
-        select_by_budget,
-        select_by_sparsity,
-        select_filters,
-    )
     from secateur.pruning.threshold import search_threshold, thresholded
+    from secateur.pruning.verification import verify_removal
     from secateur.run.pipeline import compress_recipe
 
 # Where each name lives, with its name there where that is another.
@@ -52,9 +47,11 @@ _HOMES = {
     "Measure": "pruning.result",
     "Penalties": "pruning.penalties",
     "PhaseResult": "pruning.result",
+    "Predictor": "inference.predictor",
     "Result": "pruning.result",
     "SecateurError": "errors",
     "Target": "export.target",
+    "TorchNetwork": "inference.torch_network",
     "apply_threshold": "pruning.penalties",
     "channel_groups": "pruning.graph.trace",
     "compress": "pruning.compress",
@@ -63,12 +60,12 @@ _HOMES = {
     "group_proximal_step": "pruning.penalties",
     "l1_penalty": "pruning.penalties",
     "load": "models.network_file:load_network",
+    "load_model": "models.module_file",
     "load_network": "models.network_file",
     "load_recipe": "config.recipe",
-    "load_source": "export.source",
     "make_penalty": "pruning.penalties",
     "mask_filters": "pruning.removal",
-    "open_network": "inference.predictor",
+    "open_predictor": "inference.predictor",
     "verify_removal": "pruning.removal",
     "proximal_step": "pruning.penalties",
     "prunable_blocks": "pruning.penalties",
@@ -81,7 +78,6 @@ _HOMES = {
     "select_by_sparsity": "pruning.selection.select",
     "select_filters": "pruning.selection.select",
     "shrink_to": "models.module_file",
-    "ssd_source": "export.source",
     "thresholded": "pruning.threshold",
     "zero_share": "pruning.penalties",
 }
@@ -93,9 +89,11 @@ __all__ = [
     "Measure",
     "Penalties",
     "PhaseResult",
+    "Predictor",
     "Result",
     "SecateurError",
     "Target",
+    "TorchNetwork",
     "apply_threshold",
     "channel_groups",
     "compress",
@@ -104,12 +102,12 @@ __all__ = [
     "group_proximal_step",
     "l1_penalty",
     "load",
+    "load_model",
     "load_network",
     "load_recipe",
-    "load_source",
     "make_penalty",
     "mask_filters",
-    "open_network",
+    "open_predictor",
     "proximal_step",
     "prunable_blocks",
     "prunable_weights",
@@ -121,7 +119,6 @@ __all__ = [
     "select_by_sparsity",
     "select_filters",
     "shrink_to",
-    "ssd_source",
     "thresholded",
     "verify_removal",
     "zero_share",

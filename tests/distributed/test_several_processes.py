@@ -95,7 +95,7 @@ def read(out: str, pattern: str) -> str:
 
 @given(st.integers(1, 8), st.integers(0, 70), st.integers(1, 9))
 def test_every_picture_is_evaluated_once(count: int, pictures: int, batch_size: int) -> None:
-    parts = [Rank(rank, count).image_indices(pictures, batch_size) for rank in range(count)]
+    parts = [Rank(rank, count).sample_indices(pictures, batch_size) for rank in range(count)]
     assert sorted(at for part in parts for at in part) == list(range(pictures))
     batches = [range(start, start + batch_size) for start in range(0, pictures, batch_size)]
     for batch in batches:
@@ -307,7 +307,7 @@ def test_run_of_two_processes_is_like_that_of_one(secateur: Secateur, tmp_path: 
     changes = ("--set", "evaluate.batch_size=3")
     assert secateur("compress", recipe, "--run", one, *changes).code == 0
     out = finish(torchrun("compress", recipe, "--run", two, *changes))
-    assert out.count("the small network:") == 1, "one of them speaks"
+    assert out.count("slim network:") == 1, "one process prints"
     assert written(two) == written(one)
 
     summaries = [json.loads((run / "summary.json").read_text()) for run in (one, two)]

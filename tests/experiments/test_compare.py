@@ -226,7 +226,7 @@ def test_second_call_trains_nothing_and_prints_the_same(
         assert [way, *(f"{m['test']:.2f} ± {m['test_error']:.2f}" for m in own)] in cells
     dense = fmean({row["seed"]: row["dense"] for row in result["rows"]}.values())
     assert ["dense", f"{dense:.2f}", f"{dense:.2f}"] in cells
-    assert lines[-1] == f"written: {compared / 'comparison.json'}, and drawn in comparison.svg"
+    assert lines[-1] == f"written: {compared / 'comparison.json'}, with a chart in comparison.svg"
 
 
 def test_stopped_comparison_goes_on(
@@ -258,7 +258,7 @@ def test_stopped_comparison_goes_on(
         assert mean["seeds"] == 1
         assert mean["validation_error"] is mean["test_error"] is None
     assert "±" not in outcome.out
-    assert "one seed: small differences may be chance" in outcome.out
+    assert "one seed: small differences may be noise" in outcome.out
     assert (folder / "comparison.svg").read_text("utf-8").count('class="mark"') == len(WAYS)
 
 

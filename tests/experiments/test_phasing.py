@@ -1,13 +1,19 @@
-"""The same training in more phases or fewer."""
+"""The phases of a recipe regrouped."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe, load_recipe
-from secateur.experiments.phasing import each_twice, four_runs, in_phases, one_run, runs_of
-from secateur.models.network import recipe_architecture
+from secateur.experiments.phasing import (
+    each_twice,
+    four_phases,
+    one_phase,
+    split_layers,
+    with_phases,
+)
 from secateur.run.phases import check_phases
 
 FOLDER = Path(__file__).parents[2] / "src/secateur/config/recipes"
@@ -18,10 +24,10 @@ def recipe(name: str, *changes: str) -> Recipe:
     return load_recipe(FOLDER / f"{name}.yaml", changes)
 
 
-def test_runs_of_the_quick_start() -> None:
-    # 19 layers: 18 steps from one to the next, shared out to four runs.
-    assert one_run(recipe("quickstart")) == ["conv1_1-conv9_2"]
-    assert four_runs(recipe("quickstart")) == [
+def test_phases_of_the_quick_start() -> None:
+    # 19 layers: 18 steps from one to the next, split into four phases.
+    assert one_phase(recipe("quickstart")) == ["conv1_1-conv9_2"]
+    assert four_phases(recipe("quickstart")) == [
         "conv1_1-conv3_1",
         "conv3_1-conv4_3",
         "conv4_3-conv7",
@@ -30,46 +36,46 @@ def test_runs_of_the_quick_start() -> None:
     assert each_twice(recipe("quickstart")) == ["conv1_1-conv9_2"] * 2
 
 
-def test_every_phase_trains_however_few_steps_there_are() -> None:
+def test_every_phase_gets_at_least_one_step() -> None:
     few = recipe("quickstart", "compress.sparsify.steps=2")
-    four = in_phases(few, four_runs(few))
+    four = with_phases(few, four_phases(few))
     assert [four.phase(number)[1].steps for number in range(1, 5)] == [1] * 4
 
 
-def test_runs_of_several_phases() -> None:
+def test_regrouping_several_phases() -> None:
     two = recipe("quickstart", TWO)
-    assert one_run(two) == ["conv1_1-conv7"]
+    assert one_phase(two) == ["conv1_1-conv7"]
     assert each_twice(two) == ["conv1_1-conv3_2", "conv3_2-conv7"] * 2
     few = recipe("quickstart", "compress.phases=[{layers: conv1_1-conv2_1}]")
-    assert four_runs(few) == ["conv1_1-conv1_2", "conv1_2-conv2_1"]
+    assert four_phases(few) == ["conv1_1-conv1_2", "conv1_2-conv2_1"]
 
 
-def test_runs_share_their_ends() -> None:
+def test_neighbouring_phases_share_a_layer() -> None:
     layers = list("abcdefghi")
-    assert runs_of(layers, 1) == ["a-i"]
-    assert runs_of(layers, 2) == ["a-e", "e-i"]
-    assert runs_of(layers, 3) == ["a-d", "d-f", "f-i"]
-    assert runs_of(layers, 4) == ["a-c", "c-e", "e-g", "g-i"]
-    assert runs_of(layers, 8) == ["a-b", "b-c", "c-d", "d-e", "e-f", "f-g", "g-h", "h-i"]
+    assert split_layers(layers, 1) == ["a-i"]
+    assert split_layers(layers, 2) == ["a-e", "e-i"]
+    assert split_layers(layers, 3) == ["a-d", "d-f", "f-i"]
+    assert split_layers(layers, 4) == ["a-c", "c-e", "e-g", "g-i"]
+    assert split_layers(layers, 8) == ["a-b", "b-c", "c-d", "d-e", "e-f", "f-g", "g-h", "h-i"]
 
 
-def test_steps_are_shared_out() -> None:
+def test_steps_are_distributed() -> None:
     own = "compress.phases=[{layers: conv1_1-conv4_3, retrain: {steps: 60, batch_size: 16}}, "
     changed = recipe("quickstart", own + "{layers: conv4_3-conv9_2, sparsify: {steps: 50}}]")
-    four = in_phases(changed, four_runs(changed))
-    # (250 + 50) · 8 pictures, and 60 · 16 + 1000 · 8, 1120 steps of 8.
+    four = with_phases(changed, four_phases(changed))
+    # (250 + 50) · 8 images, and 60 · 16 + 1000 · 8, 1120 steps of 8.
     assert [four.phase(number)[1].steps for number in range(1, 5)] == [75] * 4
     assert [four.phase(number)[3].steps for number in range(1, 5)] == [280] * 4
     assert {four.phase(number)[3].batch_size for number in range(1, 5)} == {8}
-    three = in_phases(changed, ["conv1_1-conv2_1", "conv2_1-conv4_3", "conv4_3-conv9_2"])
+    three = with_phases(changed, ["conv1_1-conv2_1", "conv2_1-conv4_3", "conv4_3-conv9_2"])
     assert [three.phase(number)[3].steps for number in range(1, 4)] == [374, 373, 373]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
-@pytest.mark.parametrize("runs", [one_run, four_runs, each_twice])
-def test_every_recipe_can_be_had_in_other_phases(
-    name: str, runs: Callable[[Recipe], list[str]]
+@pytest.mark.parametrize("phases", [one_phase, four_phases, each_twice])
+def test_every_recipe_can_be_regrouped(
+    name: str, phases: Callable[[Recipe], list[str]]
 ) -> None:
     changed = recipe(name, "compress.select={keep_macs: 0.5, min_filters: 1}")
-    other = in_phases(changed, runs(changed))
+    other = with_phases(changed, phases(changed))
     check_phases(other, recipe_architecture(other, ("a", "b")))

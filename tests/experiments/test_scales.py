@@ -13,10 +13,10 @@ import torch
 
 from commands import Outcome, one_error
 from secateur.cli.main import main
+from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe, load_recipe
 from secateur.errors import RecipeError
 from secateur.experiments.scales import layer_counts, scale_recipe
-from secateur.models.network import recipe_architecture
 from secateur.models.network_file import load_network
 from secateur.models.ssd import SSDArchitecture, layer_names
 from secateur.run.phases import check_phases
@@ -302,7 +302,7 @@ def test_second_call_trains_nothing_and_prints_the_same(
             f"{mean['dense']:.2f} ± {mean['dense_error']:.2f}",
             f"{mean['slim']:.2f} ± {mean['slim_error']:.2f}",
         ] in cells
-    assert lines[-1] == f"written: {compared / 'scales.json'}, and drawn in scales.svg"
+    assert lines[-1] == f"written: {compared / 'scales.json'}, with a chart in scales.svg"
 
 
 def test_stopped_comparison_goes_on(

@@ -3,7 +3,7 @@ import itertools
 import torch
 
 from secateur.inference.draw import class_colour, draw_detections
-from secateur.tasks.detection.average_precision import Detections
+from secateur.tasks.detection.detections import Detections
 
 
 def test_boxes_have_the_colour_of_their_class() -> None:
@@ -14,11 +14,11 @@ def test_boxes_have_the_colour_of_their_class() -> None:
     assert picture.size == (300, 200)
     assert picture.getpixel((20, 120)) == class_colour(1)
     assert picture.getpixel((150, 120)) == class_colour(2)
-    assert picture.getpixel((70, 100)) == (0, 0, 0), "the inside stays as it is"
+    assert picture.getpixel((70, 100)) == (0, 0, 0), "the inside is not changed"
     assert not pixels.any()
 
 
-def test_label_stays_in_the_picture() -> None:
+def test_label_is_inside_the_picture() -> None:
     pixels = torch.zeros(3, 100, 100, dtype=torch.uint8)
     found = Detections(torch.tensor([[90.0, 0, 100, 10]]), torch.tensor([1]), torch.tensor([0.9]))
     picture = draw_detections(pixels, found, ["a long name"])

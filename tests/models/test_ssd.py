@@ -8,6 +8,7 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from secateur.models.cost import count_macs, count_params
+from secateur.models.network import layer_widths
 from secateur.models.ssd import (
     FULL_WIDTHS,
     PixelDefaultBoxes,
@@ -17,7 +18,6 @@ from secateur.models.ssd import (
     grid_sizes,
     layer_names,
     ssd_architecture,
-    widths,
 )
 
 torch.set_num_threads(1)
@@ -109,7 +109,7 @@ def test_grid_sizes_are_those_of_the_maps(network: str, size: int, k: int) -> No
 def test_widths_are_read_back(batch_norm: bool) -> None:
     wanted = {name: 2 + i for i, name in enumerate(layer_names("ssd512", 7))}
     ssd = build_ssd(ssd_architecture("ssd512", ("a",), widths=wanted, batch_norm=batch_norm))
-    assert widths(ssd) == wanted
+    assert layer_widths(ssd) == wanted
     norms = [layer for layer in ssd.backbone.modules() if isinstance(layer, nn.BatchNorm2d)]
     assert [norm.num_features for norm in norms] == (list(wanted.values()) if batch_norm else [])
     assert len(convolutions(ssd)) == 25

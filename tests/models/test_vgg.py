@@ -4,7 +4,8 @@ from pydantic import ValidationError
 from torch import nn
 from torchvision.models import vgg16, vgg16_bn
 
-from secateur.models.vgg import VGGArchitecture, build_vgg, layers, vgg_architecture, widths
+from secateur.models.network import layer_widths
+from secateur.models.vgg import VGGArchitecture, build_vgg, layers, vgg_architecture
 
 TEN = tuple("abcdefghij")
 THOUSAND = tuple(map(str, range(1000)))
@@ -80,7 +81,11 @@ def test_layers_and_widths(hidden: tuple[int, ...], classifier: dict[str, str]) 
         *zip(NARROW, [f"features.{i}" for i in positions], strict=True),
         *classifier.items(),
     ]
-    assert widths(vgg) == architecture.widths == NARROW | dict(zip(classifier, hidden, strict=True))
+    assert (
+        layer_widths(vgg)
+        == architecture.widths
+        == NARROW | dict(zip(classifier, hidden, strict=True))
+    )
     assert vgg(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
     assert vgg.classifier[0].in_features == 8 * 2 * 2
     assert [layer.p for layer in vgg.modules() if isinstance(layer, nn.Dropout)] == [0.25] * len(
@@ -113,7 +118,9 @@ def test_faulty_architecture() -> None:
         vgg_architecture(TEN, size=31)
     good = vgg_architecture(TEN).model_dump()
     for wrong in (NARROW | {"fc7": 5}, {"fc6": 5} | NARROW, {"conv1_1": 5}):
-        with pytest.raises(ValidationError, match="widths must name just these layers, in order"):
+        with pytest.raises(
+            ValidationError, match="widths must name exactly these layers, in order"
+        ):
             VGGArchitecture.model_validate(good | {"widths": wrong})
     for name, value in (("classes", ()), ("pool", 0), ("dropout", 1.5), ("std", (1, 1, 0))):
         with pytest.raises(ValidationError, match=name):

@@ -18,8 +18,8 @@ from torchvision.models.detection import ssd300_vgg16
 from commands import Outcome, one_error
 from secateur.config.recipe import load_recipe
 from secateur.errors import ModelError
-from secateur.models.network_file import load_weights, read_state
 from secateur.models.ssd import build_ssd, ssd_architecture
+from secateur.models.weights import load_weights, read_state
 from shapes import draw_voc_folder
 from tiny_recipe import TINY, write_recipe
 
@@ -137,7 +137,7 @@ def test_init_does_not_take_a_trunk_for_a_network(
 ) -> None:
     draw_voc_folder(tmp_path / "mine")
     backbone = {n: t for n, t in torchvision_ssd(3).items() if n.startswith("backbone.features.")}
-    for place in ("init_recipe", "models.network_file"):  # the one that imports it first
+    for place in ("init_recipe", "models.weights"):  # the one that imports it first
         monkeypatch.setattr(f"secateur.{place}.read_state", lambda _: backbone)
     weights = "torchvision:VGG16_Weights.IMAGENET1K_FEATURES"
     out = tmp_path / "mine.yaml"

@@ -1,4 +1,4 @@
-"""Average precision: literal cases by hand, and a slow count in exact fractions."""
+"""Average precision: literal cases, a slow count in exact fractions, and pycocotools."""
 
 import contextlib
 import io
@@ -16,13 +16,13 @@ from pycocotools.cocoeval import COCOeval
 
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import ModelError
+from secateur.tasks.detection import joined_boxes
 from secateur.tasks.detection.average_precision import (
-    Detections,
     average_precision,
     coco_average_precision,
     judge,
 )
-from secateur.tasks.detection.detection import joined_boxes
+from secateur.tasks.detection.detections import Detections
 
 # Far apart, each 10 × 10.
 A, B, C = [0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]
@@ -128,7 +128,7 @@ def test_recall_of_exactly_three_tenths_reaches_its_level():
     assert average_precision(detections, pictures, ["cat"]).AP50_voc07 == pytest.approx(400 / 11)
 
 
-def test_outcomes_stand_in_the_order_of_the_detections():
+def test_outcomes_are_in_the_order_of_the_detections():
     pictures = [picture((A, 1, False), (B, 1, True)), picture(), picture((A, 1, False))]
     detections = [
         found((A, 1, 0.7), (C, 1, 0.9), (B, 1, 0.6), (A, 1, 0.8), (B, 1, 0.5), (A, 2, 0.9)),
@@ -224,7 +224,7 @@ def test_coco_prints_nothing(capfd, caplog):
     assert caplog.records == []
 
 
-# Few places, sizes and scores, so that ties, duplicates and overlaps of one half are common.
+# Few positions, sizes and scores make ties, duplicates and overlaps of one half common.
 corners = st.integers(0, 4)
 sides = st.integers(1, 4)
 boxes = st.tuples(corners, corners, sides, sides).map(
@@ -282,7 +282,7 @@ def slow_curve(case, label):
 
 
 def slow_judge(case):
-    """What each detection of each picture is, one at a time."""
+    """The outcome of each detection of each picture, one at a time."""
     outcomes = [[None] * len(dets) for dets, _ in case]
     queue = [(p, d) for p, (dets, _) in enumerate(case) for d in range(len(dets))]
     queue.sort(key=lambda at: -case[at[0]][0][at[1]][2])  # stable
@@ -362,7 +362,7 @@ def test_outcomes_agree_with_the_slow_loop(case):
 
 
 def pycocotools_count(detections, pictures, classes):
-    """COCO's six figures by the package that defines them."""
+    """COCO's six metrics by the package that defines them."""
 
     def rows(parts):
         for i, part in enumerate(parts):
@@ -403,7 +403,7 @@ def pycocotools_count(detections, pictures, classes):
     case=cases, scale=st.sampled_from([8, 24.5, 60]), pairs_at_once=st.sampled_from([1, 3, 200_000])
 )
 def test_coco_agrees_with_pycocotools(case, scale, pairs_at_once):
-    # Objects are small, medium and large, and some just as large as the limits.
+    # Objects are small, medium and large; the area of some is exactly a limit.
     scaled = [
         tuple([([scale * side for side in box], *rest) for box, *rest in part] for part in one)
         for one in case
@@ -415,7 +415,7 @@ def test_coco_agrees_with_pycocotools(case, scale, pairs_at_once):
     assert list(ours.values()) == pytest.approx(theirs, rel=1e-9, abs=1e-9, nan_ok=True)
 
 
-def test_coco_takes_the_hundred_surest_of_a_picture_and_class():
+def test_coco_counts_the_hundred_highest_scores_of_a_picture_and_class():
     random = np.random.default_rng(0)
     pictures, detections = [], []
     for _ in range(3):
@@ -440,12 +440,12 @@ def test_coco_at_one_half_is_near_the_area_where_no_rule_differs():
     random = np.random.default_rng(0)
     pictures, detections = [], []
     for _ in range(50):
-        place = [[40 * i, 0, 40 * i + 30, 30] for i in range(8)]
+        boxes = [[40 * i, 0, 40 * i + 30, 30] for i in range(8)]
         there = random.random(8) < 0.6
         seen = random.random(8) < np.where(there, 0.8, 0.3)
         scores = random.random(8) + 0.3 * there
-        pictures.append(picture(*((place[i], 1, False) for i in np.flatnonzero(there))))
-        detections.append(found(*((place[i], 1, scores[i]) for i in np.flatnonzero(seen))))
+        pictures.append(picture(*((boxes[i], 1, False) for i in np.flatnonzero(there))))
+        detections.append(found(*((boxes[i], 1, scores[i]) for i in np.flatnonzero(seen))))
     area = average_precision(detections, pictures, ["cat"]).AP50_area
     assert 40 < area < 90
     coco = coco_average_precision(detections, pictures, ["cat"])["AP50_coco"]

@@ -1,3 +1,5 @@
+"""Classification: loss, probabilities and metrics."""
+
 import math
 
 import pytest
@@ -7,21 +9,20 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.models.vgg import build_vgg, vgg_architecture
-from secateur.tasks.classification.classification import (
+from secateur.tasks.classification.accuracy import (
     METRICS,
     accuracy_by_class,
-    class_scores,
-    classification_loss,
     confusion_matrix,
     top1,
 )
+from secateur.tasks.classification.loss import classification_loss
+from secateur.tasks.classification.prediction import class_scores
 
 MEAN, STD = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)
-CPU = torch.device("cpu")
 
 
 class Means(nn.Module):
-    """Its logits are the means of the normalised channels."""
+    """Logits are the means of the normalised channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ def test_label_smoothing() -> None:
 
 
 def test_scores() -> None:
-    scores = class_scores(Means(), PIXELS, mean=MEAN, std=STD, batch_size=1, device=CPU)
+    scores = class_scores(Means(), PIXELS, mean=MEAN, std=STD, batch_size=1)
     wanted = [[math.exp(x) / sum(map(math.exp, row)) for x in row] for row in LOGITS]
     torch.testing.assert_close(scores, torch.tensor(wanted))
     assert scores.dtype == torch.float32
@@ -77,7 +78,7 @@ def test_scores() -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_model_is_left_as_it_was(training: bool) -> None:
+def test_mode_of_the_model_is_restored(training: bool) -> None:
     model = Means().train(training)
     advanced: list[int] = []
     pixels = PIXELS[:1].expand(5, 3, 1, 1)
@@ -85,10 +86,9 @@ def test_model_is_left_as_it_was(training: bool) -> None:
     assert advanced == model.batches == [2, 2, 1]
     assert model.modes == [False] * 3
     assert model.training is training
-    assert model.scale.device == CPU
 
 
-def test_real_network_is_left_as_it_was() -> None:
+def test_network_with_batch_norm_is_not_changed() -> None:
     vgg = build_vgg(vgg_architecture(("a", "b"), size=32, widths=0.03, hidden=(8,), pool=1)).train()
     before = {name: value.clone() for name, value in vgg.state_dict().items()}
     pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
@@ -96,7 +96,7 @@ def test_real_network_is_left_as_it_was() -> None:
     assert scores.shape == (3, 2)
     torch.testing.assert_close(scores.sum(1), torch.ones(3))
     assert all(module.training for module in vgg.modules())
-    # Not even the norms' running statistics have moved.
+    # The running statistics of the norms too.
     for name, value in vgg.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -106,7 +106,7 @@ def test_top1() -> None:
     assert top1(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 2, 2, 2])) == 75.0
 
 
-def test_confusion() -> None:
+def test_confusion_matrix() -> None:
     matrix = confusion_matrix(torch.tensor([0, 1, 0, 2]), torch.tensor([0, 0, 0, 2]), 4)
     assert matrix.tolist() == [[2, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
 
@@ -124,7 +124,7 @@ def test_accuracy_by_class() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
-def test_confusion_is_a_count(pairs: list[tuple[int, int]]) -> None:
+def test_confusion_matrix_counts_pairs(pairs: list[tuple[int, int]]) -> None:
     predicted, labels = torch.tensor(pairs).unbind(1)
     matrix = confusion_matrix(predicted, labels, 4)
     for true in range(4):

@@ -1,4 +1,4 @@
-"""Test pictures to show: which, and what is said of them."""
+"""The test pictures that a report shows: their choice, and what is listed."""
 
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from PIL import Image
 
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.errors import DataError
-from secateur.tasks.detection.average_precision import Detections
+from secateur.run.records import DetectorExamples
+from secateur.tasks.detection.detections import Detections
 from secateur.tasks.detection.examples import choose, detection_examples, quality
 
 A, B, C = [0, 0, 10, 10], [20, 0, 30, 10], [40.04, 0, 50, 10]
@@ -61,17 +62,17 @@ def test_choice() -> None:
         ("best", 9),
         ("best", 8),
         ("best", 6),
-        ("typical", 4),  # all that is left
+        ("typical", 4),  # the only one left
     ]
 
 
-def test_nearest_to_the_median_is_typical() -> None:
+def test_pictures_nearest_to_the_median_are_typical() -> None:
     slim = np.array([0, 0, 0, 0.1, 0.5, 0.45, 0.58, 0.9, 1, 1, 1])
     chosen = [at for kind, at in choose(slim, slim, np.ones(11, int)) if kind == "typical"]
     assert chosen == [4, 5, 6]
 
 
-def test_of_equals_more_objects_come_first_then_the_earlier() -> None:
+def test_of_equal_pictures_those_with_more_objects_come_first() -> None:
     same = np.full(7, 0.5)
     objects = np.array([0, 1, 0, 3, 1, 2, 1])
     chosen = list(choose(same, same, objects))
@@ -100,7 +101,7 @@ def test_choice_agrees_with_a_slow_loop(rows: list[tuple[int, int, int]]) -> Non
     assert list(choose(dense, slim, objects.astype(int))) == wanted
 
 
-def test_copies_and_what_is_said_of_them(tmp_path: Path) -> None:
+def test_copies_and_lists(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     pictures = (
         picture(tmp_path / "data/a.png", (60, 40), (A, 1, False), (B, 2, True)),
@@ -111,9 +112,10 @@ def test_copies_and_what_is_said_of_them(tmp_path: Path) -> None:
     dense = [found((B, 2, 0.8)), found()]
     dataset = DetectionSet(("cat", "dog"), pictures)
     out = tmp_path / "out"
-    told = detection_examples(dense, slim, dataset, tmp_path / "data", out)
-    assert (told["kind"], told["least_score"]) == ("detector", 0.05)
-    worst, other = told["pictures"]
+    examples = detection_examples(dense, slim, dataset, tmp_path / "data", out)
+    DetectorExamples.model_validate(examples)
+    assert (examples["kind"], examples["least_score"]) == ("detector", 0.05)
+    worst, other = examples["pictures"]
     assert other == {
         "kind": "worst",
         "file": "02.jpg",
@@ -129,7 +131,6 @@ def test_copies_and_what_is_said_of_them(tmp_path: Path) -> None:
             {"class": "cat", "box": [0, 0, 10, 10], "score": 0.875, "outcome": "hit"},
             {"class": "cat", "box": [40, 0, 50, 10], "score": 0.1235, "outcome": "false"},
         ],
-        "quality": {"dense": 0.0, "slim": 0.875},
     }
     assert (worst["name"], worst["file"], worst["width"]) == ("b.png", "01.jpg", 2048)
     assert [each["score"] for each in worst["slim"]] == [
@@ -142,7 +143,7 @@ def test_copies_and_what_is_said_of_them(tmp_path: Path) -> None:
         assert copy.size == (60, 40), "copies are never enlarged"
 
 
-def test_a_picture_that_went_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_picture_is_named(tmp_path: Path) -> None:
     one = picture(tmp_path / "a.png", (60, 40))
     one.path.unlink()
     dataset = DetectionSet(("cat",), (one,))

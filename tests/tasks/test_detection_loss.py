@@ -1,4 +1,4 @@
-"""SSD's loss of a whole batch is that of torchvision, which goes from picture to picture."""
+"""SSD's loss of a batch equals torchvision's, which takes one picture at a time."""
 
 import pytest
 import torch
@@ -7,7 +7,9 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
 
 from secateur.models.ssd import build_ssd, ssd_architecture
-from secateur.tasks.detection.loss import NOTHING, match_boxes, multibox_loss
+from secateur.tasks.detection.loss import multibox_loss
+from secateur.tasks.detection.matching import UNMATCHED, match_boxes
+from secateur.tasks.detection.outputs import RawOutputs
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +18,12 @@ def ssd() -> SSD:
 
 
 def grid() -> Tensor:
-    """Default boxes of three sizes in a picture of 96 × 96."""
+    """Default boxes of three sizes in a picture of 96 × 96 pixels."""
     centre = torch.cartesian_prod(torch.arange(8.0, 96, 8), torch.arange(8.0, 96, 8))
     return torch.cat([torch.cat([centre - side, centre + side], 1) for side in (6.0, 12.0, 24.0)])
 
 
-def drawn(seed: int, counts: list[int]) -> list[dict[str, Tensor]]:
+def random_targets(seed: int, counts: list[int]) -> list[dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     targets = []
     for count in counts:
@@ -33,15 +35,15 @@ def drawn(seed: int, counts: list[int]) -> list[dict[str, Tensor]]:
 
 
 def padded(targets: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
-    room = 1 + max(len(target["labels"]) for target in targets)
-    objects, labels = torch.zeros(len(targets), room, 4), torch.zeros(len(targets), room).long()
+    width = 1 + max(len(target["labels"]) for target in targets)
+    objects, labels = torch.zeros(len(targets), width, 4), torch.zeros(len(targets), width).long()
     for row, target in enumerate(targets):
         count = len(target["labels"])
         objects[row, :count], labels[row, :count] = target["boxes"], target["labels"]
     return objects, labels
 
 
-def one_by_one(
+def torchvisions_loss(
     ssd: SSD, logits: Tensor, offsets: Tensor, boxes: Tensor, targets: list[dict[str, Tensor]]
 ) -> Tensor:
     matches = [
@@ -57,13 +59,13 @@ def one_by_one(
 
 
 @pytest.mark.parametrize("counts", [[3, 0, 7, 1], [0, 0], [40], [2, 2, 2]])
-def test_the_loss_and_its_gradients_are_torchvisions(ssd: SSD, counts: list[int]) -> None:
-    boxes, targets = grid(), drawn(sum(counts), counts)
+def test_loss_and_gradients_equal_torchvisions(ssd: SSD, counts: list[int]) -> None:
+    boxes, targets = grid(), random_targets(sum(counts), counts)
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(len(counts), len(boxes), 3, generator=generator, requires_grad=True)
     offsets = torch.randn(len(counts), len(boxes), 4, generator=generator, requires_grad=True)
-    ours = multibox_loss(logits, offsets, boxes, *padded(targets))
-    theirs = one_by_one(ssd, logits, offsets, boxes, targets)
+    ours = multibox_loss(RawOutputs(logits, offsets, boxes), *padded(targets))
+    theirs = torchvisions_loss(ssd, logits, offsets, boxes, targets)
     torch.testing.assert_close(ours, theirs)
     if sum(counts):
         assert ours > 0
@@ -75,16 +77,16 @@ def test_the_loss_and_its_gradients_are_torchvisions(ssd: SSD, counts: list[int]
             torch.testing.assert_close(a, b)
 
 
-def test_an_object_keeps_its_best_box_and_of_two_the_last_does() -> None:
+def test_every_object_is_matched_to_its_best_box_unless_a_later_one_shares_it() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])
-    # The first two overlap the first box only, by a little; the third lies well on the last box.
+    # The first two overlap only the first box, by little; the third overlaps the last box by much.
     objects = torch.tensor([[[8.0, 0, 18, 10], [9, 0, 19, 10], [41, 0, 51, 10], [0, 0, 0, 0]]])
     real = torch.tensor([[True, True, True, False]])
-    assert match_boxes(boxes, objects, real).tolist() == [[1, NOTHING, 2]]
+    assert match_boxes(boxes, objects, real).tolist() == [[1, UNMATCHED, 2]]
 
 
-def test_what_fills_up_is_never_matched() -> None:
+def test_padding_is_never_matched() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10]])
     objects = boxes[None]
-    assert match_boxes(boxes, objects, torch.tensor([[False, True]])).tolist() == [[NOTHING, 1]]
+    assert match_boxes(boxes, objects, torch.tensor([[False, True]])).tolist() == [[UNMATCHED, 1]]
     assert match_boxes(boxes, objects, torch.tensor([[False, False]])).tolist() == [[-1, -1]]

@@ -1,4 +1,4 @@
-"""Decoding and NMS: predictions by hand, a slow loop, and torchvision's own."""
+"""Decoding and NMS: predictions by hand, a slow loop, and torchvision."""
 
 import itertools
 import math
@@ -10,13 +10,19 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from secateur.models.ssd import build_ssd, ssd_architecture
-from secateur.tasks.detection.detection import detect
-from secateur.tasks.detection.detection import postprocessing as module
-from secateur.tasks.detection.postprocessing import postprocess
+from secateur.tasks.detection import postprocessing
+from secateur.tasks.detection.outputs import RawOutputs
+from secateur.tasks.detection.postprocessing import PostprocessSettings
+from secateur.tasks.detection.prediction import detect
 
-SETTINGS = {"score_thresh": 0.01, "nms_thresh": 0.45, "candidates": 400, "detections": 200}
+SETTINGS = {
+    "score_thresh": 0.01,
+    "nms_thresh": 0.45,
+    "topk_candidates": 400,
+    "detections_per_img": 200,
+}
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif("not torch.cuda.is_available()"))]
-# Places of default boxes by hand, each 10 × 10: a row with gaps of 10.
+# Default boxes of 10 × 10 pixels, in a row with gaps of 10.
 ROW = torch.tensor([[20.0 * i, 0, 20 * i + 10, 10] for i in range(4)])
 
 
@@ -24,6 +30,11 @@ def probabilities(*rows):
     """Logits whose softmax is these rows, the background filled in."""
     p = torch.tensor(rows)
     return torch.cat([1 - p.sum(-1, keepdim=True), p], -1).log()
+
+
+def postprocess(logits, offsets, boxes, size, **options):
+    outputs = RawOutputs(logits, offsets, boxes)
+    return postprocessing.postprocess(outputs, size, PostprocessSettings(**options))
 
 
 def by_hand(logits, offsets=None, size=(100, 100), **changed):
@@ -40,17 +51,18 @@ def by_hand(logits, offsets=None, size=(100, 100), **changed):
 
 
 def torchvisions(logits, offsets, boxes, size, **options):
-    """What torchvision finds, by a network that carries these settings."""
+    """What torchvision finds, by a network that holds these settings."""
     ssd = build_ssd(ssd_architecture("ssd300", ("a",), widths=0.01))
-    ssd.score_thresh, ssd.nms_thresh = options["score_thresh"], options["nms_thresh"]
-    ssd.topk_candidates, ssd.detections_per_img = options["candidates"], options["detections"]
+    for name, value in options.items():
+        setattr(ssd, name, value)
     outputs = {"cls_logits": logits, "bbox_regression": offsets}
     found = ssd.postprocess_detections(outputs, [boxes] * len(logits), [size] * len(logits))
     return [SimpleNamespace(**each) for each in found]
 
 
-def slow(logits, offsets, boxes, size, *, score_thresh, nms_thresh, candidates, detections):
-    """Find by plain loops; also how close the closest of all decisions was."""
+def slow(logits, offsets, boxes, size, *, score_thresh, nms_thresh, **most):
+    """Find by plain loops; also gives the smallest margin of all decisions."""
+    candidates, detections = most["topk_candidates"], most["detections_per_img"]
     margins, result = [math.inf], []
     for picture, offset in zip(logits.double(), offsets.double().tolist(), strict=True):
         decoded = [
@@ -104,7 +116,7 @@ def overlap(a, b):
 
 
 def assert_same(found, expected):
-    """Each detection has its like; the order of equal scores is left open."""
+    """Each detection has an equal in the other list; equal scores may be in any order."""
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.labels.shape == theirs.labels.shape
@@ -147,8 +159,8 @@ def test_offsets_move_and_stretch_default_boxes():
     assert stretched == [0, 0, 65 + 312.5, 10]
 
 
-def test_the_lesser_of_two_boxes_of_a_class_goes():
-    # The second lies on the first but for 2 of 10 pixels: an IoU of 8 in 12.
+def test_the_lower_scored_of_two_overlapping_boxes_of_a_class_is_suppressed():
+    # The second is the first, moved by 2 of 10 pixels: an IoU of 8/12.
     offsets = [[0.0, 0, 0, 0], [-18, 0, 0, 0]]
     first, second = [0, 0, 10, 10], [2, 0, 12, 10]
     same = probabilities([0.6, 0.1], [0.7, 0.05])
@@ -164,24 +176,27 @@ def test_the_lesser_of_two_boxes_of_a_class_goes():
 def test_candidates_are_counted_class_by_class():
     a, b, c, d = ROW.tolist()
     logits = probabilities([0.5, 0.31], [0.6, 0.32], [0.1, 0.33], [0.2, 0.005])
-    assert by_hand(logits, candidates=2) == [
+    assert by_hand(logits, topk_candidates=2) == [
         (b, 1, 0.6),
         (a, 1, 0.5),
         (c, 2, 0.33),
         (b, 2, 0.32),
     ]
-    assert by_hand(logits, candidates=2, detections=3) == by_hand(logits, candidates=2)[:3]
-    assert by_hand(logits, candidates=3)[-2:] == [(a, 2, 0.31), (d, 1, 0.2)]
+    assert (
+        by_hand(logits, topk_candidates=2, detections_per_img=3)
+        == by_hand(logits, topk_candidates=2)[:3]
+    )
+    assert by_hand(logits, topk_candidates=3)[-2:] == [(a, 2, 0.31), (d, 1, 0.2)]
 
 
-def test_a_box_that_is_no_candidate_does_not_stand_in_for_one_that_went():
-    # The two candidates lie on each other; the third box is free, and comes too late.
+def test_a_suppressed_candidate_is_not_replaced():
+    # The two candidates coincide; the third box overlaps neither, but is no candidate.
     logits = probabilities([0.9], [0.8], [0.7])
     offsets = [[0.0, 0, 0, 0], [-20, 0, 0, 0], [0, 0, 0, 0]]
-    assert by_hand(logits, offsets, candidates=2) == [(ROW[0].tolist(), 1, 0.9)]
+    assert by_hand(logits, offsets, topk_candidates=2) == [(ROW[0].tolist(), 1, 0.9)]
 
 
-def test_nothing_is_found_where_background_is_all():
+def test_nothing_is_found_where_all_boxes_are_background():
     logits = torch.zeros(3, 4, 5)
     logits[..., 0] = 20
     for each in postprocess(logits, torch.zeros(3, 4, 4), ROW, (100, 100), **SETTINGS):
@@ -190,7 +205,7 @@ def test_nothing_is_found_where_background_is_all():
         assert each.boxes.dtype == each.scores.dtype == torch.float32
 
 
-def test_a_score_equal_to_the_threshold_is_none():
+def test_a_score_must_exceed_the_threshold():
     logits = torch.zeros(1, 4, 2)
     assert len(postprocess(logits, torch.zeros(1, 4, 4), ROW, (100, 100), **SETTINGS)[0].scores)
     changed = SETTINGS | {"score_thresh": 0.5}
@@ -218,14 +233,14 @@ def test_the_slow_loop_finds_the_same(
     options = {
         "score_thresh": score,
         "nms_thresh": nms,
-        "candidates": candidates,
-        "detections": detections,
+        "topk_candidates": candidates,
+        "detections_per_img": detections,
     }
     expected, margin = slow(*raw, **options)
     assume(margin > 1e-6)
     with pytest.MonkeyPatch.context() as patch:
         for name, limit in zip(("_FEW", "_FIRST", "_AT_ONCE"), limits, strict=True):
-            patch.setattr(module, name, limit)
+            patch.setattr(postprocessing, name, limit)
         assert_same(postprocess(*raw, **options), expected)
     assert_same(torchvisions(*raw, **options), expected)
 
@@ -237,11 +252,11 @@ def test_the_slow_loop_finds_the_same(
         (1.0, 8.0, {}),  # a few of each class
         (2.0, 4.0, {}),  # hundreds
         (1.0, 0.0, {}),  # nearly all
-        (1.0, 0.0, {"score_thresh": 0.0, "candidates": 2000}),  # all
-        (2.0, 4.0, {"candidates": 7}),
-        (1.0, 0.0, {"candidates": 7, "detections": 30}),
+        (1.0, 0.0, {"score_thresh": 0.0, "topk_candidates": 2000}),  # all
+        (2.0, 4.0, {"topk_candidates": 7}),
+        (1.0, 0.0, {"topk_candidates": 7, "detections_per_img": 30}),
         (1.0, 0.0, {"nms_thresh": 0.0}),  # few are left of many
-        (1.0, 0.0, {"detections": 1200}),
+        (1.0, 0.0, {"detections_per_img": 1200}),
     ],
 )
 @pytest.mark.parametrize("classes", [2, 21])
@@ -254,35 +269,35 @@ def test_torchvision_finds_the_same(device, spread, background, changed, classes
     assert_same(postprocess(*raw, **options), expected)
 
 
-def test_the_best_are_not_enough_where_they_lie_on_each_other():
-    # All of the first picture's boxes but the faintest are one; a second look must find those.
+def test_more_entries_are_tried_where_the_best_coincide():
+    # In the first picture all boxes but those of the lowest scores coincide.
     logits, offsets, boxes, size = drawn(2, 2, 1000, 21)
     boxes[:900] = torch.tensor([10.0, 10, 50, 50])
     offsets[0, :900] = 0
     logits[0, :900, 1:] += 5
-    options = SETTINGS | {"detections": 100}
-    assert logits.softmax(-1)[..., 1:].gt(0.01).sum() > 2 * module._FEW
+    options = SETTINGS | {"detections_per_img": 100}
+    assert logits.softmax(-1)[..., 1:].gt(0.01).sum() > 2 * postprocessing._FEW
     assert_same(
         postprocess(logits, offsets, boxes, size, **options),
         torchvisions(logits, offsets, boxes, size, **options),
     )
 
 
-def test_pictures_of_a_batch_do_not_meet():
+def test_pictures_of_a_batch_are_independent():
     parts = [
         drawn(3, 1, 500, 4, spread, back) for spread, back in ((1, 0), (1, 9), (2, 3), (1, 40))
     ]
     boxes, size = parts[0][2:]
     logits, offsets = (torch.cat([part[i] for part in parts]) for i in range(2))
-    alone = [
+    single = [
         postprocess(logits[i : i + 1], offsets[i : i + 1], boxes, size, **SETTINGS)[0]
         for i in range(4)
     ]
-    assert [len(each.scores) > 0 for each in alone] == [True, True, True, False]
-    assert_same(postprocess(logits, offsets, boxes, size, **SETTINGS), alone)
+    assert [len(each.scores) > 0 for each in single] == [True, True, True, False]
+    assert_same(postprocess(logits, offsets, boxes, size, **SETTINGS), single)
 
 
-def test_equal_scores_are_no_trouble():
+def test_equal_scores_are_limited_to_the_number_wanted():
     _, offsets, boxes, size = drawn(4, 2, 1000, 21)
     found = postprocess(torch.zeros(2, 1000, 21), offsets, boxes, size, **SETTINGS)
     assert [len(each.scores) for each in found] == [200, 200]

@@ -6,7 +6,7 @@ from secateur.config.data import DetectionData
 from secateur.config.model import SSDModel
 from secateur.config.recipe import Recipe
 from secateur.errors import RecipeError
-from secateur.models.network import Architecture
+from secateur.models.architecture import Architecture
 from secateur.models.ssd import VGG_MEAN, VGG_STD, ssd_architecture
 from secateur.models.vgg import vgg_architecture
 

@@ -83,7 +83,7 @@ class ThresholdSearch(Section):
 
 
 class Select(Section):
-    """Step 2: which filters are removed. State a budget, a largest drop, or the published levels."""
+    """Step 2: which filters are removed, by a budget, a largest drop, or the published levels."""
 
     s_F: float | None = Field(None, description="sparsity level of F that is enough by itself, 0–1")
     s_F_both: float | None = Field(
@@ -119,7 +119,7 @@ class Select(Section):
     round_to: Count | Literal["auto"] = Field(
         1,
         description="what the number of filters kept in a layer that loses some is a multiple of; "
-        "runtimes often compute in blocks of 8 or 16; auto: measured for each layer on this machine",
+        "runtimes often compute in blocks of 8 or 16; auto: measured for each layer here",
     )
     runtime: Annotated[str, _one_of(RUNTIMES)] = Field(
         "onnxruntime", description="what auto measures on"

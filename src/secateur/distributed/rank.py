@@ -25,8 +25,8 @@ class Rank:
         own = size // self.world_size
         return slice(self.rank * own, (self.rank + 1) * own)
 
-    def image_indices(self, count: int, batch_size: int) -> list[int]:
-        """Give the indices, of ``count`` images, that this rank evaluates.
+    def sample_indices(self, count: int, batch_size: int) -> list[int]:
+        """Give the indices, of ``count`` samples, that this rank evaluates.
 
         Ranks take whole batches in turn. A batch is therefore the same as in a single process, and
         the predictions are equal to the last bit.

@@ -1,1 +1,1 @@
-"""One network compressed in many ways under equal conditions."""
+"""Many runs of one recipe's variations: compression methods, detection layers, sweeps."""

@@ -3,35 +3,31 @@
 from pathlib import Path
 
 from secateur.experiments.compare import Comparison
+from secateur.experiments.methods import OURS
 from secateur.experiments.scales import Scales
-from secateur.experiments.variants import OURS
+from secateur.experiments.series import grouped
 from secateur.report.charts.comparison import Curve, comparison
 from secateur.report.charts.scales import Scale, detection_scales
 from secateur.report.charts.theme import inline_svg, write_figure
 
 
 def draw_comparison(result: Comparison, folder: Path) -> None:
-    """Write ``comparison.svg`` and ``comparison.png``.
+    """Write ``comparison.svg`` and ``comparison.png``: the test metric by MACs kept.
 
     Args:
-        result: what was compared.
-        folder: where to.
+        result: the comparison.
+        folder: folder of the files.
     """
-    curves = []
-    names = dict.fromkeys(mean.variant for mean in result.means)
-    for variant in sorted(names, key=lambda name: name != OURS):  # ours is drawn strongest
-        means = sorted(
-            (mean for mean in result.means if mean.variant == variant),
-            key=lambda mean: mean.keep_macs,
+    means = sorted(result.means, key=lambda mean: (mean.method != OURS, mean.keep_macs))
+    curves = [  # the chart draws the first curve strongest
+        Curve(
+            method,
+            [mean.keep_macs for mean in some],
+            [mean.test for mean in some],
+            [mean.test_error for mean in some],
         )
-        curves.append(
-            Curve(
-                variant,
-                [mean.keep_macs for mean in means],
-                [mean.test for mean in means],
-                [mean.test_error for mean in means],
-            )
-        )
+        for method, some in grouped(means, lambda mean: mean.method).items()
+    ]
     metric = f"{result.metric} on {result.split}"
     figure = comparison(curves, result.dense, metric)
     svg = inline_svg(figure, "comparison", f"{metric} against the MACs kept")
@@ -39,11 +35,11 @@ def draw_comparison(result: Comparison, folder: Path) -> None:
 
 
 def draw_scales(result: Scales, folder: Path) -> None:
-    """Write ``scales.svg`` and ``scales.png``.
+    """Write ``scales.svg`` and ``scales.png``: the test metric by number of detection layers.
 
     Args:
-        result: what was compared.
-        folder: where to.
+        result: the comparison.
+        folder: folder of the files.
     """
     scales = [
         Scale(

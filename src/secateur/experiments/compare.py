@@ -1,51 +1,51 @@
-"""Several ways to compress held against each other: same network, pictures, budget and seeds.
+"""Compare compression methods under equal conditions: same network, data, budgets and seeds.
 
-Every way, budget and seed is a run of its own, so a comparison that was stopped goes on, and each
-of its runs has its report. The dense network of a seed is trained once for all.
+Each method, budget and seed is a run of its own, with its own report. Runs share their steps, so
+the dense network of a seed is trained once, and an interrupted comparison resumes.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
 from secateur.config.recipe import Recipe
-from secateur.data.source import read_splits
 from secateur.errors import RecipeError, RunError
-from secateur.experiments.results import standard_error, write_result
-from secateur.experiments.time_left import outlook
-from secateur.experiments.variants import OURS, SCRATCH, VARIANTS, scratch_recipe, variant_recipe
+from secateur.experiments.methods import METHODS, OURS, SCRATCH, method_recipe, scratch_recipe
+from secateur.experiments.series import (
+    POOL,
+    announced,
+    check_recipes,
+    grouped,
+    standard_error,
+    write_result,
+)
 from secateur.files.lock import lock
-from secateur.models.network import recipe_architecture
-from secateur.run.folder import clear_drafts, read_record
-from secateur.run.phases import check_phases
-from secateur.run.pipeline import compress_recipe
 from secateur.run.context import Reporter, open_run
+from secateur.run.folder import clear_drafts, read_record
+from secateur.run.pipeline import compress_recipe
 from secateur.run.stages import POOR, evaluate_network, train_dense
 
 RESULT_FILE = "comparison.json"
-# Steps that several runs have in common.
-POOL = "pool"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way with one budget and one seed; metrics in percent.
+    """One method with one budget and one seed; metrics in percent.
 
     Attributes:
-        variant: the way.
-        keep_macs: share of the dense network's MACs that was allowed.
-        seed: of the run.
-        params: of the slim network.
-        macs: of the slim network.
+        method: name of the method.
+        keep_macs: the budget, as a share of the dense network's MACs.
+        seed: seed of the run.
+        params: parameters of the slim network.
+        macs: MACs of the slim network.
         dense: metric of the dense network on test.
-        removed: metric on validation straight after the last removal; None from scratch.
-        validation: metric on validation in the end.
-        test: metric on test.
+        removed: metric on validation after the last removal, before retraining; None for scratch.
+        validation: metric of the slim network on validation.
+        test: metric of the slim network on test.
     """
 
-    variant: str
+    method: str
     keep_macs: float
     seed: int
     params: int
@@ -58,20 +58,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """One way with one budget over all seeds; metrics in percent, with their standard errors.
+    """One method with one budget, averaged over the seeds; metrics in percent.
 
     Attributes:
-        variant: the way.
-        keep_macs: share of the MACs that was allowed.
-        seeds: how many.
-        removed: as in ``Row``.
-        validation: likewise.
-        validation_error: its standard error; None of one seed.
-        test: as in ``Row``.
-        test_error: its standard error; None of one seed.
+        method: name of the method.
+        keep_macs: the budget, as a share of the dense network's MACs.
+        seeds: number of seeds.
+        removed: mean of ``Row.removed``.
+        validation: mean of ``Row.validation``.
+        validation_error: its standard error; None for one seed.
+        test: mean of ``Row.test``.
+        test_error: its standard error; None for one seed.
     """
 
-    variant: str
+    method: str
     keep_macs: float
     seeds: int
     removed: float | None
@@ -83,7 +83,7 @@ class Mean:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came of all of them."""
+    """The result of a comparison: every run, and the means over seeds."""
 
     metric: str
     split: str
@@ -92,74 +92,67 @@ class Comparison:
 
     @property
     def dense(self) -> float:
-        """Metric of the dense networks of all seeds, each of which every row of its seed has."""
+        """Mean metric of the dense networks, one for each seed."""
         return fmean({row.seed: row.dense for row in self.rows}.values())
 
     @property
     def poor(self) -> bool:
-        """Whether dense networks are so poor that nothing can be told by them."""
+        """Whether the dense networks are too inaccurate for the comparison to mean anything."""
         return self.dense < POOR
 
 
 def compare(
     recipe: Recipe,
     folder: Path,
-    variants: Sequence[str],
+    methods: Sequence[str],
     keep_macs: Sequence[float],
-    seeds: int,
+    seeds: Sequence[int],
     reporter: Reporter,
-    *,
-    first_seed: int = 0,
 ) -> Comparison:
-    """Compress in every way, with every budget and every seed.
+    """Compress with every method, budget and seed.
 
-    Several processes may be at different ways or seeds of one folder; steps that these have in
-    common are done by one.
+    Several processes may work in one folder on different methods or seeds; a step that they
+    share is done by one of them.
 
     Args:
-        recipe: of the dense network, the schedules and the phases; its own goal is not used.
-        folder: of the comparison; gone on with if present. ``comparison.json`` is written there
-            after every run.
-        variants: names of ways.
-        keep_macs: shares of the dense network's MACs, 0–1.
-        seeds: how many.
-        reporter: told of what goes on.
-        first_seed: the others follow it.
+        recipe: the dense network, the schedules and the phases; its own goal is not used.
+        folder: folder of the comparison; a comparison in it resumes. ``comparison.json`` is
+            written there after every run.
+        methods: names of ``METHODS``.
+        keep_macs: budgets, as shares of the dense network's MACs, 0-1.
+        seeds: seeds of the runs.
+        reporter: prints the progress.
 
     Raises:
-        RecipeError: a way is unknown, or does not fit the recipe.
+        RecipeError: a method is unknown, or does not fit the recipe.
         SecateurError: as for ``compress_recipe``.
     """
-    wanted = list(dict.fromkeys(variants))
-    keep_macs = list(dict.fromkeys(keep_macs))
-    recipes = [variant_recipe(recipe, variant, min(keep_macs), 0) for variant in wanted]
-    classes = read_splits(recipe.data, recipe.model.input_size, recipe.seed).train.classes
-    for each in recipes:  # what is wrong with one shows now
-        check_phases(each, recipe_architecture(each, classes))
-    # From scratch takes the widths of ours.
-    if SCRATCH in wanted:
-        wanted = [OURS, *(name for name in wanted if name not in (OURS, SCRATCH)), SCRATCH]
-    metric = recipe.evaluate.metric
+    names, budgets = list(dict.fromkeys(methods)), list(dict.fromkeys(keep_macs))
+    check_recipes(recipe, [method_recipe(recipe, name, min(budgets), 0) for name in names])
+    if SCRATCH in names:  # it takes the widths that ours ends with
+        names = [OURS, *(name for name in names if name not in (OURS, SCRATCH)), SCRATCH]
+    runs = [
+        (f"{name}, {keep:.0%} of the MACs, seed {seed}", (name, keep, seed))
+        for seed in seeds
+        for name in names
+        for keep in budgets
+    ]
     rows: list[Row] = []
-    total = seeds * len(wanted) * len(keep_macs)
-    starts: list[float] = []
-    for seed in range(first_seed, first_seed + seeds):
-        for variant in wanted:
-            for keep in keep_macs:
-                title = f"{variant}, {keep:.0%} of the MACs, seed {seed}"
-                starts.append(time.monotonic())
-                reporter.say(f"== {len(starts)} of {total}: {title}{outlook(starts, total)}")
-                rows.append(_run(recipe, folder, variant, keep, seed, reporter))
-                result = Comparison(metric, recipe.data.test or "validation", rows, _means(rows))
-                _write(folder, recipe, result)
+    for name, keep, seed in announced(runs, reporter):
+        run = _from_scratch if name == SCRATCH else _compress
+        rows.append(run(recipe, folder, name, keep, seed, reporter))
+        result = Comparison(
+            recipe.evaluate.metric, recipe.data.test or "validation", rows, _means(rows)
+        )
+        _write(folder, recipe, result)
     return result
 
 
-def shares(text: str) -> list[float]:
-    """Read shares between 0 and 1, as in ``0.5,0.3``.
+def parse_shares(text: str) -> list[float]:
+    """Parse shares between 0 and 1, such as ``0.5,0.3``.
 
     Raises:
-        RecipeError: they are not.
+        RecipeError: the text holds anything else.
     """
     try:
         found = [float(part) for part in text.split(",")]
@@ -170,18 +163,19 @@ def shares(text: str) -> list[float]:
     return found
 
 
-def _run(
-    recipe: Recipe, folder: Path, variant: str, keep: float, seed: int, reporter: Reporter
+def _run_folder(folder: Path, method: str, keep: float, seed: int) -> Path:
+    return folder / f"seed{seed}" / method / f"keep{keep:g}"
+
+
+def _compress(
+    recipe: Recipe, folder: Path, method: str, keep: float, seed: int, reporter: Reporter
 ) -> Row:
-    run = folder / f"seed{seed}" / variant / f"keep{keep:g}"
-    if variant == SCRATCH:
-        return _from_scratch(recipe, folder, run, keep, seed, reporter)
-    own = variant_recipe(recipe, variant, keep, seed)
-    summary = compress_recipe(own, run, reporter, folder / POOL)
+    own = method_recipe(recipe, method, keep, seed)
+    summary = compress_recipe(own, _run_folder(folder, method, keep, seed), reporter, folder / POOL)
     metric, slim = recipe.evaluate.metric, summary["slim"]
     last = summary["phases"][-1]["metric"]
     return Row(
-        variant,
+        method,
         keep,
         seed,
         slim["params"],
@@ -194,12 +188,13 @@ def _run(
 
 
 def _from_scratch(
-    recipe: Recipe, folder: Path, run: Path, keep: float, seed: int, reporter: Reporter
+    recipe: Recipe, folder: Path, method: str, keep: float, seed: int, reporter: Reporter
 ) -> Row:
-    ours = folder / f"seed{seed}" / OURS / f"keep{keep:g}" / "steps"
+    ours = _run_folder(folder, OURS, keep, seed) / "steps"
     slim, dense = (read_record(ours / f"evaluate-{n}" / "step.json") for n in ("slim", "dense"))
     if slim is None or dense is None:
         raise RunError(f"{ours}: holds no network to take the widths from; compare ours too")
+    run = _run_folder(folder, method, keep, seed)
     with lock(run):
         clear_drafts(run)
         opened = open_run(scratch_recipe(recipe, slim["result"]["widths"], seed), run, reporter)
@@ -207,7 +202,7 @@ def _from_scratch(
         found = evaluate_network(opened, "dense", network).result
     metric = recipe.evaluate.metric
     return Row(
-        SCRATCH,
+        method,
         keep,
         seed,
         found["params"],
@@ -220,16 +215,13 @@ def _from_scratch(
 
 
 def _means(rows: Sequence[Row]) -> list[Mean]:
-    groups: dict[tuple[str, float], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.variant, row.keep_macs), []).append(row)
     means = []
-    for (variant, keep), some in groups.items():
+    for (method, keep), some in grouped(rows, lambda row: (row.method, row.keep_macs)).items():
         removed = [row.removed for row in some if row.removed is not None]
         validation, test = [row.validation for row in some], [row.test for row in some]
         means.append(
             Mean(
-                variant,
+                method,
                 keep,
                 len(some),
                 fmean(removed) if removed else None,
@@ -243,6 +235,6 @@ def _means(rows: Sequence[Row]) -> list[Mean]:
 
 
 def _write(folder: Path, recipe: Recipe, result: Comparison) -> None:
-    about = {row.variant: VARIANTS[row.variant].about for row in result.rows}
+    about = {row.method: METHODS[row.method].about for row in result.rows}
     packages = ["torch-pruning"] if "group_norm" in about else []
     write_result(folder / RESULT_FILE, recipe, {**asdict(result), "about": about}, packages)

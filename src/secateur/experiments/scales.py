@@ -1,11 +1,10 @@
-"""One detector with fewer and fewer detection layers: what the last scales cost, and what they see.
+"""Compare a detector at every number of detection layers: what the last ones cost and gain.
 
 The paper drops detection layers from one network that was pruned with all of them (Table 5). Here
 the detector of every number of layers is trained, compressed and retrained by itself: a detector
-that had to learn large objects on maps that it then loses would look worse than one need be.
+that learns large objects on feature maps that are then removed is less accurate than necessary.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
@@ -13,34 +12,37 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
 
+from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
-from secateur.data.source import read_splits
 from secateur.errors import RecipeError
-from secateur.experiments.results import standard_error, write_result
-from secateur.experiments.time_left import outlook
-from secateur.models.network import recipe_architecture
+from secateur.experiments.series import (
+    announced,
+    check_recipes,
+    grouped,
+    standard_error,
+    write_result,
+)
 from secateur.models.ssd import SSDArchitecture, grid_sizes, layer_names
-from secateur.run.phases import check_phases
-from secateur.run.pipeline import compress_recipe
 from secateur.run.context import Reporter
+from secateur.run.pipeline import compress_recipe
 
 RESULT_FILE = "scales.json"
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleRow:
-    """The detector with some detection layers, and one seed; metrics in percent, on test.
+    """The detector with some detection layers and one seed; metrics in percent, on test.
 
     Attributes:
-        layers: how many detection layers are kept, from the first.
-        seed: of the run.
-        cells: along a side of the last map, for a picture of the nominal size.
-        box: side of the largest square default box, pixels; larger objects are found from it too,
-            though less well.
+        layers: number of detection layers that are kept, from the first.
+        seed: seed of the run.
+        cells: cells along a side of the last feature map, for an image of the nominal size.
+        box: side of the largest square default box, pixels; it also finds larger objects, though
+            less accurately.
         dense_params: parameters of the dense network.
-        dense_macs: its MACs.
-        params: of the slim network.
-        macs: likewise.
+        dense_macs: MACs of the dense network.
+        params: parameters of the slim network.
+        macs: MACs of the slim network.
         dense: metric of the dense network.
         slim: metric of the slim network.
     """
@@ -59,21 +61,17 @@ class ScaleRow:
 
 @dataclass(frozen=True, slots=True)
 class ScaleMean:
-    """The detector with some detection layers, over all seeds.
+    """The detector with some detection layers, averaged over the seeds.
 
     Attributes:
-        layers: as in ``ScaleRow``, like the others.
-        seeds: how many.
-        cells: likewise.
-        box: likewise.
-        dense_params: likewise.
-        dense_macs: likewise.
-        params: mean of the slim networks'.
-        macs: likewise.
-        dense: mean of the metric.
-        dense_error: its standard error; None of one seed.
-        slim: mean of the metric.
-        slim_error: its standard error; None of one seed.
+        layers: as in ``ScaleRow``, as are ``cells``, ``box``, ``dense_params``, ``dense_macs``.
+        seeds: number of seeds.
+        params: mean parameters of the slim networks.
+        macs: mean MACs of the slim networks.
+        dense: mean metric of the dense networks.
+        dense_error: its standard error; None for one seed.
+        slim: mean metric of the slim networks.
+        slim_error: its standard error; None for one seed.
     """
 
     layers: int
@@ -92,7 +90,7 @@ class ScaleMean:
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """What came of all of them."""
+    """The result of a comparison of detection layers: every run, and the means over seeds."""
 
     metric: str
     split: str
@@ -101,46 +99,44 @@ class Scales:
 
 
 def compare_scales(
-    recipe: Recipe, folder: Path, layers: str | None, seeds: int, reporter: Reporter
+    recipe: Recipe, folder: Path, layers: str | None, seeds: Sequence[int], reporter: Reporter
 ) -> Scales:
     """Train and compress the detector with every number of detection layers.
 
     Args:
-        recipe: of the detector with all its detection layers, and of its compression.
-        folder: of the comparison; gone on with if present. ``scales.json`` is written there after
-            every run.
-        layers: numbers of detection layers, as in ``1,2,4``; None for all up to the recipe's.
-        seeds: how many, from 0.
-        reporter: told of what goes on.
+        recipe: the detector with all its detection layers, and its compression.
+        folder: folder of the comparison; a comparison in it resumes. ``scales.json`` is written
+            there after every run.
+        layers: numbers of detection layers, such as ``1,2,4``; None for all up to the recipe's.
+        seeds: seeds of the runs.
+        reporter: prints the progress.
 
     Raises:
-        RecipeError: it is a classifier's recipe, or cannot be had with that many layers.
+        RecipeError: the recipe is a classifier's, or does not allow that many layers.
         SecateurError: as for ``compress_recipe``.
     """
     counts = layer_counts(layers, detection_layers(recipe))
     if recipe.train.steps == 0:
         raise RecipeError(
-            "train.steps is 0, and a detector that was trained with all its detection layers would "
-            "look worse with fewer than one that learnt with them; name train.steps"
+            "train.steps is 0, but every number of detection layers needs a detector that is "
+            "trained with that number; set train.steps"
         )
-    classes = read_splits(recipe.data, recipe.model.input_size, recipe.seed).train.classes
-    for count in counts:  # what is wrong with one shows now
-        each = scale_recipe(recipe, count, 0)
-        check_phases(each, recipe_architecture(each, classes))
+    classes = check_recipes(recipe, [scale_recipe(recipe, count, 0) for count in counts])
+    runs = [
+        (f"{count} detection layer{'s' if count > 1 else ''}, seed {seed}", (count, seed))
+        for seed in seeds
+        for count in counts
+    ]
     rows: list[ScaleRow] = []
-    total, starts = seeds * len(counts), list[float]()
-    result = Scales(recipe.evaluate.metric, recipe.data.test or "validation", rows, [])
-    for seed in range(seeds):
-        for count in counts:
-            title = f"{count} detection layer{'s' if count > 1 else ''}, seed {seed}"
-            starts.append(time.monotonic())
-            reporter.say(f"== {len(starts)} of {total}: {title}{outlook(starts, total)}")
-            own = scale_recipe(recipe, count, seed)
-            architecture = cast(SSDArchitecture, recipe_architecture(own, classes))
-            summary = compress_recipe(own, folder / f"k{count}" / f"seed{seed}", reporter)
-            rows.append(_row(architecture, seed, summary))
-            result = Scales(result.metric, result.split, rows, _means(rows))
-            write_result(folder / RESULT_FILE, recipe, asdict(result))
+    for count, seed in announced(runs, reporter):
+        own = scale_recipe(recipe, count, seed)
+        architecture = cast(SSDArchitecture, recipe_architecture(own, classes))
+        summary = compress_recipe(own, folder / f"k{count}" / f"seed{seed}", reporter)
+        rows.append(_row(architecture, seed, summary))
+        result = Scales(
+            recipe.evaluate.metric, recipe.data.test or "validation", rows, _means(rows)
+        )
+        write_result(folder / RESULT_FILE, recipe, asdict(result))
     return result
 
 
@@ -148,26 +144,26 @@ def detection_layers(recipe: Recipe) -> int:
     """Count the detection layers of a recipe's network.
 
     Raises:
-        RecipeError: it is a classifier's recipe.
+        RecipeError: the recipe is a classifier's.
     """
     architecture = recipe_architecture(recipe, ("any",))
     if not isinstance(architecture, SSDArchitecture):
         raise RecipeError(
-            f"{recipe.name}: {architecture.network} is a classifier, and has no detection layers "
-            "to leave out; give the recipe of a detector"
+            f"{recipe.name}: {architecture.network} is a classifier and has no detection layers; "
+            "give the recipe of a detector"
         )
     return architecture.detection_layers
 
 
 def layer_counts(text: str | None, most: int) -> list[int]:
-    """Read numbers of detection layers, as in ``1,2,4``.
+    """Parse numbers of detection layers, such as ``1,2,4``.
 
     Args:
         text: the numbers; None for all.
-        most: what the network has.
+        most: detection layers of the network.
 
     Raises:
-        RecipeError: they are not, or it has fewer.
+        RecipeError: the text holds anything else, or the network has fewer layers.
     """
     if text is None:
         return list(range(1, most + 1))
@@ -184,16 +180,16 @@ def layer_counts(text: str | None, most: int) -> list[int]:
 
 
 def scale_recipe(recipe: Recipe, layers: int, seed: int) -> Recipe:
-    """Give the recipe of a detector that keeps its first detection layers.
+    """Make the recipe of a detector that keeps its first detection layers.
 
-    Default boxes and widths of the layers behind are left out. A phase that reaches beyond the
-    last layer ends there. One that is about none but this layer and those behind is left out, and
-    the last phase that stays retrains for its pictures too, so that all detectors see as many.
+    The default boxes and widths of removed layers are dropped. A phase that reaches beyond the
+    last layer ends there. A phase that covers only this layer and removed ones is dropped, and the
+    last remaining phase retrains on its images too, so that all detectors see as many.
 
     Args:
-        recipe: of the detector with all its detection layers.
-        layers: how many are kept.
-        seed: the run's.
+        recipe: the detector with all its detection layers.
+        layers: number of detection layers to keep.
+        seed: seed of the run.
 
     Raises:
         RecipeError: no phase is left.
@@ -202,45 +198,45 @@ def scale_recipe(recipe: Recipe, layers: int, seed: int) -> Recipe:
     content["seed"] = seed
     model = content["model"]
     kept = layer_names(model["network"], layers)
-    behind = set(layer_names(model["network"], detection_layers(recipe))) - set(kept)
+    removed = set(layer_names(model["network"], detection_layers(recipe))) - set(kept)
     model["detection_layers"] = layers
     if model["scales"] is not None:
         model["scales"] = model["scales"][: layers + 1]
     if model["aspect_ratios"] is not None:
         model["aspect_ratios"] = model["aspect_ratios"][:layers]
     if isinstance(model["widths"], dict):
-        model["widths"] = {name: n for name, n in model["widths"].items() if name not in behind}
-    content["compress"]["phases"] = _phases(recipe, content["compress"]["phases"], kept, behind)
+        model["widths"] = {name: n for name, n in model["widths"].items() if name not in removed}
+    content["compress"]["phases"] = _phases(recipe, content["compress"]["phases"], kept, removed)
     return Recipe.model_validate(content)
 
 
 def _phases(
-    recipe: Recipe, phases: Sequence[dict[str, Any]], kept: Sequence[str], behind: set[str]
+    recipe: Recipe, phases: Sequence[dict[str, Any]], kept: Sequence[str], removed: set[str]
 ) -> list[dict[str, Any]]:
-    stay: list[tuple[int, dict[str, Any]]] = []
-    spared = 0  # pictures
+    remaining: list[tuple[int, dict[str, Any]]] = []
+    dropped = 0  # training images of dropped phases
     for number, phase in enumerate(phases, start=1):
         first, _, last = phase["layers"].partition("-")
-        if last not in behind:
-            stay.append((number, phase))
-        elif first in behind or first == kept[-1]:
+        if last not in removed:
+            remaining.append((number, phase))
+        elif first in removed or first == kept[-1]:
             _, sparsify, select, retrain = recipe.phase(number)
-            spared += retrain.steps * retrain.batch_size
+            dropped += retrain.steps * retrain.batch_size
             if select.sparsifies:
-                spared += sparsify.steps * sparsify.batch_size
+                dropped += sparsify.steps * sparsify.batch_size
         else:
-            stay.append((number, {**phase, "layers": f"{first}-{kept[-1]}"}))
-    if not stay:
+            remaining.append((number, {**phase, "layers": f"{first}-{kept[-1]}"}))
+    if not remaining:
         raise RecipeError(
             f"{recipe.name}: with detection layers up to {kept[-1]} no phase has a layer to prune; "
-            "begin one before it, or name more detection layers"
+            "let a phase begin at an earlier layer, or keep more detection layers"
         )
-    number, phase = stay[-1]
+    number, phase = remaining[-1]
     retrain = recipe.phase(number)[3]
-    more = round(spared / retrain.batch_size)
+    more = round(dropped / retrain.batch_size)
     if more:
         phase["retrain"] = {**phase["retrain"], "steps": retrain.steps + more}
-    return [phase for _, phase in stay]
+    return [phase for _, phase in remaining]
 
 
 def _row(architecture: SSDArchitecture, seed: int, summary: dict[str, Any]) -> ScaleRow:
@@ -250,7 +246,7 @@ def _row(architecture: SSDArchitecture, seed: int, summary: dict[str, Any]) -> S
         layers,
         seed,
         grid_sizes(architecture.network, architecture.size)[layers - 1],
-        # torchvision's second square lies between a layer's own size and the next one's.
+        # torchvision's second square box has the geometric mean of a layer's scale and the next.
         round(architecture.size * sqrt(scales[layers - 1] * scales[layers]), 1),
         dense["params"],
         dense["macs"],
@@ -263,8 +259,7 @@ def _row(architecture: SSDArchitecture, seed: int, summary: dict[str, Any]) -> S
 
 def _means(rows: Sequence[ScaleRow]) -> list[ScaleMean]:
     means = []
-    for layers in sorted({row.layers for row in rows}):
-        some = [row for row in rows if row.layers == layers]
+    for layers, some in sorted(grouped(rows, lambda row: row.layers).items()):
         dense, slim = [row.dense for row in some], [row.slim for row in some]
         means.append(
             ScaleMean(

@@ -1,23 +1,25 @@
-"""What each layer of a network has, and what it costs."""
+"""Filters, parameters and MACs of each layer of a network."""
 
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from secateur.errors import ModelError
+from secateur.models.architecture import Architecture
 from secateur.models.cost import layer_macs
 from secateur.models.network import (
-    Architecture,
+    NETWORKS,
     build_network,
     example_input,
-    full_widths,
     layers,
     output_layers,
+    published_architecture,
     raw_network,
 )
-from secateur.models.network_file import load_network
+from secateur.models.network_file import read_structure
 
 DENSE_FILE = "dense.safetensors"
 FULL = "full"
@@ -28,9 +30,9 @@ class LayerCost:
     """One convolution or linear layer.
 
     Attributes:
-        filters: how many it has.
-        params: weights and bias, and those of the norm and the scale behind it.
-        macs: multiply-adds for one picture of the network's nominal size.
+        filters: number of filters, or of outputs of a linear layer.
+        params: its weights and bias, and those of the norm and the scale that follow it.
+        macs: multiply-adds for one image of the network's nominal size.
     """
 
     filters: int
@@ -39,29 +41,32 @@ class LayerCost:
 
 
 def layer_names_by_path(model: nn.Module, architecture: Architecture) -> dict[str, str]:
-    """Readable name of each layer by module path, in the order the network runs.
+    """Give the name of each layer by module path, in running order.
 
-    Those of the backbone are the paper's; ``conv4_3 class`` is the head that classifies on conv4_3.
+    ``conv4_3 class`` is the head of an SSD that classifies on the map of conv4_3.
     """
     named = {**layers(model), **output_layers(model, architecture)}
     return {path: name for name, path in named.items()}
 
 
 def layer_costs(model: nn.Module, architecture: Architecture) -> dict[str, LayerCost]:
-    """Count each layer by its readable name; together they are the whole network."""
+    """Count each layer, by its name; the layers together are the whole network.
+
+    Args:
+        model: the network, dense or slim; one on the ``meta`` device is counted without memory.
+        architecture: the dense network's.
+    """
     raw = raw_network(model)
     names = layer_names_by_path(model, architecture)
-    macs = layer_macs(raw, example_input(architecture))
+    device = next(model.parameters()).device
+    macs = layer_macs(raw, example_input(architecture).to(device))
+    attached = NETWORKS[architecture.network].attached
     params: dict[str, int] = defaultdict(int)
     last = ""
     for path, module in raw.named_modules():
-        if path in names:
-            last = names[path]
-        own = sum(p.numel() for p in module.parameters(recurse=False))
-        if own:
-            # A norm follows its convolution; the one other owner of parameters scales conv4_3.
-            known = path in names or isinstance(module, nn.BatchNorm2d)
-            params[last if known else "conv4_3"] += own
+        last = names.get(path, last)
+        # A norm follows its convolution.
+        params[attached.get(path, last)] += sum(p.numel() for p in module.parameters(recurse=False))
     return {
         name: LayerCost(len(raw.get_parameter(f"{path}.weight")), params[name], macs[path])
         for path, name in names.items()
@@ -75,23 +80,24 @@ def costs_before(
 
     Args:
         model: the network file.
-        architecture: its own.
-        against: another network file, or ``full`` for the same network at full widths; None for
-            ``dense.safetensors`` beside the model.
+        architecture: of that file.
+        against: another network file, or ``full`` for the same network with all the filters it was
+            published with; None for ``dense.safetensors`` in the same folder.
 
     Returns:
-        As ``layer_costs``; None where there is nothing to compare with.
+        As ``layer_costs``; None if there is no network to compare with.
 
     Raises:
-        ModelError: the file is missing or no network, or one of another kind.
+        ModelError: the file is missing, is no network file, or holds another kind of network.
     """
     if against == FULL:
-        full = full_widths(architecture)
-        return layer_costs(build_network(full), full)
+        full = published_architecture(architecture)
+        with torch.device("meta"):
+            return layer_costs(build_network(full), full)
     other = Path(against) if against is not None else model.with_name(DENSE_FILE)
     if against is None and (not other.is_file() or other.samefile(model)):
         return None
-    dense = load_network(other)
+    dense = read_structure(other)
     if dense.architecture.network != architecture.network:
         raise ModelError(
             f"{other}: is {dense.architecture.network}, but {model} is {architecture.network}; "

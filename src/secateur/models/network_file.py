@@ -1,84 +1,62 @@
-"""Network files: safetensors with the architecture and where it came from in the header.
+"""Network files: safetensors whose header says how to build the dense network.
 
-Nothing is unpickled from a network file. A torch file is read only when a recipe names one as
-the weights to start from, and then by ``weights_only=True``.
+The header holds the name of a builder and its arguments; the tensors have the slim network's
+shapes. A file is loaded by building the dense network without memory (on the ``meta`` device),
+shrinking it to the shapes, and filling it. Nothing is unpickled.
 """
 
-import argparse
 import json
-import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torchvision
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic_core import from_json
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
-from torchvision.models.detection.ssd import SSD
+from torch.utils._pytree import tree_leaves
 
 from secateur.errors import ModelError
 from secateur.files.atomic_write import atomic_write
 from secateur.files.file_kind import file_kind
-from secateur.models.network import Architecture, build_network
-from secateur.models.ssd import vgg_keys
+from secateur.models.architecture import Architecture
+from secateur.models.network import NETWORKS, build_network, example_input, raw_network
+from secateur.models.shapes import check_shapes, shrink_to_shapes, tensor_shapes
 
+VERSION = 2
 _KEY = "secateur"
-# Of a network's tensors; safetensors has others, which cannot be told from weights by their shapes.
-_KINDS = {"F64", "F32", "F16", "BF16", "I64"}
-# Where a training's checkpoint keeps its weights, as torchvision, Lightning and others write it.
-_STATES = ("model", "state_dict", "model_state_dict")
-# What DistributedDataParallel, torch.compile and Lightning modules put before every name.
-_WRAPPERS = ("module.", "_orig_mod.", "model.")
+# Types of a network's tensors; safetensors has others, of the same shapes.
+_TYPES = {"F64", "F32", "F16", "BF16", "I64"}
 
 
-def _kind_of_number(name: str, *_: object) -> np.dtype[Any]:
-    """Stand for ``numpy.dtype``, and give no kind but those of numbers, which are small."""
-    if re.fullmatch("[biuf][1-8]", name) is None:
-        raise ValueError(f"{name} is no number")
-    return np.dtype(name)
+class FileHeader(BaseModel):
+    """JSON in a network file's metadata.
 
+    Version 1 had ``architecture``, with a slim network's own widths, instead of builder and
+    arguments; it is read as the arguments of a network that its tensors were not cut from.
+    """
 
-def _number(kind: np.dtype[Any], content: bytes) -> Any:
-    """Stand for what makes one of numpy's numbers of a pickle."""
-    return np.frombuffer(content, kind, count=1)[0]
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-# What a checkpoint may hold beside its weights, and is only data: the options of a training, which
-# torchvision's scripts keep, and numpy's numbers, in which people keep the best metric.
-_BESIDE_WEIGHTS: dict[str, Any] = {
-    "argparse.Namespace": argparse.Namespace,
-    "numpy.dtype": _kind_of_number,
-    "numpy._core.multiarray.scalar": _number,
-    "numpy.core.multiarray.scalar": _number,  # as numpy 1 wrote it
-    **{
-        f"numpy.dtypes.{kind.__name__}": kind
-        for kind in (type(np.dtype(name)) for name in ("b1", "i4", "i8", "f4", "f8"))
-    },
-}
-
-
-class _Header(BaseModel):
-    """What stands as JSON in the file's header, under ``_KEY``."""
-
-    architecture: Architecture | None
-    provenance: dict[str, JsonValue]
+    version: int = Field(VERSION, description="of this header")
+    builder: str | None = Field(
+        description="name in NETWORKS, or module:function; null: only the caller can build it"
+    )
+    arguments: dict[str, JsonValue] = Field({}, description="of the builder, for the dense network")
+    provenance: dict[str, JsonValue] = Field({}, description="the run, the step, the metric")
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkFile:
-    """What a network file holds.
+    """A network and what its file says of it.
 
     Attributes:
-        model: the network, in evaluation mode, on the CPU.
-        architecture: what it was built from.
-        provenance: whatever its writer noted: the run, the recipe, the metric.
+        model: the network, in evaluation mode.
+        architecture: the dense network's, that it was cut from.
+        provenance: what its writer recorded: the run, the recipe, the metric.
     """
 
     model: nn.Module
@@ -89,260 +67,202 @@ class NetworkFile:
 def save_network(
     path: Path,
     model: nn.Module,
-    architecture: Architecture | None,
+    architecture: Architecture,
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write a network and all that is needed to build it again.
+    """Write a network and what is needed to build it again.
 
     Args:
         path: of the file.
-        model: the network.
-        architecture: what it was built from; None for a class of the user's own, which only they
-            can build again (``secateur.shrink_to``).
-        provenance: where it came from.
+        model: the network, dense or slim.
+        architecture: the dense network's.
+        provenance: where it came from, as JSON.
+
+    Raises:
+        ModelError: the network was not cut from that architecture's.
     """
+    with torch.device("meta"):
+        check_shapes(tensor_shapes(build_network(architecture)), tensor_shapes(model))
+    arguments = architecture.model_dump(mode="json", exclude={"network"})
+    write_network(path, model, architecture.network, arguments, provenance)
+
+
+def write_network(
+    path: Path,
+    model: nn.Module,
+    builder: str | None,
+    arguments: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write a network and its header; arguments as in ``FileHeader``."""
     header = {
-        "architecture": architecture.model_dump(mode="json") if architecture else None,
+        "version": VERSION,
+        "builder": builder,
+        "arguments": dict(arguments),
         "provenance": dict(provenance),
     }
-    # Copies, for safetensors refuses tensors that share memory.
+    # Copies, because safetensors refuses tensors that share memory.
     tensors = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_write(path) as draft:
-        # One entry only: safetensors writes several in any order, and then the same network would
-        # not give the same file.
+        # One entry only: safetensors writes several in any order, and the same network must give
+        # the same file.
         save_file(tensors, draft, {_KEY: json.dumps(header)})
 
 
 def load_network(path: str | Path) -> NetworkFile:
-    """Read a network.
+    """Load a network of the table NETWORKS, dense or slim, on the CPU.
 
     Raises:
-        ModelError: the file is missing, is no network of ours, or does not fit its own header.
+        ModelError: the file is missing, is no network file, or its tensors cannot have been cut
+            from the network that its header describes. No memory is allocated before that check.
     """
     path = Path(path)
-    header = read_header(path)
-    weights = load_file(path)
-    for name, tensor in weights.items():
+    structure = read_structure(path)
+    shapes = tensor_shapes(structure.model)
+    model = shrink_to_shapes(structure.model, shapes, device="cpu")
+    if _on_meta(model):  # what is not in the state dict has values only where it is really built
+        model = shrink_to_shapes(build_network(structure.architecture), shapes)
+    for name, tensor in load_tensors(path, model).items():
         if not tensor.isfinite().all():
-            raise ModelError(f"{path}: {name} holds what is no number; write the file anew")
-    model = build_network(header.architecture)
-    model.load_state_dict(weights)
-    return NetworkFile(model.eval(), header.architecture, header.provenance)
+            raise ModelError(f"{path}: {name} has values that are not finite; write the file again")
+    return NetworkFile(model.eval(), structure.architecture, structure.provenance)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a network file says of its network; its weights fit that.
+def read_structure(path: str | Path) -> NetworkFile:
+    """Read a network's layers, shapes and header, but not its weights.
 
-    Attributes:
-        architecture: what the network was built from.
-        provenance: whatever its writer noted.
-    """
-
-    architecture: Architecture
-    provenance: dict[str, Any]
-
-
-def read_header(path: Path) -> Header:
-    """Read what a network file says, and no weights.
+    Returns:
+        The network on the ``meta`` device, which takes no memory.
 
     Raises:
         ModelError: as for ``load_network``.
     """
+    path = Path(path)
+    text, tensors = _read_file(path)
+    header = _parse_header(path, text)
+    architecture = _architecture(path, header)
+    for name, (_, dtype) in tensors.items():
+        if dtype not in _TYPES:
+            raise ModelError(f"{path}: {name} holds {dtype}, no weights; write the file again")
+    with torch.device("meta"), torch.no_grad():
+        dense = build_network(architecture).eval()
+        try:
+            model = shrink_to_shapes(dense, {n: shape for n, (shape, _) in tensors.items()})
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}; the file was altered, write it again") from None
+        try:
+            raw_network(model)(example_input(architecture))
+        except (RuntimeError, ValueError):
+            raise ModelError(
+                f"{path}: the shapes of its tensors do not fit each other; the file was altered, "
+                "write it again"
+            ) from None
+    return NetworkFile(model, architecture, header.provenance)
+
+
+def read_header(path: Path) -> FileHeader:
+    """Read the header of a network file.
+
+    Raises:
+        ModelError: the file is missing, or is no network file.
+    """
+    return _parse_header(path, _read_file(path)[0])
+
+
+def read_shapes(path: Path) -> dict[str, list[int]]:
+    """Read the shape of each tensor of a safetensors file, by name.
+
+    Raises:
+        ModelError: the file is missing, or not a safetensors file.
+    """
+    return {name: shape for name, (shape, _) in _read_file(path)[1].items()}
+
+
+def load_tensors(path: Path, model: nn.Module) -> dict[str, Tensor]:
+    """Fill a network of the file's shapes with its tensors, and give these.
+
+    Raises:
+        ModelError: a tensor cannot be read.
+    """
+    try:
+        tensors = load_file(path)
+        model.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError, OSError):
+        raise ModelError(f"{path}: its tensors cannot be loaded; write the file again") from None
+    return tensors
+
+
+def _read_file(path: Path) -> tuple[str | None, dict[str, tuple[list[int], str]]]:
+    """Read the header's text, and the shape and data type of each tensor by name."""
     if path.is_dir():
         raise ModelError(f"{path}: is a folder; name a file in it, such as slim.safetensors")
     if not path.is_file():
         raise ModelError(f"{path}: no such network file; give the path of a .safetensors file")
     try:
         with safe_open(path, "pt") as file:
-            header = _Header.model_validate_json((file.metadata() or {})[_KEY])
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            shapes = {name: tensor.get_shape() for name, tensor in slices.items()}
-            kinds = {name: tensor.get_dtype() for name, tensor in slices.items()}
-        if header.architecture is None:
-            raise ModelError(
-                f"{path}: a network of a class of its own; load it into that class by "
-                "secateur.shrink_to(model, path)"
-            )
+            found = {name: (each.get_shape(), each.get_dtype()) for name, each in slices.items()}
+            return (file.metadata() or {}).get(_KEY), found
     except (SafetensorError, OSError):
         raise ModelError(
             f"{path}: not a safetensors file, but {file_kind(path)}; give a whole one that "
             "secateur wrote"
         ) from None
-    except (KeyError, ValidationError):
+
+
+def _parse_header(path: Path, text: str | None) -> FileHeader:
+    try:
+        content = from_json(text or "", allow_inf_nan=False)
+        version = content.get("version", 1)
+        if version == 1 and content.keys() == {"architecture", "provenance"}:
+            architecture = content["architecture"]
+            arguments = {} if architecture is None else dict(architecture)
+            content = {
+                "version": 1,
+                "builder": None if architecture is None else arguments.pop("network"),
+                "arguments": arguments,
+                "provenance": content["provenance"],
+            }
+        elif isinstance(version, int) and version > VERSION:
+            raise ModelError(
+                f"{path}: has a header of version {version}, and this secateur reads versions up "
+                f"to {VERSION}; update secateur"
+            )
+        elif version != VERSION:
+            raise ValueError("no version of this header")
+        return FileHeader.model_validate(content, strict=True)
+    except (ValueError, AttributeError, KeyError, TypeError):
         raise ModelError(
             f"{path}: a safetensors file without secateur's header; give one that secateur wrote"
         ) from None
-    # Shapes are compared before any memory is taken for weights.
-    with torch.device("meta"):
-        built = build_network(header.architecture).state_dict()
-    wanted = {name: list(tensor.shape) for name, tensor in built.items()}
-    if wanted != shapes:
-        odd = next(n for n in [*wanted, *shapes] if wanted.get(n) != shapes.get(n))
+
+
+def _architecture(path: Path, header: FileHeader) -> Architecture:
+    name = header.builder
+    if name is None:
         raise ModelError(
-            f"{path}: {odd} is {shapes.get(odd)} but the header says {wanted.get(odd)}; "
-            "the file was altered, write it anew"
+            f"{path}: a network of a class of its own; load it into that class by "
+            "secateur.shrink_to(model, path)"
         )
-    for name, kind in kinds.items():
-        if kind not in _KINDS:
-            raise ModelError(f"{path}: {name} holds {kind}, no weights; write the file anew")
-    return Header(header.architecture, header.provenance)
-
-
-def load_weights(
-    model: nn.Module, source: str, batch_norm: bool, *, whole: bool = False
-) -> list[str]:
-    """Start a network from trained weights, as far as names and shapes agree.
-
-    Args:
-        model: changed in place.
-        source: a ``.safetensors`` file, a torch state dict (``.pth``, ``.pt``), by itself or in a
-            checkpoint of a training, or ``torchvision:`` and the name of weights, such as
-            ``torchvision:SSD300_VGG16_Weights.COCO_V1``, which torchvision downloads. Those of a
-            ``vgg16`` or ``vgg16_bn`` classifier fill an SSD's backbone.
-        batch_norm: whether the network has batch norm.
-        whole: refuse weights that do not fill all of the network.
-
-    Returns:
-        Names of the network's tensors that were not filled, a head for other classes for example.
-
-    Raises:
-        ModelError: the file cannot be read, or fills nothing, or not all that it should.
-    """
-    fits, unfilled = _fitting(model, source, batch_norm, whole=whole)
+    if ":" in name:
+        raise ModelError(
+            f"{path}: is built by {name[:80]!r}, and a file's code is not imported by itself; "
+            "use secateur.load_model(path, factory) or, for a file you trust, allow_import=True"
+        )
+    if name not in NETWORKS:
+        raise ModelError(
+            f"{path}: its builder {name[:80]!r} is not among {', '.join(NETWORKS)}; update secateur"
+        )
     try:
-        model.load_state_dict(fits, strict=False)
-    except RuntimeError:
+        return NETWORKS[name].architecture.model_validate({**header.arguments, "network": name})
+    except ValidationError:
         raise ModelError(
-            f"{source}: holds tensors that cannot be copied; save model.state_dict() of a network "
-            "on the processor"
-        ) from None
-    return unfilled
-
-
-def check_weights(architecture: Architecture, source: str, *, whole: bool = False) -> None:
-    """See that ``load_weights`` will do; errors are its own.
-
-    Weights of torchvision's are not downloaded for it: only their name is checked.
-    """
-    if source.startswith("torchvision:"):
-        torchvision_weights(source)
-    else:
-        unfilled_by(architecture, source, whole=whole)
-
-
-def unfilled_by(architecture: Architecture, source: str, *, whole: bool = False) -> list[str]:
-    """Give what ``load_weights`` would leave unfilled, and load nothing; errors are its own."""
-    with torch.device("meta"):
-        model = build_network(architecture)
-    _, unfilled = _fitting(model, source, architecture.batch_norm, whole=whole)
-    return unfilled
-
-
-def _fitting(
-    model: nn.Module, source: str, batch_norm: bool, *, whole: bool
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Give the weights whose names and shapes are the network's, and what they leave unfilled."""
-    state = read_state(source)
-    if isinstance(model, SSD) and any(name.startswith("features.") for name in state):
-        state = vgg_keys(batch_norm, state)
-    own = model.state_dict()
-    fits = {n: t for n, t in state.items() if n in own and t.shape == own[n].shape}
-    if not any(name.endswith("weight") for name in fits):
-        raise ModelError(
-            f"{source}: none of its weights fits this network; check network, widths, batch_norm"
-        )
-    unfilled = [name for name in own if name not in fits]
-    # Only how long a norm has trained, which older files do not tell.
-    wanting = [name for name in unfilled if not name.endswith("num_batches_tracked")]
-    if whole and wanting:
-        name = wanting[0]
-        there = f"{list(state[name].shape)} there" if name in state else "missing there"
-        raise ModelError(
-            f"{source}: does not fit the whole network: {name} is {there} and "
-            f"{list(own[name].shape)} here; give the network, widths, batch_norm and the number of "
-            "classes that it was trained with, or let the rest be learnt (train.steps)"
-        )
-    return fits, unfilled
-
-
-def torchvision_weights(source: str) -> WeightsEnum:
-    """Find trained weights by ``torchvision:`` and their name; nothing is downloaded yet.
-
-    Raises:
-        ModelError: there are none of that name.
-    """
-    try:
-        return torchvision.models.get_weight(source.partition(":")[2])
-    except (ValueError, AttributeError, KeyError):
-        raise ModelError(
-            f"{source}: torchvision has no such weights; write torchvision: and their whole name, "
-            "such as SSD300_VGG16_Weights.COCO_V1 or VGG16_BN_Weights.IMAGENET1K_V1"
+            f"{path}: its header does not describe a network {name}; the file was altered, write "
+            "it again"
         ) from None
 
 
-def read_state(source: str) -> Mapping[str, Tensor]:
-    """Read a state dict; source and errors as for ``load_weights``."""
-    if source.startswith("torchvision:"):
-        weights = torchvision_weights(source)
-        try:
-            downloaded: Mapping[str, Tensor] = weights.get_state_dict(
-                check_hash=True, weights_only=True
-            )
-        except OSError as error:
-            raise ModelError(
-                f"{source}: the download failed ({error}); put {Path(weights.url).name} into "
-                f"{torch.hub.get_dir()}/checkpoints by hand, or, in a recipe, name a file in "
-                "model.weights, or null to start from scratch, which needs batch_norm: true"
-            ) from None
-        return downloaded
-    path = Path(source)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file of weights; correct its path")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        _refuse_compression(path)
-        with torch.serialization.safe_globals([(f, n) for n, f in _BESIDE_WEIGHTS.items()]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:
-        # torch.load raises many kinds, some of them with advice to unpickle; none is passed on.
-        raise ModelError(
-            f"{path}: not a safetensors file or a plain torch state dict{_what_else(path)}; save "
-            "model.state_dict() alone"
-        ) from None
-    kept = [content[name] for name in _STATES if name in content] if _is_dict(content) else []
-    for state in (content, *kept):
-        if _is_dict(state) and all(isinstance(each, Tensor) for each in state.values()):
-            return _without_wrappers(state)
-    raise ModelError(f"{path}: holds no state dict; save model.state_dict() alone")
-
-
-def _what_else(path: Path) -> str:
-    """Name what a torch file holds that would have to be unpickled."""
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # it is none
-        return ""
-    others = sorted(set(names) - _BESIDE_WEIGHTS.keys())
-    return f", for it holds {others[0]}, which is not unpickled" if others else ""
-
-
-def _is_dict(content: Any) -> bool:
-    return isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
-
-
-def _without_wrappers(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Take off the names of what was wrapped around the network while it trained."""
-    for wrapper in _WRAPPERS:
-        if state and all(name.startswith(wrapper) for name in state):
-            return _without_wrappers({n.removeprefix(wrapper): t for n, t in state.items()})
-    return state
-
-
-def _refuse_compression(path: Path) -> None:
-    """Refuse a torch file that could unpack to many times its size; torch's own are not packed."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
-                raise ValueError("a compressed archive")
+def _on_meta(model: nn.Module) -> bool:
+    """Tell whether any tensor of a network has no values, whether or not in its state dict."""
+    values = (leaf for module in model.modules() for leaf in tree_leaves(vars(module)))
+    return any(leaf.is_meta for leaf in values if isinstance(leaf, Tensor))

@@ -75,21 +75,17 @@ def check_shapes(dense: Mapping[str, Sequence[int]], slim: Mapping[str, Sequence
     Raises:
         ModelError: it cannot; the first tensor that does not fit is named.
     """
-    missing, unknown = [n for n in dense if n not in slim], [n for n in slim if n not in dense]
-    if missing or unknown:
-        what = f"lacks {missing[0]}" if missing else f"has {unknown[0]}, which the model lacks"
-        raise ModelError(f"{what}; build the model as the dense network was built")
+    if missing := [name for name in dense if name not in slim]:
+        raise ModelError(f"lacks {missing[0]}")
+    if unknown := [name for name in slim if name not in dense]:
+        raise ModelError(f"has {unknown[0]}, which the model lacks")
     for name, shape in slim.items():
         most = dense[name]
         if len(shape) != len(most):
-            raise ModelError(
-                f"{name} has {len(shape)} dimensions, the model's {len(most)}; build the model as "
-                "the dense network was built"
-            )
+            raise ModelError(f"{name} has {len(shape)} dimensions, the model's {len(most)}")
         if any(size > limit or size == 0 < limit for size, limit in zip(shape, most, strict=True)):
             raise ModelError(
-                f"{name} is {list(shape)}, and cannot have been cut from the model's "
-                f"{list(most)}; build the model as the dense network was built"
+                f"{name} is {list(shape)}, and cannot have been cut from the model's {list(most)}"
             )
 
 

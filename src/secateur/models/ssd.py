@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD, SSDHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-NETWORKS = ("ssd300", "ssd512")
+from secateur.models.architecture import Architecture, NetworkBuilder, PositiveFloat, Width
 
 # Filters of each layer at full width (paper, Table 1).
 FULL_WIDTHS: dict[str, int] = {
@@ -51,52 +51,38 @@ ASPECT_RATIOS: dict[str, tuple[tuple[int, ...], ...]] = {
 VGG_MEAN = (0.48235, 0.45882, 0.40784)
 VGG_STD = (1 / 255, 1 / 255, 1 / 255)
 
-# More than any layer has, and few enough for torch to reckon with.
-Width = Annotated[int, Field(ge=1, le=2**16)]
 Ratio = Annotated[int, Field(ge=1, le=2**10)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-# Side of a square input, pixels. A picture is resized to it, so a file must not name just any.
-LARGEST_SIZE = 4096
 
 
-class SSDArchitecture(BaseModel):
-    """All that is needed to build an SSD; it stands in the header of every network file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class SSDArchitecture(Architecture):
+    """The arguments that build an SSD."""
 
     network: Literal["ssd300", "ssd512"] = Field(description="which extra layers follow VGG16")
-    classes: tuple[str, ...] = Field(description="names, without the background", min_length=1)
-    size: int = Field(
-        description="side of the square input the default boxes refer to, pixels", le=LARGEST_SIZE
-    )
     resize: bool = Field(
-        description="true: pictures are resized to size x size; false: they enter as they are"
+        description="true: images are resized to size x size; false: they keep their size, and the "
+        "default boxes theirs"
     )
-    batch_norm: bool = Field(description="batch norm behind every convolution but the heads'")
+    batch_norm: bool = Field(description="batch norm after every convolution of the backbone")
     detection_layers: int = Field(description="how many of the first are kept", ge=1)
     widths: dict[str, Width] = Field(description="filters of each layer")
     scales: tuple[PositiveFloat, ...] = Field(
-        description="default box size of each detection layer and one more, in shares of size"
+        description="default box size of each detection layer and one more, as shares of size"
     )
     aspect_ratios: tuple[Annotated[tuple[Ratio, ...], Field(max_length=100)], ...] = Field(
-        description="of each detection layer, beside 1"
-    )
-    mean: tuple[float, float, float] = Field(description="of the input's channels, 0 to 1")
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
-        description="of the input's channels, 0 to 1"
+        description="of each detection layer, besides 1"
     )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         k = self.detection_layers
         if (names := layer_names(self.network, k)) != tuple(self.widths):
-            raise ValueError(f"widths must name just these layers, in order: {', '.join(names)}")
+            raise ValueError(f"widths must name exactly these layers, in order: {', '.join(names)}")
         if len(self.scales) != k + 1 or len(self.aspect_ratios) != k:
             raise ValueError(f"{k} detection layers need {k + 1} scales and {k} aspect_ratios")
         if self.size < (least := least_side(self.network, k)):
             raise ValueError(
-                f"size {self.size} is too small for {k} detection layers; they need {least}, or "
-                "name fewer in model.detection_layers"
+                f"size {self.size} is too small for {k} detection layers; use at least {least}, or "
+                "fewer layers in model.detection_layers"
             )
         return self
 
@@ -360,14 +346,6 @@ def convolutions(ssd: nn.Module) -> dict[str, str]:
     return dict(zip(FULL_WIDTHS, paths, strict=False))
 
 
-def widths(ssd: nn.Module) -> dict[str, int]:
-    """Filters of each convolution of the backbone, by the paper's name, in order."""
-    return {
-        name: cast(nn.Conv2d, ssd.get_submodule(path)).out_channels
-        for name, path in convolutions(ssd).items()
-    }
-
-
 def heads(architecture: SSDArchitecture) -> dict[str, str]:
     """Module path of each convolution of the heads: ``conv4_3 class`` classifies on conv4_3."""
     readers = DETECTION_LAYERS[architecture.network][: architecture.detection_layers]
@@ -432,3 +410,21 @@ def _bias(layer: nn.Conv2d) -> Tensor:
     bias = layer.bias
     assert bias is not None  # noqa: S101 # every convolution here has one
     return bias
+
+
+def _published(architecture: SSDArchitecture) -> SSDArchitecture:
+    kept = architecture.model_dump(exclude={"network", "classes", "widths"})
+    return ssd_architecture(architecture.network, architecture.classes, **kept)
+
+
+BUILDER = NetworkBuilder(
+    task="detection",
+    architecture=SSDArchitecture,
+    build=build_ssd,
+    modules=(SSD, RawSSD),
+    published=_published,
+    raw=lambda model: model if isinstance(model, RawSSD) else RawSSD(model),
+    layers=convolutions,
+    outputs=lambda _, architecture: heads(architecture),
+    attached={"backbone": "conv4_3"},  # scale_weight scales the map of conv4_3
+)

@@ -6,14 +6,14 @@ pooled map of 1 × 1 it is the form that is usual for CIFAR-10.
 """
 
 from collections.abc import Mapping
-from typing import Literal, Self, cast
+from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 from torchvision.models.vgg import VGG, make_layers
 
-from secateur.models.ssd import LARGEST_SIZE, PositiveFloat, Width
+from secateur.models.architecture import Architecture, NetworkBuilder, Width
 
 # Filters of each convolution at full width (paper, Table 1, column D).
 CONVOLUTIONS: dict[str, int] = {
@@ -32,35 +32,27 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class VGGArchitecture(BaseModel):
-    """All that is needed to build a VGG16; it stands in the header of every network file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class VGGArchitecture(Architecture):
+    """The arguments that build a VGG16."""
 
     network: Literal["vgg16"] = Field(description="which layers there are")
-    classes: tuple[str, ...] = Field(
-        description="names; label k is the k-th, counted from 0", min_length=1
-    )
-    size: int = Field(description="side of the square input, pixels", le=LARGEST_SIZE)
-    batch_norm: bool = Field(description="batch norm behind every convolution")
+    batch_norm: bool = Field(description="batch norm after every convolution")
     widths: dict[str, Width] = Field(
         description="filters of each convolution and outputs of each hidden linear layer"
     )
     pool: int = Field(
-        description="side of the averaged map that the linear layers read, cells", ge=1, le=128
+        description="side of the average-pooled map that the linear layers read, cells",
+        ge=1,
+        le=128,
     )
     dropout: float = Field(description="share of a hidden layer's outputs", ge=0, le=1)
-    mean: tuple[float, float, float] = Field(description="of the input's channels, 0 to 1")
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
-        description="of the input's channels, 0 to 1"
-    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         forms = [(*CONVOLUTIONS, *HIDDEN[:hidden]) for hidden in range(len(HIDDEN) + 1)]
         if tuple(self.widths) not in forms:
             raise ValueError(
-                f"widths must name just these layers, in order: {', '.join(CONVOLUTIONS)}, "
+                f"widths must name exactly these layers, in order: {', '.join(CONVOLUTIONS)}, "
                 f"then none, the first or both of {', '.join(HIDDEN)}"
             )
         if self.size < LEAST_SIZE:
@@ -160,17 +152,32 @@ def layers(vgg: nn.Module) -> dict[str, str]:
     )
 
 
-def widths(vgg: nn.Module) -> dict[str, int]:
-    """Filters of each convolution and outputs of each hidden linear layer, by name, in order."""
-    return {
-        name: len(cast(nn.Conv2d | nn.Linear, vgg.get_submodule(path)).weight)
-        for name, path in layers(vgg).items()
-    }
-
-
 def _paths(vgg: nn.Module, part: str, kind: type[nn.Module]) -> list[str]:
     return [
         path
         for path, layer in vgg.named_modules()
         if path.startswith(f"{part}.") and isinstance(layer, kind)
     ]
+
+
+def _published(architecture: VGGArchitecture) -> VGGArchitecture:
+    kept = architecture.model_dump(exclude={"network", "classes", "widths"})
+    # As published for a map of 7 × 7; for a single cell, as is usual on CIFAR-10.
+    outputs = 512 if architecture.pool == 1 else 4096
+    hidden = (outputs,) * sum(name in HIDDEN for name in architecture.widths)
+    return vgg_architecture(architecture.classes, hidden=hidden, **kept)
+
+
+def _outputs(vgg: nn.Module, architecture: VGGArchitecture) -> dict[str, str]:  # noqa: ARG001
+    return {"class": _paths(vgg, "classifier", nn.Linear)[-1]}
+
+
+BUILDER = NetworkBuilder(
+    task="classification",
+    architecture=VGGArchitecture,
+    build=build_vgg,
+    modules=(VGG,),
+    published=_published,
+    layers=layers,
+    outputs=_outputs,
+)

@@ -3,34 +3,33 @@
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.utilities import move_data_to_device
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
-from secateur.config.train import Training
 from secateur.data.source import PictureSet, Splits, describe, missing_classes, read_splits
 from secateur.distributed.processes import Processes, join_processes
 from secateur.distributed.rank import own_rank
 from secateur.errors import ModelError, RunError
 from secateur.files.atomic_write import write_json
 from secateur.files.translated_errors import translated_errors
-from secateur.models.network import Architecture
-from secateur.models.network_file import check_weights, load_network
+from secateur.models.architecture import Architecture
+from secateur.models.network_file import load_network
+from secateur.models.weights import check_weights
 from secateur.pruning.selection.measured_rounding import check_runtime
-from secateur.run.folder import Stage, Step, Trail, fingerprint, run_stage
-from secateur.run.records import Provenance
+from secateur.run.folder import Make, Stage, Step, Trail, fingerprint, run_stage
 from secateur.run.phases import check_norms, check_phases
+from secateur.run.records import Provenance
 from secateur.tasks.task import Task, task_of
 
 
@@ -92,7 +91,7 @@ class Run:
     def do(self, stage: Stage) -> Step:
         """Do a stage in its own folder of the run, or find it done."""
 
-        def lead(make: Work, measure: Work) -> Step:
+        def lead(make: Make, measure: Make) -> Step:
             led = replace(stage, make=make, measure=measure)
             folder = self.folder / "steps" / stage.name
             return run_stage(folder, led, self.reporter.say, self.pool)
@@ -118,7 +117,7 @@ class Run:
         return self.splits.test or self.splits.validation
 
     def seed(self, name: str) -> int:
-        """A seed for one stage; stages share no random numbers, so that each can be redone alone."""
+        """A seed for one stage; stages share none, so that each can be redone alone."""
         digest = hashlib.sha256(f"{self.recipe.seed} {name}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
 

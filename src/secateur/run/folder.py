@@ -35,6 +35,9 @@ UNFINISHED = "unfinished"
 # What a stage's files hold, written once they are complete.
 OUTPUT_FILE = "output.json"
 
+# Writes a stage's files, or evaluates them; gives a part of its record.
+Make = Callable[[Path], dict[str, Any]]
+
 _RESULT: TypeAdapter[StageRecord] = TypeAdapter(StageRecord)
 
 
@@ -59,9 +62,9 @@ class Stage:
 
     name: str
     depends_on: Mapping[str, Any]
-    make: Callable[[Path], dict[str, Any]]
+    make: Make
     measured_by: Mapping[str, Any] = field(default_factory=dict)
-    measure: Callable[[Path], dict[str, Any]] = _nothing
+    measure: Make = _nothing
     shared: bool = False
 
     @property
@@ -149,9 +152,7 @@ def run_stage(
         return _run_stage(folder, stage, say, pooled)
 
 
-def _run_stage(
-    folder: Path, stage: Stage, say: Callable[[str], None], pooled: Path | None
-) -> Step:
+def _run_stage(folder: Path, stage: Stage, say: Callable[[str], None], pooled: Path | None) -> Step:
     output_key, result_key = stage.output_key, stage.result_key
     found = read_step(folder)
     complete = found is not None and found.result is not None and found.result_key == result_key

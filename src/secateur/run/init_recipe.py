@@ -16,8 +16,8 @@ from secateur.data.layout import Layout, guess_layout
 from secateur.data.source import read_detection_split
 from secateur.errors import RecipeError
 from secateur.files.atomic_write import write_text
-from secateur.models.network_file import read_state, unfilled_by
 from secateur.models.ssd import DETECTION_LAYERS, ssd_architecture
+from secateur.models.weights import read_state, unfilled_by
 from secateur.run.init_classifier import FirstRecipe, classifier_recipe, entry, run_name, tests_told
 
 _BATCH = 32

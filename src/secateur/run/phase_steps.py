@@ -112,7 +112,7 @@ class PhaseSteps:
 
             found = work.threshold(network, phase, reference, validation)
             self._save(folder, network.model)
-            trials = zip(found.trace, validations[0].looked_at, strict=True)
+            trials = zip(found.trace, validations[0].evaluated, strict=True)
             return {
                 "kind": "threshold",
                 "phase": phase.number,
@@ -210,18 +210,14 @@ class PhaseSteps:
 
     # ---- parts ----
 
-    def _stage(
-        self, name: str, depends_on: Mapping[str, Any], make: Any, steps: int = 0
-    ) -> Stage:
+    def _stage(self, name: str, depends_on: Mapping[str, Any], make: Any, steps: int = 0) -> Stage:
         """A stage whose network is evaluated on validation."""
 
         def measure(folder: Path) -> dict[str, Any]:
             model = load_network(folder / NETWORK_FILE).model
             return measure_network(self.run, folder, model, steps)
 
-        return Stage(
-            name, depends_on, make, evaluation_settings(self.run), measure, shared=True
-        )
+        return Stage(name, depends_on, make, evaluation_settings(self.run), measure, shared=True)
 
     def _do(self, stage: Stage) -> tuple[Step, Handle]:
         step = self.run.do(stage)

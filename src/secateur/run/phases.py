@@ -7,13 +7,8 @@ from torch import nn
 from secateur.config.compress import Phase as PhaseSection
 from secateur.config.recipe import Recipe
 from secateur.errors import PruningError, RecipeError
-from secateur.models.network import (
-    Architecture,
-    build_network,
-    example_input,
-    layers,
-    raw_network,
-)
+from secateur.models.architecture import Architecture
+from secateur.models.network import build_network, example_input, layers, raw_network
 from secateur.models.ssd import SSDArchitecture, grid_sizes
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.graph.trace import channel_groups

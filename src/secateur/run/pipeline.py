@@ -11,8 +11,7 @@ from typing import cast
 
 from secateur.config.recipe import Recipe
 from secateur.files.lock import lock
-from secateur.models.network import build_network
-from secateur.models.network import layer_widths as widths
+from secateur.models.network import build_network, layer_widths
 from secateur.models.network_file import save_network
 from secateur.pruning.phase import Outcome, Phase, run_phase
 from secateur.run.context import Handle, Reporter, Run, open_run, provenance
@@ -146,9 +145,7 @@ def _on(steps: PhaseSteps, phase: Phase, before: Handle, floor: float | None) ->
     return replace(phase, groups=tuple(groups), floor=floor)
 
 
-def _summary(
-    run: Run, steps: PhaseSteps, before: Handle, outcome: Outcome[Handle]
-) -> PhaseSummary:
+def _summary(run: Run, steps: PhaseSteps, before: Handle, outcome: Outcome[Handle]) -> PhaseSummary:
     """What the summary says of a phase."""
     sparsify, select, _ = steps.settings
     attempts = [
@@ -178,8 +175,8 @@ def _summary(
         threshold=threshold,
         round_to=select.round_to,
         rounding=removal.rounding if removal else None,
-        filters_before=widths(before.load()),
-        filters_after=widths(outcome.network.load()),
+        filters_before=layer_widths(before.load()),
+        filters_after=layer_widths(outcome.network.load()),
         metrics={name: each.metrics[metric] if each else None for name, each in records.items()},
         slim_minus_masked=removal.slim_minus_masked if removal else 0.0,
         attempts=attempts,

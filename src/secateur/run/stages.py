@@ -11,8 +11,7 @@ import torchvision
 from secateur.data.source import describe
 from secateur.files.atomic_write import write_json
 from secateur.models.cost import count_macs, count_params
-from secateur.models.network import build_network, example_input, raw_network
-from secateur.models.network import layer_widths as widths
+from secateur.models.network import build_network, example_input, layer_widths, raw_network
 from secateur.models.network_file import load_network
 from secateur.models.weights import load_weights
 from secateur.pruning.verification import fix_unverified
@@ -77,9 +76,7 @@ def train_dense(run: Run) -> tuple[Handle, Step]:
             else "check that data.classes has the order of its outputs, and model.mean, model.std, "
             "scales and aspect_ratios are those it was trained with"
         )
-        run.reporter.say(
-            f"  accuracy is too low for pruning results to mean anything; {cure}"
-        )
+        run.reporter.say(f"  accuracy is too low for pruning results to mean anything; {cure}")
     return Handle(step.folder / NETWORK_FILE, step.output_key, architecture), step
 
 
@@ -104,7 +101,7 @@ def evaluate_network(run: Run, name: str, network: Handle) -> Step:
             "macs": count_macs(raw_network(model), example),
             "bytes": network.path.stat().st_size,
             "metrics": run.task.measure(found, dataset, run.task.metrics),
-            "filters": widths(model),
+            "filters": layer_widths(model),
             "input": list(example.shape[1:]),
         }
 

@@ -60,9 +60,7 @@ class StageTraining:
         if steps:
             with training_log(run.folder / "logs" / self.name, state.steps_done(steps)) as log:
                 trace = self._train(model, penalty, state, log)
-        save_network(
-            self.folder / NETWORK_FILE, model, run.architecture, {"step": self.name}
-        )
+        save_network(self.folder / NETWORK_FILE, model, run.architecture, {"step": self.name})
         span = max(1, len(trace) // 100)
         parts = [trace[i : i + span] for i in range(0, len(trace), span)]
         return [round(sum(part) / len(part), 4) for part in parts]
@@ -139,7 +137,7 @@ class StageTraining:
 
 
 def measure_network(run: Run, folder: Path, model: nn.Module, steps: int = 0) -> dict[str, Any]:
-    """Evaluate a stage's network on validation; a training's log shows the metric after its steps."""
+    """Evaluate a stage's network on validation; the log of a training shows the metric."""
     metric, name = validate(run, model, run.architecture), run.recipe.evaluate.metric
     if steps:
         with training_log(run.folder / "logs" / folder.name, steps) as log:

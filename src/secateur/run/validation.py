@@ -6,27 +6,27 @@ from typing import Any
 from torch import nn
 
 from secateur.data.source import PictureSet
-from secateur.models.network import Architecture
+from secateur.models.architecture import Architecture
 from secateur.run.context import Run
-from secateur.tasks.progressive_validation import GrowingValidation
+from secateur.tasks.progressive_validation import ProgressiveValidation
 
 
 def predictions(run: Run, model: nn.Module, architecture: Architecture, dataset: PictureSet) -> Any:
-    """What a network says of a set of pictures, in the task's own terms.
+    """Give a network's predictions for a set of pictures, in the task's format.
 
-    Of several processes each asks about its share of the pictures, and all get all predictions.
+    The network is moved to the device and stays there. Each of several processes predicts its part
+    of the pictures, and all get all predictions.
     """
     task, rank = run.task, run.processes.step_rank
 
     def ask(pictures: PictureSet) -> Any:
         with run.reporter.bar("evaluating", len(pictures)) as advance:
-            return task.predictions(
-                model, architecture, pictures, device=run.fabric.device, advance=advance
-            )
+            return task.predictions(model, architecture, pictures, advance=advance)
 
+    model.to(run.fabric.device)
     if rank.world_size == 1:
         return ask(dataset)
-    own = rank.image_indices(len(dataset), run.recipe.evaluate.batch_size)
+    own = rank.sample_indices(len(dataset), run.recipe.evaluate.batch_size)
     said = task.to_tensors(ask(dataset.subset(own))) if own else {}
     answered: dict[int, Any] = {}
     for positions, tensors in run.processes.gather((own, said)):
@@ -40,12 +40,13 @@ def validate(run: Run, model: nn.Module, architecture: Architecture) -> float:
     """The recipe's metric on validation, in percent."""
     metric, dataset = run.recipe.evaluate.metric, run.splits.validation
     found = predictions(run, model, architecture, dataset)
+    model.cpu()
     return run.processes.broadcast(run.task.measure(found, dataset, (metric,))[metric])
 
 
 def growing_validation(
     run: Run, name: str, model: nn.Module, architecture: Architecture, metric: float, floor: float
-) -> GrowingValidation:
+) -> ProgressiveValidation:
     """Validation of what a model will be, which has ``metric`` as it is, against a floor."""
     dataset, metrics = run.splits.validation, (run.recipe.evaluate.metric,)
 
@@ -53,7 +54,7 @@ def growing_validation(
         found = run.task.measure(run.task.joined(said), dataset.subset(positions), metrics)
         return run.processes.broadcast(found[metrics[0]])
 
-    return GrowingValidation(
+    return ProgressiveValidation(
         len(dataset),
         lambda positions: predictions(run, model, architecture, dataset.subset(positions)),
         measure,

@@ -1,1 +1,1 @@
-"""What a detector or a classifier is to the loop: its loss and its evaluation."""
+"""Tasks: losses, predictions and metrics of detectors and classifiers."""

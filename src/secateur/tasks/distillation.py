@@ -1,4 +1,4 @@
-"""Learning from another network's predictions beside the labels (Hinton et al., 2015)."""
+"""Distillation: training on the predictions of a teacher as well (Hinton et al., 2015)."""
 
 from dataclasses import dataclass
 
@@ -7,30 +7,32 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """A network to learn from.
+    """The network whose predictions another network learns.
 
     Attributes:
-        model: in evaluation mode, on the device; its outputs have the learner's shapes.
-        weight: of its predictions in the loss; that of the labels is 1.
+        model: in evaluation mode, on the training device; its outputs have the shapes of the
+            student's.
+        weight: of the distillation loss; the weight of the loss on the labels is 1.
     """
 
     model: nn.Module
     weight: float
 
 
-def divergence(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Tell how far predictions are from a teacher's: KL(teacher, learner) of softened classes.
+def divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """KL(teacher ‖ student) of the class probabilities, softened by a temperature.
 
-    Times the temperature's square, which keeps its gradient's size.
+    It is multiplied by the squared temperature, which keeps the size of its gradients.
 
     Args:
-        logits: of the learner, (..., classes).
-        taught: of the teacher, likewise.
-        temperature: both are divided by it.
+        logits: of the student, (..., classes).
+        teacher: logits of the teacher, (..., classes).
+        temperature: divides both.
 
     Returns:
         (...), in nats.
     """
-    wanted = (taught / temperature).softmax(-1)
-    given = (logits / temperature).log_softmax(-1)
-    return temperature**2 * nn.functional.kl_div(given, wanted, reduction="none").sum(-1)
+    targets = (teacher / temperature).softmax(-1)
+    log_probabilities = (logits / temperature).log_softmax(-1)
+    loss = nn.functional.kl_div(log_probabilities, targets, reduction="none")
+    return temperature**2 * loss.sum(-1)

@@ -1,4 +1,4 @@
-"""Pictures as networks are given them."""
+"""Normalisation of pictures for a network."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -8,18 +8,18 @@ from torch import Tensor
 
 
 def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Give pictures zero mean and unit deviation.
+    """Scale pixels to 0–1, subtract the mean and divide by the standard deviation.
 
     Args:
         pixels: (N, C, H, W), 0 to 255, uint8 or float.
-        mean: of the channels, 0–1.
-        std: of the channels, 0–1.
+        mean: of each channel, 0–1.
+        std: of each channel, 0–1.
     """
     device = pixels.device
-    return (pixels / 255 - _of_channels((*mean,), device)) / _of_channels((*std,), device)
+    return (pixels / 255 - _by_channel((*mean,), device)) / _by_channel((*std,), device)
 
 
 @lru_cache(maxsize=8)
-def _of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """A number for each channel, (1, C, 1, 1), moved to the device but once."""
+def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """(1, C, 1, 1) on the device; cached, since a copy to a GPU takes long."""
     return torch.tensor(values, device=device).view(1, -1, 1, 1)

@@ -1,8 +1,8 @@
-"""Validation that grows with doubt: of a network that clearly falls short, a part says enough.
+"""Validation on growing random parts of the set: a sequential test of whether a metric falls short.
 
-Most networks that the search for a threshold tries have lost far more than they may. They are asked
-about a random part of validation first, then about a larger one; only what these leave open is
-asked about all of it. So a network can be refused by a part and is accepted by the whole alone.
+Most networks that a threshold search tries are far below the floor. A random part of the validation
+set is enough to reject those; only a network that is close to the floor or above it is evaluated on
+the whole set. A part can reject a network; only the whole set can accept one.
 """
 
 import math
@@ -11,39 +11,40 @@ from typing import Any
 
 import torch
 
-# Shares of the pictures that are tried before all of them, and the fewest that are worth it.
+# Parts of the set that are tried before all of it, as shares.
 PARTS = (1 / 16, 1 / 4)
-LEAST = 16
-# Left out one after the other to see how much a difference depends on chance (the jackknife; Efron
-# and Stein, Annals of Statistics 1981, which average precision, no mean over pictures, calls for).
+# Parts with fewer pictures are skipped.
+MIN_PICTURES = 16
+# Groups left out in turn by the jackknife, which estimates the standard error of any statistic
+# (Efron and Stein, Annals of Statistics 1981); average precision is not a mean over pictures.
 GROUPS = 20
-# Standard errors by which a network must fall short; a search looks two dozen times.
-SURE = 4.0
+# Standard errors below the floor at which a network is rejected; a search makes two dozen tests.
+STANDARD_ERRORS = 4.0
 
 
-class GrowingValidation:
-    """Measures networks on a set of pictures, or on as much of it as shows that they fall short.
+class ProgressiveValidation:
+    """Measures networks on a validation set, or on a part that shows that they fall short.
 
-    What a part says of a network is held against what it says of a reference, whose metric on the
-    whole set is known: that a part is easy, or lacks a class, is then no error.
+    A network is compared with a reference network on the same part. The metric of the reference on
+    the whole set is known, so a part that is easy, or lacks a class, does not bias the estimate.
 
     Args:
-        pictures: number of pictures.
-        ask: what the network, as it then is, says of each of the pictures at some positions. On
-            construction, that is the reference network.
-        measure: the metric of predictions to the pictures at some positions.
-        reference: the reference's metric on all pictures.
-        floor: the least metric that does not fall short.
-        seed: of the order in which pictures are taken.
+        pictures: number of pictures in the set.
+        predict: gives the current network's prediction for the picture at each index. While this
+            object is constructed, the current network is the reference.
+        measure: gives the metric, in percent, of predictions for the pictures at some indices.
+        reference: metric of the reference on the whole set.
+        floor: least metric that does not fall short.
+        seed: of the order of the pictures.
 
     Attributes:
-        looked_at: how many pictures each network was asked about.
+        evaluated: number of pictures on which each network was evaluated.
     """
 
     def __init__(
         self,
         pictures: int,
-        ask: Callable[[Sequence[int]], Sequence[Any]],
+        predict: Callable[[Sequence[int]], Sequence[Any]],
         measure: Callable[[Sequence[Any], Sequence[int]], float],
         reference: float,
         floor: float,
@@ -52,46 +53,44 @@ class GrowingValidation:
         generator = torch.Generator().manual_seed(seed)
         self.order: list[int] = torch.randperm(pictures, generator=generator).tolist()
         sizes = [round(share * pictures) for share in PARTS]
-        self.sizes = [size for size in sizes if size >= LEAST]
-        self.ask, self.measure = ask, measure
+        self.sizes = [size for size in sizes if size >= MIN_PICTURES]
+        self.predict, self.measure = predict, measure
         self.reference, self.floor = reference, floor
-        self.looked_at: list[int] = []
-        self.expected = list(ask(self.order[: max(self.sizes, default=0)])) if self.sizes else []
+        self.evaluated: list[int] = []
+        largest = max(self.sizes, default=0)
+        self.expected = list(predict(self.order[:largest])) if largest else []
 
     def __call__(self) -> float:
-        """The metric, in percent, of the network that ``ask`` now asks.
-
-        On all pictures; estimated, if a part was enough.
-        """
-        said: list[Any] = []
+        """The metric of the current network, in percent; an estimate if a part rejects it."""
+        predictions: list[Any] = []
         for size in self.sizes:
-            said += self.ask(self.order[len(said) : size])
-            difference, error = self.difference(said)
-            if self.reference + difference + SURE * error < self.floor:
-                self.looked_at.append(size)
+            predictions += self.predict(self.order[len(predictions) : size])
+            difference, error = self.difference(predictions)
+            if self.reference + difference + STANDARD_ERRORS * error < self.floor:
+                self.evaluated.append(size)
                 return max(0.0, self.reference + difference)
-        said += self.ask(self.order[len(said) :])
-        # In the set's own order, as whoever measures all of it at once.
-        by_position = dict(zip(self.order, said, strict=True))
-        positions = range(len(self.order))
-        self.looked_at.append(len(said))
-        return self.measure([by_position[p] for p in positions], positions)
+        predictions += self.predict(self.order[len(predictions) :])
+        # In the order of the set, so that ties are broken as when the whole set is evaluated.
+        by_index = dict(zip(self.order, predictions, strict=True))
+        indices = range(len(self.order))
+        self.evaluated.append(len(predictions))
+        return self.measure([by_index[i] for i in indices], indices)
 
-    def difference(self, said: Sequence[Any]) -> tuple[float, float]:
-        """How far the network's metric lies from the reference's, and the standard error of that.
+    def difference(self, predictions: Sequence[Any]) -> tuple[float, float]:
+        """Estimate the network's metric minus the reference's, with its standard error.
 
         Args:
-            said: of the first pictures, in the order in which they are taken.
+            predictions: for the first pictures of ``order``.
         """
-        size = len(said)
+        size = len(predictions)
         groups = min(GROUPS, size)
 
         def without(group: int | None) -> float:
             kept = [i for i in range(size) if i % groups != group]
-            positions = [self.order[i] for i in kept]
-            own = self.measure([said[i] for i in kept], positions)
-            return own - self.measure([self.expected[i] for i in kept], positions)
+            indices = [self.order[i] for i in kept]
+            metric = self.measure([predictions[i] for i in kept], indices)
+            return metric - self.measure([self.expected[i] for i in kept], indices)
 
         left_out = torch.tensor([without(group) for group in range(groups)], dtype=torch.float64)
-        spread = float((left_out - left_out.mean()).square().sum()) * (groups - 1) / groups
-        return without(None), math.sqrt(spread * (1 - size / len(self.order)))
+        variance = float((left_out - left_out.mean()).square().sum()) * (groups - 1) / groups
+        return without(None), math.sqrt(variance * (1 - size / len(self.order)))

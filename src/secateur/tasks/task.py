@@ -1,4 +1,4 @@
-"""What a kind of network is to a run: how it learns from pictures, and how it is measured."""
+"""The protocol between a run and its task: detection or classification."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,20 +18,20 @@ from secateur.training.loop import Batches
 
 
 class Task(Protocol):
-    """A run's steps know networks and pictures by this alone.
+    """All that a run needs to train and measure one kind of network.
 
     A dataset is what ``data.source.read_split`` gives for the task's kind of data.
     """
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of all that ``measure`` can give; each says its protocol."""
+        """Names of the metrics that ``measure`` can give; each states its protocol."""
 
     def check(self, dataset: Any, architecture: Any, split: str) -> None:
-        """Refuse pictures by which no network of this kind can be measured.
+        """Refuse a split on which a network cannot be measured.
 
         Raises:
-            DataError: there are such; ``split`` is what they are called.
+            DataError: the split has no object, or a picture that is too small.
         """
 
     def batches(
@@ -44,63 +44,75 @@ class Task(Protocol):
         done: int = 0,
         rank: Rank = SINGLE,
     ) -> Batches:
-        """As many augmented batches as ``settings`` has steps; the same for the same seed.
+        """Augmented batches, one for each step of ``settings``; they depend on the seed alone.
 
-        The first ``done`` of them are left out, and of each batch all but this rank's part.
+        Args:
+            dataset: the training split.
+            architecture: of the network.
+            settings: steps and batch size.
+            seed: of the order of pictures and of the augmentation.
+            device: where batches that are made in memory are given.
+            done: number of batches to skip.
+            rank: whose part of each batch is given.
         """
 
     def loss(self, architecture: Any, teacher: Teacher | None = None) -> Callable[..., Tensor]:
-        """The loss of a network and what a batch holds; a teacher's predictions count beside labels."""
-
-    def predictions(
-        self,
-        model: Any,
-        architecture: Any,
-        dataset: Any,
-        *,
-        device: torch.device | None = None,
-        advance: Callable[[int], None] = ...,
-    ) -> Any:
-        """What the network says of every picture, which all below go by; it ends on the CPU."""
-
-    def measure(self, predictions: Any, dataset: Any, metrics: tuple[str, ...]) -> dict[str, float]:
-        """The metrics named, in percent."""
-
-    def by_class(self, predictions: Any, dataset: Any) -> dict[str, Any]:
-        """Accuracy by class in JSON's terms, under ``by_class``, and what else there is of it."""
-
-    def to_tensors(self, predictions: Any) -> dict[str, Tensor]:
-        """The predictions as they are kept in a file."""
-
-    def from_tensors(self, tensors: Mapping[str, Tensor], dataset: Any) -> Any:
-        """The predictions again; KeyError or ValueError if they are not the dataset's."""
-
-    def joined(self, predictions: Sequence[Any]) -> Any:
-        """The predictions about a set, from those about each of its pictures, in their order."""
-
-    def examples(self, dense: Any, slim: Any, dataset: Any, folder: Path) -> dict[str, Any]:
-        """Choose pictures that show what the networks do, and copy them.
+        """The loss as a function of a network and the content of a batch.
 
         Args:
-            dense: predictions of the network before.
-            slim: predictions of the network after.
-            dataset: what they are about.
-            folder: where the copies go.
+            architecture: of the network.
+            teacher: whose predictions the network also learns; None for none.
+        """
+
+    def predictions(
+        self, model: Any, architecture: Any, dataset: Any, *, advance: Callable[[int], None] = ...
+    ) -> Any:
+        """The network's predictions for all pictures, on the CPU.
+
+        Args:
+            model: runs on its device, where it stays.
+            architecture: of the network.
+            dataset: the pictures.
+            advance: called with the number of pictures of each batch when it is done.
+        """
+
+    def measure(self, predictions: Any, dataset: Any, metrics: tuple[str, ...]) -> dict[str, float]:
+        """The named metrics, in percent."""
+
+    def by_class(self, predictions: Any, dataset: Any) -> dict[str, Any]:
+        """Accuracy by class, as the content of a ``run.records.ByClassRecord``."""
+
+    def to_tensors(self, predictions: Any) -> dict[str, Tensor]:
+        """The predictions as tensors of a file."""
+
+    def from_tensors(self, tensors: Mapping[str, Tensor], dataset: Any) -> Any:
+        """Invert ``to_tensors``; KeyError or ValueError if they do not fit the dataset."""
+
+    def joined(self, predictions: Sequence[Any]) -> Any:
+        """The predictions for a dataset, from those for each of its pictures in order."""
+
+    def examples(self, dense: Any, slim: Any, dataset: Any, folder: Path) -> dict[str, Any]:
+        """Choose pictures that compare two networks, and copy them.
+
+        Args:
+            dense: predictions of the dense network.
+            slim: predictions of the slim network.
+            dataset: the pictures.
+            folder: where copies are written.
 
         Returns:
-            ``kind``, and ``pictures`` with the name of each one's ``file`` and all there is to
-            show of it, in JSON's terms.
+            The content of a ``run.records.ExamplesRecord``'s ``examples``.
 
         Raises:
             DataError: a picture can no longer be read.
         """
 
     def evaluation_input(self, architecture: Any, dataset: Any) -> Tensor:
-        """A picture as evaluation meets it, (1, 3, H, W)."""
+        """An input of the shape of evaluation, (1, 3, H, W)."""
 
 
 def task_of(data: Data, evaluate: Evaluate) -> Task:
-    """Give the task that a recipe's pictures are for."""
+    """Give the task of a recipe's kind of data."""
     if isinstance(data, DetectionData):
         return Detector(data, evaluate)
     return Classifier(data, evaluate)

@@ -1,1 +1,1 @@
-"""Many recipes tried in search of the networks that no other surpasses."""
+"""A search over many recipes for the Pareto front of accuracy and size."""

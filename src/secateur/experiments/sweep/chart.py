@@ -7,17 +7,17 @@ from secateur.report.charts.sweep import Tried
 from secateur.report.charts.sweep import sweep as draw
 from secateur.report.charts.theme import inline_svg, write_figure
 
-_COSTS = ("parameters", "MACs", "ms a picture")
+_COSTS = ("parameters", "MACs", "ms an image")
 
 
 def draw_sweep(result: Sweep, folder: Path) -> None:
-    """Write ``sweep.svg`` and ``sweep.png``: accuracy on validation against each cost.
+    """Write ``sweep.svg`` and ``sweep.png``: accuracy on validation by each cost.
 
     Args:
-        result: what came of it.
-        folder: where to.
+        result: the sweep.
+        folder: folder of the files.
     """
-    best = {point.trial for point in result.front}
+    front = {point.trial for point in result.front}
     count = len(result.objectives) - 1
     tried = []
     for row in result.trials:
@@ -25,9 +25,9 @@ def draw_sweep(result: Sweep, folder: Path) -> None:
         costs = (found.params, found.macs, found.latency)[:count]
         if row.state == "complete" and found.accuracy is not None:
             numbers = [float(cost) for cost in costs if cost is not None]
-            tried.append(Tried(str(row.number), found.accuracy, numbers, row.number in best))
+            tried.append(Tried(str(row.number), found.accuracy, numbers, row.number in front))
     dense = result.dense
     metric = f"{result.metric} on validation"
     figure = draw(tried, (dense.validation, (dense.params, dense.macs)), _COSTS[:count], metric)
-    svg = inline_svg(figure, "sweep", f"{metric} against what a network costs, by trial")
+    svg = inline_svg(figure, "sweep", f"{metric} against the cost of a network, by trial")
     write_figure(figure, svg, folder, "sweep")

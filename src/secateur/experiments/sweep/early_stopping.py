@@ -1,29 +1,29 @@
-"""When to give a trial up before it has cost all that it would.
+"""Early stopping of trials.
 
-Optuna's pruners compare one number at one step, and know nothing of several objectives. What can
-be seen here before a trial is through is how much accuracy it has kept, and from its last removal
-on its size.
+Optuna's pruners compare one number at one step and do not support several objectives. Before a
+trial is complete, two things are known here: how much accuracy it has kept, and, from its last
+removal on, its size.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Share of the dense network's accuracy under which a network behind a training is broken.
+# Share of the dense network's accuracy below which a trained network is broken.
 BROKEN = 0.5
-# Points by which a network must be ahead straight after removal to count as ahead.
+# A network leads another after removal if it is more accurate by at least so many points.
 MARGIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A trial that went through.
+    """A completed trial.
 
     Attributes:
-        number: of the trial.
-        removed: metric straight after its last removal.
-        accuracy: metric in the end.
-        params: in the end.
-        macs: in the end.
+        number: number of the trial.
+        removed: metric after its last removal, before retraining.
+        accuracy: final metric.
+        params: final parameters.
+        macs: final MACs.
     """
 
     number: int
@@ -34,52 +34,54 @@ class Finished:
 
     @property
     def costs(self) -> tuple[float, float, float]:
-        """What had better be small."""
+        """The objectives, all to be minimised."""
         return -self.accuracy, self.params, self.macs
 
 
 def broken(accuracy: float, dense: float) -> str | None:
-    """Say why a network cannot be gone on from behind a training, if it is so.
+    """Explain why a network is too inaccurate to continue with; None if it is not.
 
-    A penalty or a learning rate that costs half of the dense network's accuracy has left little
-    to tell filters by, and what is cut from such a network is as good as random.
+    If a penalty or a learning rate costs half of the dense network's accuracy, the weights say
+    little about which filters matter, and selection is close to random.
 
     Args:
-        accuracy: behind the training with the penalty, or behind the retraining of a phase.
-        dense: of the dense network.
+        accuracy: metric after a sparsifying training, or after the retraining of a phase.
+        dense: metric of the dense network.
     """
     if accuracy >= BROKEN * dense:
         return None
     return f"{accuracy:.1f} is less than half of the dense network's {dense:.1f}"
 
 
-def outdone(removed: float, params: float, macs: float, finished: Sequence[Finished]) -> str | None:
-    """Say why retraining behind the last removal, the dearest step, is not worth it, if it is so.
+def outperformed(
+    removed: float, params: float, macs: float, finished: Sequence[Finished]
+) -> str | None:
+    """Explain why retraining after the last removal is unlikely to pay; None if it may.
 
-    So it is if some finished trial was no larger, had kept more accuracy by ``MARGIN`` points when
-    it was where this one is, and was surpassed in the end all the same, by one that is no larger
-    either. To come to the front, this one would have to start behind the first and overtake both.
-    A trial that is smaller than all others in one of the two counts is never given up.
+    It is unlikely to if some finished trial is no larger and was more accurate by ``MARGIN``
+    points at the same step, and yet is dominated by another finished trial that is no larger than
+    this one. To reach the Pareto front, this trial would have to overtake both. A trial with fewer
+    parameters or fewer MACs than all others always continues.
 
     Args:
-        removed: metric straight after the last removal.
-        params: which the network will have.
-        macs: likewise.
-        finished: trials that went through.
+        removed: metric after the last removal, before retraining.
+        params: parameters of the network.
+        macs: MACs of the network.
+        finished: the completed trials.
     """
     smaller = [each for each in finished if each.params <= params and each.macs <= macs]
-    for ahead in smaller:
-        if ahead.removed < removed + MARGIN:
+    for leader in smaller:
+        if leader.removed < removed + MARGIN:
             continue
         for best in smaller:
-            if surpasses(best.costs, ahead.costs):
+            if dominates(best.costs, leader.costs):
                 return (
-                    f"trial {ahead.number} is no larger, kept {ahead.removed - removed:.1f} points "
-                    f"more, and yet trial {best.number} surpasses it"
+                    f"trial {leader.number} is no larger and was {leader.removed - removed:.1f} "
+                    f"points more accurate at this step, yet trial {best.number} dominates it"
                 )
     return None
 
 
-def surpasses(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether one is nowhere worse than another, and somewhere better; less is better."""
+def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether one is no worse than another in any objective and better in some; less is better."""
     return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)

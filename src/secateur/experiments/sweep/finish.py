@@ -1,4 +1,4 @@
-"""The end of a sweep: its front, evaluated on test, and its files."""
+"""The end of a sweep: evaluate its Pareto front on test and write its files."""
 
 import os
 import shutil
@@ -10,15 +10,16 @@ import optuna
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
+from secateur.experiments.series import POOL, write_result
 from secateur.experiments.sweep.queue import is_uncounted, origin_of
 from secateur.experiments.sweep.result import OBJECTIVES, Dense, Point, Row, Sweep
 from secateur.experiments.sweep.space import Space
-from secateur.experiments.sweep.trial import POOL, Outcome, all_steps, trial_folder
-from secateur.files.atomic_write import write_json, write_text
+from secateur.experiments.sweep.trial import Outcome, all_steps, trial_folder
+from secateur.files.atomic_write import write_text
 from secateur.models.cost import count_macs, count_params
 from secateur.models.network import example_input, raw_network
+from secateur.run.context import Network, Reporter
 from secateur.run.pipeline import compress_recipe
-from secateur.run.context import Network, Reporter, provenance
 
 RESULT_FILE = "sweep.json"
 FRONT = "front"
@@ -39,30 +40,31 @@ def finish(
     dense: Network,
     accuracy: float,
 ) -> Sweep:
-    """Evaluate on test what no other surpasses, as far as its runs lie here, and write it all down.
+    """Evaluate the Pareto front on test and write the result.
 
-    What other processes have evaluated, they have written down in the study.
+    Only networks whose runs are in this folder are evaluated here; other processes store their
+    test metrics in the study.
 
     Args:
-        study: of the sweep; its trials are done.
-        space: they chose from.
-        folder: of the sweep.
-        reporter: told of what goes on.
-        dense: the network that all trials begin with.
+        study: the study of the sweep, with all trials done.
+        space: the search space.
+        folder: folder of the sweep.
+        reporter: prints the progress.
+        dense: the dense network that all trials start from.
         accuracy: its metric on validation.
     """
     recipe, metric = space.recipe, space.recipe.evaluate.metric
     trials = [
         trial
         for trial in study.get_trials(deepcopy=False)
-        if not (is_uncounted(trial) and trial.state == TrialState.FAIL)  # nothing was chosen
+        if not (is_uncounted(trial) and trial.state == TrialState.FAIL)  # it made no choice
     ]
-    best = study.best_trials
+    front = study.best_trials
     rows = {trial.number: _row(trial, space) for trial in trials}
-    for number in sorted(trial.number for trial in best):
+    for number in sorted(trial.number for trial in front):
         run = trial_folder(folder, number)
         if not run.is_dir():
-            reporter.say(f"trial {number} lies at {rows[number].run}, and is evaluated there")
+            reporter.say(f"trial {number} is at {rows[number].run} and is evaluated there")
             continue
         reporter.say(f"== trial {number} on {recipe.data.test or 'validation'}")
         chosen = space.chosen_recipe(rows[number].chosen, number)
@@ -71,8 +73,8 @@ def finish(
             metrics = {k: v for k, v in summary[name].items() if isinstance(v, float)}
             study.set_user_attr(f"test {key}", metrics)
     tests = study.user_attrs
-    shutil.rmtree(folder / FRONT, ignore_errors=True)  # there may be one of fewer trials
-    points = [_point(trial, space, folder, tests) for trial in best]
+    shutil.rmtree(folder / FRONT, ignore_errors=True)  # an earlier one, of fewer trials
+    points = [_point(trial, space, folder, tests) for trial in front]
     result = Sweep(
         recipe.name,
         metric,
@@ -90,12 +92,7 @@ def finish(
         sum(row.outcome.steps for row in rows.values()),
         sum(row.spared for row in rows.values()),
     )
-    made_by = provenance()
-    made_by["versions"]["optuna"] = optuna.__version__
-    write_json(
-        folder / RESULT_FILE,
-        {**asdict(result), "recipe": recipe.model_dump(mode="json"), "provenance": made_by},
-    )
+    write_result(folder / RESULT_FILE, recipe, asdict(result), ["optuna"])
     return result
 
 
@@ -116,7 +113,7 @@ def _row(trial: FrozenTrial, space: Space) -> Row:
 
 
 def _point(trial: FrozenTrial, space: Space, folder: Path, tests: dict[str, Any]) -> Point:
-    """Write the files of a point; its run lies here if it has a network."""
+    """Write the recipe of a point, and its network if the run is in this folder."""
     number = trial.number
     accuracy, params, macs, *latency = trial.values
     recipe = space.chosen_recipe(space.readable(trial.params), number)
@@ -146,5 +143,5 @@ def _point(trial: FrozenTrial, space: Space, folder: Path, tests: dict[str, Any]
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # not every file system has links
+    except OSError:  # the file system may not support links
         shutil.copy2(source, target)

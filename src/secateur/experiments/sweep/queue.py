@@ -1,11 +1,11 @@
-"""Who does which trial: one queue for all processes that work at a sweep.
+"""One queue of trials for all processes of a sweep.
 
-Optuna's own heartbeat is experimental, belongs to ``Study.optimize``, never notices a trial whose
-process ended before its first beat, and fails a process that comes back to a trial which was given
-up. So we have our own. A process says every ``BEAT`` seconds that it is still at its trial. One
-that has not been heard of for ``GRACE`` seconds, by the clock of whoever looks, is taken for dead,
-and its trial goes back into the queue with the same choice, as a trial of its own. So does one that
-was stopped, or that failed. Clocks must agree to within less than that.
+Optuna's own heartbeat is experimental, belongs to ``Study.optimize``, misses a trial whose process
+ends before its first heartbeat, and fails a process that returns to a trial that was taken over.
+Therefore a process writes a timestamp to its trial every ``BEAT`` seconds. A trial whose timestamp
+is older than ``GRACE`` seconds, by the clock of the process that looks, is lost: its choice returns
+to the queue as a new trial. So does the choice of a trial that was interrupted or failed. The
+clocks of all machines must agree to within less than ``GRACE``.
 """
 
 import time
@@ -23,44 +23,44 @@ from secateur.experiments.sweep.space import Choice
 # Seconds.
 BEAT = 15.0
 GRACE = 60.0
-# A trial that so many processes did not survive is left alone.
+# A choice that fails, or kills its process, this often is not tried again.
 TRIES = 5
 
-# What is written down of a trial beside Optuna's own.
+# Attributes of a trial in the study, beside Optuna's own.
 _BEAT, _ORIGIN, _TRIES = "beat", "origin", "tries"
 _STOPPED, _UNCOUNTED = "stopped", "uncounted"
 _FIRST = "recipe"
 
 
 class Queue:
-    """The trials of one study, of which so many are wanted in all.
+    """The trials of one study.
 
     Attributes:
-        study: shared by all processes.
-        wanted: trials that shall go through or be given up as hopeless.
+        study: the study, shared by all processes.
+        wanted: number of trials to complete or to stop early, over all processes.
     """
 
     def __init__(self, study: optuna.Study, wanted: int) -> None:
         self.study = study
         self.wanted = wanted
-        # When a trial that nobody has spoken for was first seen.
+        # When this process first saw a trial that has no timestamp.
         self._seen: dict[int, float] = {}
 
-    def begin_with(self, choice: Choice) -> None:
-        """Put a choice in front, unless that was done before."""
+    def enqueue_first(self, choice: Choice) -> None:
+        """Enqueue the choice of the first trial, unless the study already has it."""
         if not any(_origin(trial) == _FIRST for trial in self._trials()):
             self.study.enqueue_trial(choice, {_ORIGIN: _FIRST})
 
     def take(self) -> Trial | None:
-        """Take the next trial; None if all that are wanted are done, or in other hands."""
-        self._put_back()
+        """Take the next trial; None if all wanted trials are done or running elsewhere."""
+        self._requeue_lost()
         counted = _counted(self._trials())
         queued = any(trial.state == TrialState.WAITING for trial in counted[: self.wanted])
         if not queued and len(counted) >= self.wanted:
             return None
         trial = self.study.ask()
         trial.set_user_attr(_BEAT, time.time())
-        # Two processes may have counted at the same time.
+        # Two processes may have taken one trial each where only one was wanted.
         earlier = [each for each in _counted(self._trials()) if each.number < trial.number]
         origin = trial.user_attrs.get(_ORIGIN)
         twice = origin is not None and any(_origin(each) == origin for each in earlier)
@@ -70,7 +70,7 @@ class Queue:
             return None
         return trial
 
-    def hand_in(
+    def finish(
         self,
         trial: Trial,
         outcome: Mapping[str, object],
@@ -78,62 +78,62 @@ class Queue:
         *,
         counts: bool = True,
     ) -> None:
-        """Write down what became of a trial.
+        """Record the outcome of a trial.
 
         Args:
-            trial: of this process.
-            outcome: whatever is to be known of it.
-            values: the objectives; None of one that was given up as hopeless.
-            counts: among those that are wanted.
+            trial: a trial of this process.
+            outcome: what is stored with the trial.
+            values: the objectives; None if the trial was stopped early.
+            counts: whether it is one of the wanted trials.
         """
         state = TrialState.COMPLETE if values else TrialState.PRUNED
-        with suppress(UpdateFinishedTrialError):  # it was taken for dead, and is done again
+        with suppress(UpdateFinishedTrialError):  # another process has taken it over
             trial.set_user_attr("outcome", outcome)
             if not counts:
                 trial.set_user_attr(_UNCOUNTED, True)
             self.study.tell(trial, values, state, skip_if_finished=True)
 
-    def put_down(self, trial: Trial, *, stopped: bool) -> None:
-        """Leave a trial to whoever takes it next.
+    def release(self, trial: Trial, *, stopped: bool) -> None:
+        """Return a trial to the queue.
 
         Args:
-            trial: of this process.
-            stopped: somebody wished it; or else it failed.
+            trial: a trial of this process.
+            stopped: whether a user interrupted it; otherwise it failed.
         """
-        with suppress(UpdateFinishedTrialError):  # it was taken for dead
+        with suppress(UpdateFinishedTrialError):  # another process has taken it over
             trial.set_user_attr(_STOPPED, stopped)
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
-    def taken_by_others(self) -> list[int]:
-        """Numbers of the trials that other processes are at, or died at."""
+    def running(self) -> list[int]:
+        """Numbers of the wanted trials that are running, or whose process has died."""
         counted = _counted(self._trials())[: self.wanted]
         return [trial.number for trial in counted if trial.state == TrialState.RUNNING]
 
     def done(self) -> int:
-        """How many of the trials are through, or were given up as hopeless."""
+        """Number of trials that are complete or were stopped early."""
         states = (TrialState.COMPLETE, TrialState.PRUNED)
         return sum(trial.state in states for trial in _counted(self._trials()))
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
-    def _put_back(self) -> None:
-        """Put what was stopped, failed or lost its process into the queue again."""
+    def _requeue_lost(self) -> None:
+        """Enqueue the choices of interrupted, failed and lost trials again."""
         for trial in self._trials():
             if trial.state == TrialState.RUNNING and self._is_silent(trial):
-                with suppress(UpdateFinishedTrialError):  # it has come back this moment
+                with suppress(UpdateFinishedTrialError):  # its process has just finished it
                     self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         trials = self._trials()
-        again = {_origin(trial) for trial in trials}
+        repeated = {_origin(trial) for trial in trials}
         for trial in trials:
             tries = trial.user_attrs.get(_TRIES, 0) + (not trial.user_attrs.get(_STOPPED))
-            if _is_lost(trial) and str(trial.number) not in again and tries < TRIES:
+            if _is_lost(trial) and str(trial.number) not in repeated and tries < TRIES:
                 self.study.add_trial(
                     create_trial(
                         state=TrialState.WAITING,
                         params=trial.params,
                         distributions=trial.distributions,
-                        system_attrs=trial.system_attrs,  # with what it was to begin with
+                        system_attrs=trial.system_attrs,  # these hold an enqueued choice
                         user_attrs={_ORIGIN: str(trial.number), _TRIES: tries},
                     )
                 )
@@ -145,13 +145,13 @@ class Queue:
 
 
 @contextmanager
-def at_work(trial: Trial) -> Iterator[None]:
-    """Let the other processes know that this one is at a trial."""
+def heartbeat(trial: Trial) -> Iterator[None]:
+    """Write timestamps to a trial from a thread while the block runs."""
     over = Event()
 
     def beat() -> None:
         while not over.wait(BEAT):
-            # A database that cannot be reached for a while is no reason to stop.
+            # The database may be unreachable for a while.
             with suppress(OptunaError, SQLAlchemyError):
                 trial.set_user_attr(_BEAT, time.time())
 
@@ -165,20 +165,22 @@ def at_work(trial: Trial) -> Iterator[None]:
 
 
 def origin_of(trial: FrozenTrial) -> int | None:
-    """Number of the trial that this one does again; None of one that is new."""
+    """Number of the trial that this one repeats; None for a new choice."""
     origin = _origin(trial)
     return int(origin) if origin is not None and origin != _FIRST else None
 
 
 def is_uncounted(trial: FrozenTrial) -> bool:
-    """Whether a trial is not among those that are wanted: one too many, or not possible."""
+    """Whether a trial is surplus or its choice is not possible."""
     return bool(trial.user_attrs.get(_UNCOUNTED))
 
 
 def _counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """All that are wanted, each under the number under which it was done last."""
-    again = {_origin(trial) for trial in trials}
-    return [trial for trial in trials if not is_uncounted(trial) and str(trial.number) not in again]
+    """The trials that count, without those that another one repeats."""
+    repeated = {_origin(trial) for trial in trials}
+    return [
+        trial for trial in trials if not is_uncounted(trial) and str(trial.number) not in repeated
+    ]
 
 
 def _is_lost(trial: FrozenTrial) -> bool:

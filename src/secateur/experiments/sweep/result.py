@@ -1,4 +1,4 @@
-"""What comes of a sweep."""
+"""The result of a sweep."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from secateur.experiments.sweep.space import Choice, Goal
 from secateur.experiments.sweep.storage import Direction
 from secateur.experiments.sweep.trial import Outcome
 
-# What is made as large or as small as can be; latency only where it is asked for.
+# Latency is an objective only on request.
 OBJECTIVES: dict[str, Direction] = {
     "accuracy": "maximize",
     "params": "minimize",
@@ -20,15 +20,15 @@ class Row:
     """One trial.
 
     Attributes:
-        number: of the trial.
-        state: complete, given up (as hopeless), not possible (and not counted), stopped (or failed,
-            or lost with its process), running or waiting.
-        repeats: number of the trial whose choice it does again; None of most.
+        number: number of the trial.
+        state: complete, given up (stopped early), not possible (and not counted), stopped
+            (interrupted, failed, or lost with its process), running or waiting.
+        repeats: number of the trial whose choice it repeats; None for a new choice.
         chosen: entries of ``compress``, and the name of the phases.
-        outcome: what became of it.
-        spared: optimiser steps that giving up spared.
-        worker: the process that did it, by machine and number.
-        run: where its run lies, by machine and folder.
+        outcome: what the trial found.
+        spared: training steps saved by early stopping.
+        worker: machine and process id of the process that ran it.
+        run: machine and folder of its run.
     """
 
     number: int
@@ -43,18 +43,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A network that no other surpasses; metrics in percent.
+    """A network on the Pareto front; metrics in percent.
 
     Attributes:
         trial: number of its trial.
-        validation: metric on validation, by which it was chosen.
-        test: all metrics on test; None where its run lies with another process, which has not
-            evaluated it yet.
-        params: of the network.
-        macs: of the network, for one picture of its nominal size.
-        latency: milliseconds for one picture; None where nobody asked for it.
-        recipe: a file in the sweep's folder that ``secateur compress`` takes.
-        network: its file in the sweep's folder; None where the run lies elsewhere.
+        validation: metric on validation, an objective of the sweep.
+        test: all metrics on test; None until the process that has the run has evaluated it.
+        params: parameters of the network.
+        macs: MACs of the network, for one image of the nominal size.
+        latency: milliseconds per image; None unless latency is an objective.
+        recipe: the recipe file in the sweep's folder, for ``secateur compress``.
+        network: the network file in the sweep's folder; None if the run is on another machine.
     """
 
     trial: int
@@ -69,7 +68,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """The network that all trials begin with, as in ``Point``."""
+    """The dense network that all trials start from; attributes as in ``Point``."""
 
     validation: float
     test: dict[str, float] | None
@@ -79,19 +78,19 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What came of all trials.
+    """The result of all trials.
 
     Attributes:
-        name: the recipe's.
-        metric: what accuracy is.
-        split: what ``test`` is; validation where the recipe names no test split.
-        goal: what decides how far each recipe goes.
-        objectives: what is made as large or as small as can be.
-        dense: the network before.
-        trials: all there were, by number.
-        front: the networks that no other surpasses, the largest first.
-        steps: of the optimiser in all trials.
-        spared: steps that giving trials up spared.
+        name: name of the recipe.
+        metric: the metric that accuracy means.
+        split: the split that ``test`` means; validation if the recipe names no test split.
+        goal: which entries decide the size of a network.
+        objectives: names of the objectives.
+        dense: the dense network.
+        trials: all trials, by number.
+        front: the Pareto front, the largest network first.
+        steps: training steps of all trials together.
+        spared: training steps saved by early stopping.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a sweep varies in a recipe, and between which bounds."""
+"""The search space of a sweep: which entries of a recipe vary, and between which bounds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ import optuna
 from secateur.config.compress import Phase
 from secateur.config.recipe import Recipe
 from secateur.errors import RecipeError
-from secateur.experiments.phasing import in_phases, one_run, runs_of
-from secateur.models.network import Architecture, build_network
-from secateur.pruning.graph.trace import ChannelGraph
+from secateur.experiments.phasing import one_phase, split_layers, with_phases
+from secateur.models.architecture import Architecture
+from secateur.models.network import build_network
+from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.selection.rounding import fewest_channels
 from secateur.run.phases import network_groups, phase_groups, phase_layers
 
@@ -20,26 +21,26 @@ Goal = Literal["budget", "levels"]
 Choice = dict[str, float | str]
 
 PHASES = "phases"
-AS_THEY_ARE = "recipe"
+OWN_PHASES = "recipe"
 MOST_PHASES = 4
 BUDGETS = ("select.keep_params", "select.keep_macs")
-# All that can say how far to go; a recipe names some.
+# All entries that can decide the size of a network; a recipe names some of them.
 _GOAL_ENTRIES = ("s_F", "s_F_both", "s_G", "keep_params", "keep_macs", "max_drop")
-# How far a budget keeps from the least that can be left, as a factor.
+# Lowest budget to try, as a multiple of the smallest one that can be met.
 ROOM = 1.05
-# Figures of a chosen value, so that a recipe can be read.
+# Significant digits of a chosen value, for readable recipes.
 FIGURES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where the values of an entry lie; the recipe's own value always does.
+    """The range of an entry; it always includes the recipe's own value.
 
     Attributes:
-        low: the least.
-        high: the largest.
-        log: factors count, not differences.
-        times: bounds are the recipe's own value divided and multiplied by this instead.
+        low: smallest value.
+        high: largest value.
+        log: whether to sample on a logarithmic scale.
+        times: if given, the range is the recipe's own value divided and multiplied by this.
     """
 
     low: float = 0.0
@@ -48,7 +49,7 @@ class Bounds:
     times: float | None = None
 
 
-# Entries of ``compress``. What is 0 on a scale of factors stays so: nothing leads away from it.
+# Entries of ``compress``. One with a logarithmic range does not vary if the recipe sets it to 0.
 TABLE = {
     "sparsify.strength": Bounds(log=True, times=10),
     "sparsify.lr": Bounds(log=True, times=4),
@@ -63,7 +64,7 @@ GOALS: dict[Goal, dict[str, Bounds]] = {
     },
     "levels": {
         "select.s_F": Bounds(0.3, 0.99),
-        "select.s_F_both": Bounds(0.3, 0.99),  # and never above s_F
+        "select.s_F_both": Bounds(0.3, 0.99),  # reduced to s_F if larger
         "select.s_G": Bounds(0.3, 0.99),
     },
 }
@@ -74,11 +75,11 @@ class Space:
     """All recipes that a sweep chooses from.
 
     Attributes:
-        recipe: what they are made from.
-        goal: what decides how far each goes.
-        entries: bounds of each entry of ``compress`` that varies.
-        own: the recipe's values, and the middle of what it does not say.
-        phases: layers of the phases, by name of the choice; none for the recipe's own phases.
+        recipe: the recipe to vary.
+        goal: which entries decide the size of a network.
+        entries: the range of each entry of ``compress`` that varies.
+        own: the recipe's own values; the middle of the range where it has none.
+        phases: layers of the phases, by name of the choice; empty for the recipe's own phases.
     """
 
     recipe: Recipe
@@ -88,14 +89,14 @@ class Space:
     phases: dict[str, Sequence[str]]
 
     def choose(self, trial: optuna.Trial) -> Choice:
-        """Have the sampler choose; a trial that has chosen before chooses the same."""
+        """Let the sampler choose; a trial that has chosen before gets the same choice."""
         for name, bounds in self.entries.items():
             trial.suggest_float(name, bounds.low, bounds.high, log=bounds.log)
         trial.suggest_categorical(PHASES, list(self.phases))
         return self.readable(trial.params)
 
     def readable(self, params: Mapping[str, Any]) -> Choice:
-        """Round what the sampler chose, but for the recipe's own values."""
+        """Round the chosen values, except the recipe's own."""
         return {
             name: value
             if value == self.own[name] or name == PHASES
@@ -104,15 +105,15 @@ class Space:
         }
 
     def chosen_recipe(self, chosen: Mapping[str, float | str], number: int) -> Recipe:
-        """Give the recipe of a trial.
+        """Make the recipe of a trial.
 
-        Where a phase has a strength or a learning rate of its own, it stays in the same proportion
-        to the others. A goal of its own gives way to the goal of all. With other phases than the
-        recipe's, its trainings are shared out to them, so that they last as long together.
+        A phase's own strength or learning rate is scaled by the same factor as the common one. A
+        phase's own goal is dropped. If the trial has other phases than the recipe, the training
+        steps are distributed over them.
 
         Args:
             chosen: a value for each entry, and the name of the phases.
-            number: of the trial, which the recipe's name will have.
+            number: number of the trial, which the recipe's name ends with.
         """
         content = self.recipe.model_dump(mode="json")
         content["name"] = f"{self.recipe.name}-{number}"
@@ -132,47 +133,48 @@ class Space:
             select = compress["select"]
             select["s_F_both"] = min(select["s_F_both"], select["s_F"])
         changed = Recipe.model_validate(content)
-        runs = self.phases[str(chosen[PHASES])]
-        return in_phases(changed, runs) if runs else changed
+        phases = self.phases[str(chosen[PHASES])]
+        return with_phases(changed, phases) if phases else changed
 
 
 def search_space(recipe: Recipe, goal: Goal, architecture: Architecture) -> Space:
-    """Find out what can be varied in a recipe.
+    """Derive the search space of a recipe.
 
     Args:
-        recipe: its own values are among those that can be chosen.
-        goal: ``budget`` varies the shares of parameters and MACs that are kept, or the one that the
-            recipe names; ``levels`` the published sparsity levels.
-        architecture: of the dense network.
+        recipe: the recipe to vary; its own values can be chosen too.
+        goal: ``budget`` varies ``keep_params`` and ``keep_macs``, or the one of them that the
+            recipe names; ``levels`` varies the published sparsity levels.
+        architecture: architecture of the dense network.
 
     Raises:
-        RecipeError: the recipe's criterion does not go by sparsity.
+        RecipeError: the recipe's criterion does not use sparsity.
     """
     select = recipe.compress.select
     if not select.by_sparsity:
         raise RecipeError(
-            f"compress.select.criterion is {select.criterion}, and a sweep is about sparsity; "
-            "leave the criterion out"
+            f"compress.select.criterion is {select.criterion}, but a sweep needs a criterion of "
+            "sparsity; leave the criterion out"
         )
     if goal == "levels" and (select.criterion, select.allocation) != ("sparsity", None):
         raise RecipeError(
-            "compress.select has a criterion or an allocation, which levels know nothing of; leave "
-            "them out, or take --goal budget"
+            "compress.select has a criterion or an allocation, which --goal levels does not "
+            "support; leave them out, or use --goal budget"
         )
     model = build_network(architecture)
     graph = network_groups(model, architecture)
 
-    def groups(runs: Sequence[str]) -> list[list[str]]:
-        return [phase_groups(Phase(layers=run), model, architecture, graph) for run in runs]
+    def groups(phases: Sequence[str]) -> list[list[str]]:
+        return [phase_groups(Phase(layers=each), model, architecture, graph) for each in phases]
 
-    own_runs = [phase.layers for phase in recipe.compress.phases]
-    layers = phase_layers(Phase(layers=one_run(recipe)[0]), architecture)
-    cuts = {str(n): runs_of(layers, n) for n in range(1, min(MOST_PHASES, len(layers) - 1) + 1)}
-    phases: dict[str, Sequence[str]] = {
-        AS_THEY_ARE: (),
-        **{name: runs for name, runs in cuts.items() if runs != own_runs and all(groups(runs))},
+    own_phases = [phase.layers for phase in recipe.compress.phases]
+    layers = phase_layers(Phase(layers=one_phase(recipe)[0]), architecture)
+    most = min(MOST_PHASES, len(layers) - 1)
+    splits = {str(n): split_layers(layers, n) for n in range(1, most + 1)}
+    choices: dict[str, Sequence[str]] = {
+        OWN_PHASES: (),
+        **{name: some for name, some in splits.items() if some != own_phases and all(groups(some))},
     }
-    least = _least_shares(recipe, graph, [name for some in groups(own_runs) for name in some])
+    least = _least_shares(recipe, graph, [name for some in groups(own_phases) for name in some])
     table = {**TABLE, **GOALS[goal]}
     values = {key: _own(recipe, key) for key in table}
     named = [key for key in BUDGETS if values.get(key) is not None]
@@ -181,7 +183,7 @@ def search_space(recipe: Recipe, goal: Goal, architecture: Architecture) -> Spac
         absent.add("select.balance")
     absent |= {key for key, bounds in table.items() if bounds.log and values[key] == 0}
     entries = {
-        key: _numbers(bounds, values[key], least.get(key, 0.0))
+        key: _range(bounds, values[key], least.get(key, 0.0))
         for key, bounds in table.items()
         if key not in absent
     }
@@ -189,11 +191,11 @@ def search_space(recipe: Recipe, goal: Goal, architecture: Architecture) -> Spac
         key: _middle(bounds) if (value := values[key]) is None else value
         for key, bounds in entries.items()
     }
-    return Space(recipe, goal, entries, {**own, PHASES: AS_THEY_ARE}, phases)
+    return Space(recipe, goal, entries, {**own, PHASES: OWN_PHASES}, choices)
 
 
 def described(chosen: Mapping[str, float | str]) -> str:
-    """Say what was chosen, in a line."""
+    """Format a choice as one line."""
     return ", ".join(
         f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
         for key, value in chosen.items()
@@ -207,15 +209,15 @@ def _own(recipe: Recipe, key: str) -> float | None:
 
 
 def _least_shares(recipe: Recipe, graph: ChannelGraph, names: Sequence[str]) -> dict[str, float]:
-    """The shares of parameters and MACs that stay even with the fewest filters in each layer."""
+    """The shares of parameters and MACs kept with the fewest filters in each layer."""
     select = recipe.compress.select
     fewest = fewest_channels(graph, names, select.min_filters, select.least_round_to)
     counts = zip(BUDGETS, graph.cost(fewest), graph.cost(), strict=True)
     return {key: left / whole for key, left, whole in counts}
 
 
-def _numbers(bounds: Bounds, own: float | None, least: float) -> Bounds:
-    """Bounds above the least that can be, with the recipe's own value between them."""
+def _range(bounds: Bounds, own: float | None, least: float) -> Bounds:
+    """Bounds above the smallest possible value that include the recipe's own value."""
     if bounds.times is not None and own is not None:
         return Bounds(own / bounds.times, own * bounds.times, bounds.log)
     low, high = max(bounds.low, ROOM * least), bounds.high

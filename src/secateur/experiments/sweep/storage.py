@@ -22,17 +22,21 @@ from secateur.files.optional import require
 Direction = Literal["maximize", "minimize"]
 
 STORAGE_FILE = "sweep.db"
-# Tables that two processes make at once are in each other's way; the second time they are there.
+# Creating the tables fails while another process creates them; a second attempt finds them.
 _ATTEMPTS = 5
 _PAUSE = 0.5
-# For another to write; seconds.
+# Seconds that a writer waits for another one to finish.
 _WAIT = 60.0
-# May differ between the machines that work at one sweep.
+# Entries of ``data`` that may differ between the machines of one sweep.
 _MACHINES_OWN = ("root", "workers")
 
 
 def default_storage(folder: Path) -> str:
-    """Give the URL of the SQLite file in a sweep's folder, which is made."""
+    """Return the URL of the SQLite file in a sweep's folder, and create the folder.
+
+    Raises:
+        RunError: the folder cannot be created.
+    """
     path = folder.resolve() / STORAGE_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,16 +47,17 @@ def default_storage(folder: Path) -> str:
 
 @contextmanager
 def connected(url: str) -> Iterator[RDBStorage]:
-    """Open a database, make its tables if it has none, and close it in the end.
+    """Open a database, create its tables if it has none, and close it at the end.
 
     Args:
-        url: as SQLAlchemy reads it; ``postgresql://`` is taken with the driver that we require.
+        url: an SQLAlchemy URL; ``postgresql://`` uses the driver of ``secateur[sweep]``.
 
     Raises:
-        RunError: it cannot be reached, be it at once or later, or its driver is not installed.
-        MissingExtraError: likewise, of PostgreSQL.
+        RunError: the database cannot be reached, now or within the block, or its driver is not
+            installed.
+        MissingExtraError: PostgreSQL's driver is not installed.
     """
-    with _told_in_a_line(url):
+    with _errors_in_one_line(url):
         storage = _open(url)
         try:
             yield storage
@@ -62,15 +67,16 @@ def connected(url: str) -> Iterator[RDBStorage]:
 
 
 def check_recipe(storage: RDBStorage, recipe: Recipe, about: dict[str, Any]) -> None:
-    """Refuse a recipe whose name is that of another in the same database.
+    """Refuse a recipe if the database has trials of another recipe with the same name.
 
     Args:
-        storage: of the database.
-        recipe: all processes of a sweep must have the same, but for where its pictures lie.
-        about: what else must be the same.
+        storage: the database.
+        recipe: must be the same for all processes of a sweep, except ``data.root`` and
+            ``data.workers``.
+        about: further settings that must be the same.
 
     Raises:
-        RunError: some trials of another were begun.
+        RunError: the database has trials of another recipe with this name.
     """
     content = _comparable(recipe, about)
     own = _study_name(recipe, content)
@@ -80,7 +86,7 @@ def check_recipe(storage: RDBStorage, recipe: Recipe, about: dict[str, Any]) -> 
             difference = _difference(summary.user_attrs.get("recipe", {}), content)
             raise RunError(
                 f"{_shown(storage.url)}: holds a sweep of {recipe.name} by another recipe "
-                f"({difference}); give that recipe, or another name by --set name=…, or another "
+                f"({difference}); use that recipe, or another name (--set name=…), or another "
                 "--run without --storage"
             )
 
@@ -90,44 +96,44 @@ def open_study(
     recipe: Recipe,
     directions: Sequence[Direction],
     about: dict[str, Any],
-    pictures: str,
+    data: str,
 ) -> optuna.Study:
-    """Open the study of a recipe, or make it.
+    """Open the study of a recipe, or create it.
 
     Args:
-        storage: of the database.
+        storage: the database.
         recipe: as for ``check_recipe``.
-        directions: of the objectives.
+        directions: directions of the objectives.
         about: as for ``check_recipe``.
-        pictures: a digest of all pictures and annotations but those for the test.
+        data: digest of all images and annotations, except those of the test split.
 
     Raises:
-        RunError: another process has begun with other pictures.
+        RunError: the study was created with other data.
     """
     content = _comparable(recipe, about)
     name = _study_name(recipe, content)
     try:
         study = optuna.create_study(storage=storage, study_name=name, directions=directions)
         study.set_user_attr("recipe", content)
-        study.set_user_attr("pictures", pictures)
+        study.set_user_attr("pictures", data)
     except DuplicatedStudyError:
         study = optuna.load_study(storage=storage, study_name=name)
-    if study.user_attrs.get("pictures", pictures) != pictures:
+    if study.user_attrs.get("pictures", data) != data:
         raise RunError(
-            f"{recipe.data.root}: holds other pictures or annotations than the sweep was begun "
-            "with; name their folder by --set data.root=…"
+            f"{recipe.data.root}: holds other images or annotations than those that the sweep "
+            "started with; name their folder (--set data.root=…)"
         )
     return study
 
 
 @contextmanager
-def _told_in_a_line(url: str) -> Iterator[None]:
+def _errors_in_one_line(url: str) -> Iterator[None]:
     try:
         yield
     except (OptunaError, SQLAlchemyError) as error:
         raise RunError(
-            f"{_shown(url)}: cannot be used as a storage ({_reason(error)}); see that the database "
-            "is there and the URL right, and give the command again"
+            f"{_shown(url)}: cannot be used as a storage ({_reason(error)}); check the URL and "
+            "that the database is running, and repeat the command"
         ) from error
 
 
@@ -135,7 +141,7 @@ def _open(url: str) -> RDBStorage:
     if url.startswith(("postgresql:", "postgres:", "postgresql+psycopg:")):
         require("psycopg")
         url = f"postgresql+psycopg:{url.partition(':')[2]}"
-    # SQLite has one writer at a time, and the others wait.
+    # SQLite allows one writer at a time; the others wait.
     arguments = {"timeout": _WAIT} if url.startswith("sqlite:") else {}
     engine = {"pool_pre_ping": True, "connect_args": arguments}
     for attempt in range(1, _ATTEMPTS + 1):
@@ -144,13 +150,13 @@ def _open(url: str) -> RDBStorage:
         except ImportError as error:
             raise RunError(
                 f"{_shown(url)}: the driver of this database is not installed; install it, or "
-                "take postgresql://, whose driver comes with secateur[sweep]"
+                "use postgresql://, whose driver comes with secateur[sweep]"
             ) from error
         except (OptunaError, SQLAlchemyError):
             if attempt == _ATTEMPTS:
                 raise
             time.sleep(_PAUSE)
-        except RuntimeError as error:  # tables of another version of Optuna
+        except RuntimeError as error:  # the tables are of another version of Optuna
             raise RunError(f"{_shown(url)}: {_reason(error)}") from error
     raise AssertionError
 
@@ -168,12 +174,12 @@ def _study_name(recipe: Recipe, content: dict[str, Any]) -> str:
 
 
 def _difference(one: Any, other: Any, place: str = "") -> str:
-    """Name the first place where two differ."""
+    """Describe the first entry in which two settings differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in dict.fromkeys([*one, *other]):
             if one.get(key) != other.get(key):
                 return _difference(one.get(key), other.get(key), f"{place}.{key}".lstrip("."))
-    return f"{place} was {json.dumps(one)}, and is {json.dumps(other)}"
+    return f"{place} was {json.dumps(one)}, now {json.dumps(other)}"
 
 
 def _shown(url: str) -> str:
@@ -185,7 +191,7 @@ def _shown(url: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what is at the bottom of an error."""
+    """The first line of the error that caused the others."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

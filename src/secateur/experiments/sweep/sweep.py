@@ -1,8 +1,8 @@
-"""A sweep: many recipes tried, and which of their networks no other surpasses.
+"""A sweep: many recipes tried, and the Pareto front of their networks.
 
-Every trial is a run of its own, and all share their steps through a pool: a trial that was stopped
-goes on behind the last step that was done, and the dense network is trained once a folder. Trials
-go by validation alone. Test is read at the end, for the networks that no other surpasses.
+Every trial is a run of its own. Trials share their steps through a pool, so an interrupted trial
+resumes after its last completed step, and the dense network is trained once per folder. Trials are
+judged on validation only; test is read at the end, for the Pareto front.
 """
 
 import hashlib
@@ -18,19 +18,20 @@ from optuna.trial import TrialState
 
 from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
+from secateur.experiments.series import POOL
 from secateur.experiments.sweep.early_stopping import Finished
 from secateur.experiments.sweep.finish import finish
-from secateur.experiments.sweep.queue import Queue, at_work
+from secateur.experiments.sweep.queue import Queue, heartbeat
 from secateur.experiments.sweep.result import OBJECTIVES, Sweep
 from secateur.experiments.sweep.space import Goal, Space, described, search_space
 from secateur.experiments.sweep.storage import check_recipe, connected, default_storage, open_study
-from secateur.experiments.sweep.trial import POOL, Outcome, run_trial, trial_folder, untested
+from secateur.experiments.sweep.trial import Context, Outcome, run_trial, trial_folder, untested
 from secateur.files.lock import lock
 from secateur.files.optional import quiet
 from secateur.run.context import Reporter, open_run
 from secateur.run.stages import train_dense
 
-# Between looks at what other processes do; seconds.
+# Seconds between looks at the trials of other processes.
 PATIENCE = 2.0
 
 
@@ -44,24 +45,24 @@ def sweep(
     goal: Goal = "budget",
     latency: bool = False,
 ) -> Sweep:
-    """Try recipes, and evaluate on test what no other of them surpasses.
+    """Try many variations of a recipe, and evaluate their Pareto front on test.
 
     Args:
-        recipe: the first trial, and the middle of what is tried.
-        folder: of the sweep; gone on with if present. ``sweep.json`` is written there, and a recipe
-            and a network for each point of the front to ``front/``.
-        trials: how many there shall be, over all processes.
-        reporter: told of what goes on.
-        storage: URL of a database that several processes share; a file in the folder if None.
-        goal: vary the shares that are kept, or the published levels.
-        latency: time each network too, and prefer quick ones.
+        recipe: the first trial, and the centre of the search space.
+        folder: folder of the sweep; a sweep in it resumes. ``sweep.json`` is written there, and a
+            recipe and a network for each point of the Pareto front to ``front/``.
+        trials: number of trials, over all processes.
+        reporter: prints the progress.
+        storage: URL of a database that several processes share; None for a file in the folder.
+        goal: ``budget`` varies the shares that are kept, ``levels`` the published levels.
+        latency: also minimise the time for one image.
 
     Raises:
-        SecateurError: the storage cannot be used or is another recipe's, or as for
+        SecateurError: the storage cannot be used or holds another recipe's sweep, or as for
             ``compress_recipe``.
     """
     url = storage or default_storage(folder)
-    directions = [way for name, way in OBJECTIVES.items() if name != "latency" or latency]
+    directions = [each for name, each in OBJECTIVES.items() if name != "latency" or latency]
     about = {"goal": goal, "latency": latency}
     with quiet("optuna"), connected(url) as database:
         check_recipe(database, recipe, about)
@@ -72,81 +73,68 @@ def sweep(
             study = open_study(database, recipe, directions, about, run.data_key)
             dense, trained = train_dense(run)
             queue = Queue(study, trials)
-            queue.begin_with(space.own)  # by one process only
-        accuracy = trained.result["metric"]
-        _work(queue, space, folder, reporter, accuracy, latency=latency)
+            queue.enqueue_first(space.own)
+        context = Context(folder, reporter, trained.result["metric"], latency)
+        _work(queue, space, context)
         with lock(folder, reporter.say):
-            return finish(study, space, folder, reporter, dense, accuracy)
+            return finish(study, space, folder, reporter, dense, context.dense)
 
 
-def _work(
-    queue: Queue, space: Space, folder: Path, reporter: Reporter, dense: float, *, latency: bool
-) -> None:
-    """Do trials until all are done, whoever does them."""
+def _work(queue: Queue, space: Space, context: Context) -> None:
+    """Run trials until all are done, here or in other processes."""
+    reporter = context.reporter
     waiting: list[int] = []
     while True:
         trial = queue.take()
         if trial is None:
-            others = queue.taken_by_others()
+            others = queue.running()
             if not others:
                 return
             if others != waiting:
                 numbers = ", ".join(map(str, others))
-                reporter.say(f"waiting for other processes, which are at trial {numbers}")
+                reporter.say(f"waiting for other processes, which run trial {numbers}")
             waiting = others
             time.sleep(PATIENCE)
             continue
-        outcome = _do(queue, trial, space, folder, reporter, dense, latency=latency)
+        outcome = _run(queue, trial, space, context)
         if outcome.reason is not None:
             end = "given up" if outcome.possible else "not possible, and not counted"
             reporter.say(f"  {end}: {outcome.reason}")
 
 
-def _do(
-    queue: Queue,
-    trial: optuna.Trial,
-    space: Space,
-    folder: Path,
-    reporter: Reporter,
-    dense: float,
-    *,
-    latency: bool,
-) -> Outcome:
-    """Do one trial, and hand it in; if that is not to be, leave it to whoever comes next."""
+def _run(queue: Queue, trial: optuna.Trial, space: Space, context: Context) -> Outcome:
+    """Run one trial and record its outcome; return it to the queue on an error."""
     study = queue.study
-    # Chances of its own for each trial, so that no two processes draw the same, and a sweep that
-    # was stopped does not begin again with what it began with.
+    # Each trial has its own seed: processes then draw different choices, and a resumed sweep does
+    # not repeat its first choices.
     study.sampler = TPESampler(seed=_seed(space.recipe, trial.number), constant_liar=True)
     try:
-        with at_work(trial):
+        with heartbeat(trial):
             chosen = space.choose(trial)
-            machine, run = socket.gethostname(), trial_folder(folder, trial.number)
+            machine, folder = socket.gethostname(), trial_folder(context.folder, trial.number)
             trial.set_user_attr("worker", f"{machine}:{os.getpid()}")
-            trial.set_user_attr("run", f"{machine}:{run.resolve()}")
+            trial.set_user_attr("run", f"{machine}:{folder.resolve()}")
             done = f"{queue.done()} of {queue.wanted} done"
-            reporter.say(f"== trial {trial.number}, {done}: {described(chosen)}")
+            context.reporter.say(f"== trial {trial.number}, {done}: {described(chosen)}")
             outcome = run_trial(
                 space.chosen_recipe(chosen, trial.number),
-                folder,
                 trial.number,
-                reporter,
-                dense,
+                context,
                 lambda: _finished(study),
-                give_up=chosen != space.own,  # the recipe itself is what all are held against
-                latency=latency,
+                give_up=chosen != space.own,  # the recipe itself is the reference
             )
     except BaseException as error:
-        queue.put_down(trial, stopped=isinstance(error, KeyboardInterrupt | SystemExit))
+        queue.release(trial, stopped=isinstance(error, KeyboardInterrupt | SystemExit))
         raise
     found = (outcome.accuracy, outcome.params, outcome.macs, outcome.latency)
     values = [float(value) for value in found if value is not None]
-    through = outcome.reason is None
-    queue.hand_in(trial, asdict(outcome), values if through else None, counts=outcome.possible)
+    complete = outcome.reason is None
+    queue.finish(trial, asdict(outcome), values if complete else None, counts=outcome.possible)
     return outcome
 
 
 def _finished(study: optuna.Study) -> list[Finished]:
-    """The trials of all processes that went through so far."""
+    """The trials of all processes that are complete by now."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [
         Finished(trial.number, trial.user_attrs["outcome"]["removed"], *trial.values[:3])

@@ -1,4 +1,4 @@
-"""One trial: a recipe carried out by validation alone, and given up where it is hopeless."""
+"""One trial: a recipe compressed and measured on validation only, and stopped early if hopeless."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,31 +7,48 @@ from pathlib import Path
 import optuna
 
 from secateur.benchmark.benchmark import benchmark
+from secateur.benchmark.preparation import Conditions
 from secateur.config.recipe import Recipe
 from secateur.errors import DivergedError, PruningError, RecipeError
-from secateur.experiments.sweep.early_stopping import Finished, broken, outdone
+from secateur.experiments.series import POOL
+from secateur.experiments.sweep.early_stopping import Finished, broken, outperformed
+from secateur.run.context import Reporter, open_run
 from secateur.run.folder import TRIALS, Step
 from secateur.run.pipeline import run_phases
-from secateur.run.context import Reporter, open_run
 
-POOL = "pool"
-# How long a network is timed; seconds.
-TIMING = 5.0
+TIMING = Conditions(seconds=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all trials of a sweep share in one process.
+
+    Attributes:
+        folder: folder of the sweep.
+        reporter: prints the progress.
+        dense: metric of the dense network on validation.
+        latency: whether latency is an objective.
+    """
+
+    folder: Path
+    reporter: Reporter
+    dense: float
+    latency: bool
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a trial, or what is known of it so far.
+    """What a trial found, complete or not.
 
     Attributes:
-        accuracy: metric in the end; None of one that was given up.
-        removed: metric straight after the last removal.
-        params: of the slim network, from the last removal on.
-        macs: likewise, for one picture of its nominal size.
-        latency: milliseconds for one picture; None where nobody asked for it.
-        steps: of the optimiser, behind the dense network.
-        reason: why it was given up.
-        possible: the choice could be begun with.
+        accuracy: final metric; None if the trial was stopped early.
+        removed: metric after the last removal, before retraining.
+        params: parameters of the slim network, known after the last removal.
+        macs: MACs of the slim network for one image of the nominal size, likewise.
+        latency: milliseconds per image; None unless latency is an objective.
+        steps: training steps, without those of the dense network.
+        reason: why the trial was stopped early.
+        possible: whether the choice could be started.
     """
 
     accuracy: float | None = None
@@ -46,83 +63,81 @@ class Outcome:
 
 def run_trial(
     recipe: Recipe,
-    folder: Path,
     number: int,
-    reporter: Reporter,
-    dense: float,
+    context: Context,
     finished: Callable[[], Sequence[Finished]],
     *,
     give_up: bool,
-    latency: bool,
 ) -> Outcome:
-    """Carry out a recipe, or as much of it as is worth it; test pictures are not even read.
+    """Compress by a recipe, without reading the test images.
 
     Args:
-        recipe: of the trial.
-        folder: of the sweep.
-        number: of the trial.
-        reporter: told of what goes on.
-        dense: metric of the dense network on validation.
-        finished: gives the trials that went through so far.
-        give_up: end it where it is hopeless.
-        latency: time the slim network too.
+        recipe: recipe of the trial.
+        number: number of the trial.
+        context: what all trials share.
+        finished: returns the trials that are complete by now.
+        give_up: whether to stop the trial early if it is hopeless.
 
     Raises:
-        SecateurError: what is wrong has nothing to do with this choice.
+        SecateurError: an error that this trial's choice did not cause.
     """
     outcome = Outcome()
-    own = trial_folder(folder, number)
     last = len(recipe.compress.phases)
 
     def watch(step: Step) -> None:
-        phase, _, kind = step.folder.name.partition("-")
-        place = int(phase.removeprefix("phase"))
+        record, reason = step.result, None
+        place = record.phase
         _, sparsify, _, retrain = recipe.phase(place)
-        metric, reason = step.result["metric"], None
-        if kind == "sparsify":
+        metric = record.metrics[recipe.evaluate.metric]
+        if record.kind == "sparsify":
             outcome.steps += sparsify.steps
-            reason = broken(metric, dense)
-        elif kind == "retrain":
+            reason = broken(metric, context.dense)
+        elif record.kind == "retrain":
             outcome.steps += retrain.steps
             if place < last:
-                reason = broken(metric, dense)
+                reason = broken(metric, context.dense)
             else:
                 outcome.accuracy = metric
-        elif place == last:
-            params, macs = step.result["params"], step.result["macs"]
+        elif record.kind == "remove" and place == last:
+            params, macs = record.params, record.macs
             outcome.removed, outcome.params, outcome.macs = metric, params, macs
-            reason = outdone(metric, params, macs, finished())
+            reason = outperformed(metric, params, macs, finished())
         if reason and give_up:
             raise optuna.TrialPruned(f"{step.folder.name}: {reason}")
 
     try:
-        run = open_run(untested(recipe), own, reporter, folder / POOL)
-    except (PruningError, RecipeError) as error:
-        # Such as a budget that is too small for so many phases.
+        folder, pool = trial_folder(context.folder, number), context.folder / POOL
+        run = open_run(untested(recipe), folder, context.reporter, pool)
+    except (PruningError, RecipeError) as error:  # such as a budget too small for so many phases
         return Outcome(reason=str(error), possible=False)
     try:
         slim = run_phases(run, watch).slim
     except (optuna.TrialPruned, PruningError, RecipeError, DivergedError) as end:
         outcome.reason = str(end)
     else:
-        if latency:
-            found = benchmark([str(slim.path)], seconds=TIMING, bar=reporter.bar).measurements[0]
-            times = found.network or found.whole
-            outcome.latency = times.median if times else None
+        if context.latency:
+            outcome.latency = _milliseconds(slim.path, context.reporter)
     return outcome
 
 
 def trial_folder(folder: Path, number: int) -> Path:
-    """Where the run of a trial is, in the folder of its sweep."""
+    """The run folder of a trial, in the folder of its sweep."""
     return folder / TRIALS / str(number)
 
 
 def untested(recipe: Recipe) -> Recipe:
-    """Give the recipe without its test pictures."""
+    """Copy a recipe without its test split."""
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"test": None})})
 
 
 def all_steps(recipe: Recipe) -> int:
-    """Optimiser steps of a recipe, behind the dense network."""
+    """Count the training steps of all phases."""
     phases = [recipe.phase(number + 1) for number in range(len(recipe.compress.phases))]
     return sum(sparsify.steps + retrain.steps for _, sparsify, _, retrain in phases)
+
+
+def _milliseconds(network: Path, reporter: Reporter) -> float | None:
+    """Measure the median time for one image."""
+    measured = benchmark([str(network)], TIMING, reporter.bar).measurements[0]
+    times = measured.network or measured.whole
+    return times.median if times else None

@@ -1,1 +1,1 @@
-"""Classification: loss, predictions, metrics."""
+"""Classification: loss, predictions and metrics."""

@@ -1,4 +1,4 @@
-"""Test pictures that a classifier takes for something else, with copies to look at."""
+"""Test pictures that a classifier gets wrong, with copies."""
 
 from pathlib import Path
 from typing import Any
@@ -11,25 +11,28 @@ from torchvision.transforms.v2.functional import to_pil_image
 from secateur.data.classification_set import ClassificationSet
 from secateur.files.atomic_write import atomic_write
 
-MOST = 24  # pictures
+MAX_PICTURES = 24
 
 
 def classification_examples(
     dense: Tensor, slim: Tensor, dataset: ClassificationSet, folder: Path
 ) -> dict[str, Any]:
-    """Copy the pictures that slim got wrong, the surest mistakes first.
+    """Copy the pictures that the slim network gets wrong, the most confident mistakes first.
 
     Args:
-        dense: probabilities (N, K) by the network before.
-        slim: likewise by the network after.
+        dense: the dense network's probabilities, (N, K).
+        slim: the slim network's probabilities, (N, K).
         dataset: the pictures.
-        folder: where the copies go, as ``01.png`` and so on.
+        folder: where copies are written, as ``01.png`` and so on.
+
+    Returns:
+        The content of a ``run.records.ClassifierExamples``.
     """
-    (dense_scores, dense_found), (slim_scores, slim_found) = dense.max(1), slim.max(1)
-    wrong = torch.nonzero(slim_found != dataset.labels)[:, 0]
+    (dense_scores, dense_labels), (slim_scores, slim_labels) = dense.max(1), slim.max(1)
+    wrong = torch.nonzero(slim_labels != dataset.labels)[:, 0]
     order = wrong[slim_scores[wrong].argsort(descending=True, stable=True)]
     rows = []
-    for number, at in enumerate(order[:MOST].tolist(), start=1):
+    for number, at in enumerate(order[:MAX_PICTURES].tolist(), start=1):
         file = f"{number:02}.png"
         image: Image.Image = to_pil_image(dataset.pixels[at])
         with atomic_write(folder / file) as draft:
@@ -40,12 +43,12 @@ def classification_examples(
                 "file": file,
                 "name": dataset.names[at],
                 "truth": dataset.classes[int(dataset.labels[at])],
-                "dense": _answer(dense_found[at], dense_scores[at], dataset),
-                "slim": _answer(slim_found[at], slim_scores[at], dataset),
+                "dense": _prediction(dense_labels[at], dense_scores[at], dataset),
+                "slim": _prediction(slim_labels[at], slim_scores[at], dataset),
             }
         )
     return {"kind": "classifier", "pictures": rows}
 
 
-def _answer(found: Tensor, score: Tensor, dataset: ClassificationSet) -> dict[str, Any]:
-    return {"class": dataset.classes[int(found)], "score": round(float(score), 4)}
+def _prediction(label: Tensor, score: Tensor, dataset: ClassificationSet) -> dict[str, Any]:
+    return {"class": dataset.classes[int(label)], "score": round(float(score), 4)}

@@ -1,1 +1,1 @@
-"""Detection: loss, predictions, metrics."""
+"""Detection: loss, predictions and metrics."""

@@ -1,7 +1,7 @@
-"""Average precision of detections: the two definitions of Pascal VOC, and COCO's.
+"""Average precision by Pascal VOC's two definitions and by COCO's.
 
-They are different numbers for the same detections, so each name says which one it is:
-``AP50_voc07``, ``AP50_area``, ``AP_coco``. All are in percent.
+They differ on the same detections, so each name states its protocol: ``AP50_voc07``, ``AP50_area``,
+``AP_coco``. All are in percent.
 """
 
 from collections.abc import Sequence
@@ -9,52 +9,27 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import ModelError
 from secateur.tasks.detection.coco_precision import IOUS, coco_precision
+from secateur.tasks.detection.detections import Detections
 from secateur.tasks.detection.joined_boxes import Floats, Indices, JoinedBoxes, pairs
 
 OUTCOMES = ("hit", "false", "ignored")
 _HIT, _FALSE, _IGNORED = range(len(OUTCOMES))
 
 
-@dataclass(frozen=True, slots=True)
-class Detections:
-    """The objects found in one picture, in any order.
-
-    Attributes:
-        boxes: (N, 4) float32, ``x1, y1, x2, y2`` in pixels of the picture on disk.
-        labels: (N,) int64, from 1; 0 is the background and is not an object.
-        scores: (N,) float32, higher is surer.
-
-    Raises:
-        ValueError: the shapes do not belong together.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    scores: Tensor
-
-    def __post_init__(self) -> None:
-        n = len(self.scores)
-        if not (self.boxes.shape == (n, 4) and self.labels.shape == self.scores.shape == (n,)):
-            raise ValueError(
-                f"boxes {tuple(self.boxes.shape)}, labels {tuple(self.labels.shape)} and scores "
-                f"{tuple(self.scores.shape)} must be (N, 4), (N,) and (N,)"
-            )
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class PrecisionRecall:
     """Precision and recall of one class as its score threshold falls.
 
-    Point ``i`` counts the class's ``i + 1`` surest detections; those of difficult objects are
-    left out. All three arrays are (M,) float64, and empty where the class has no object to find.
+    Point ``i`` counts the ``i + 1`` detections of the class with the highest scores; detections of
+    difficult objects are excluded. All three arrays are (M,) float64, and empty if the class has no
+    object that is not difficult.
 
     Attributes:
-        scores: the score of detection ``i``, falling.
+        scores: score of detection ``i``, falling.
         precision: hits ÷ detections, 0 to 1, not interpolated.
         recall: hits ÷ objects that are not difficult, 0 to 1.
     """
@@ -68,8 +43,8 @@ class PrecisionRecall:
 class AveragePrecision:
     """Average precision at IoU 0.5, in percent.
 
-    A class with no object, or with none but difficult ones, has no recall and so no average
-    precision: it is NaN in the dicts and does not enter the means.
+    A class whose objects are all difficult, or that has none, has no recall and therefore no
+    average precision: it is NaN in the dicts and excluded from the means.
 
     Attributes:
         AP50_voc07: mean over classes, 11-point interpolation (VOC 2007).
@@ -91,42 +66,42 @@ def average_precision(
     pictures: Sequence[AnnotatedPicture],
     classes: Sequence[str],
 ) -> AveragePrecision:
-    """Pascal VOC's average precision at IoU 0.5, by its two definitions.
+    """Compute Pascal VOC's average precision at IoU 0.5 by its two definitions.
 
     The rule is that of the VOC development kit (``VOCevaldet.m``; Everingham et al., "The Pascal
     Visual Object Classes (VOC) Challenge", IJCV 2010, section 4.2), class by class:
 
-    1. Detections are taken in order of falling score. Equal scores keep the order of the
-       pictures, then that of the detections in their picture.
-    2. Each belongs to the object of its class and picture that it overlaps most (the first of
-       equals), be that object difficult or already found.
-    3. With IoU < 0.5, or no such object, it is a false positive. Else, if the object is difficult,
-       it is ignored; if an earlier detection found the object, it is a false positive; otherwise
-       it is a hit.
+    1. Detections are sorted by falling score. Equal scores keep the order of the pictures, then
+       that of the detections in their picture.
+    2. Each detection is assigned the object of its class and picture with the highest IoU (the
+       first of equals), even if that object is difficult or already detected.
+    3. With IoU < 0.5, or without such an object, it is a false positive. Otherwise, if the object
+       is difficult, it is ignored; if an earlier detection was assigned the object, it is a false
+       positive; otherwise it is a hit.
     4. Recall is hits ÷ objects that are not difficult.
 
     ``AP50_voc07`` is the mean of the highest precision at recall ≥ 0, 0.1, …, 1; ``AP50_area`` is
     the area under the precision made monotone (``VOCap.m`` of VOC 2010 and later).
 
-    Two things differ from the kit. Coordinates are continuous, so the kit's "+ 1" in widths and
-    heights is not there. And recall is compared with the 11 levels in whole numbers: the kit's
-    binary fractions have 3 × 0.1 > 0.3, so a recall of exactly 0.3 misses its level.
+    Two things differ from the kit. Coordinates are continuous, so widths and heights lack the kit's
+    "+ 1". Recall is compared with the 11 levels in integers: in the kit's floats 3 × 0.1 > 0.3, so
+    that a recall of exactly 0.3 misses its level.
 
     Args:
-        detections: one a picture, in the order of ``pictures``.
+        detections: of each picture, in the order of ``pictures``.
         pictures: the pictures and their objects.
         classes: names; label ``k`` is ``classes[k - 1]``.
 
     Raises:
         ModelError: a box or a score is NaN or infinite.
-        ValueError: the lengths differ, or a label is not one of the classes'.
+        ValueError: the lengths differ, or a label is not one of a class.
     """
     found, truth, scores = _joined_and_checked(detections, pictures, classes)
     difficult = _difficult(pictures)
     order = found.by_class_and_score(scores, len(classes))
     outcomes = _outcomes(found, truth, order, difficult, len(classes))
 
-    # From here on detections lie class by class, in each by falling score.
+    # From here on detections are sorted by class, then by falling score.
     order = order[outcomes[order] != _IGNORED]
     labels, scores, hits = found.labels[order], scores[order], outcomes[order] == _HIT
 
@@ -152,16 +127,15 @@ def judge(
     pictures: Sequence[AnnotatedPicture],
     classes: Sequence[str],
 ) -> list[NDArray[np.str_]]:
-    """Say of each detection what it is by VOC's rule, as ``average_precision`` counts it.
+    """Classify each detection by VOC's rule, as ``average_precision`` counts it.
 
     Args:
-        detections: one a picture, in the order of ``pictures``.
+        detections: of each picture, in the order of ``pictures``.
         pictures: the pictures and their objects.
         classes: names; label ``k`` is ``classes[k - 1]``.
 
     Returns:
-        For each picture (N,) of ``hit``, ``false`` and ``ignored``, in the order of its
-        detections.
+        For each picture (N,) with ``hit``, ``false`` or ``ignored`` for each detection.
 
     Raises:
         ModelError, ValueError: as for ``average_precision``.
@@ -178,27 +152,27 @@ def coco_average_precision(
     pictures: Sequence[AnnotatedPicture],
     classes: Sequence[str],
 ) -> dict[str, float]:
-    """COCO's average precision, with the figures of pycocotools, in percent.
+    """Compute COCO's average precision, in percent; the values are those of pycocotools.
 
     The protocol is COCO's (https://cocodataset.org/#detection-eval): 101-point interpolation, at
-    most 100 detections a picture and class, and a detection that finds its best object taken may
-    have the next best. COCO knows no difficult objects; they are given as crowds, which count
-    neither as hit nor as miss and swallow any number of detections that would else be false
-    positives. (A crowd's overlap is intersection ÷ the detection's area.)
+    most 100 detections for each picture and class, and a detection whose best object is already
+    assigned may be assigned the next best. COCO has no difficult objects; they are treated as
+    crowds, which count neither as hit nor as miss and to which any number of detections may be
+    assigned. (The overlap with a crowd is intersection ÷ the detection's area.)
 
     Args:
-        detections: one a picture, in the order of ``pictures``.
+        detections: of each picture, in the order of ``pictures``.
         pictures: the pictures and their objects.
         classes: names; label ``k`` is ``classes[k - 1]``.
 
     Returns:
         ``AP_coco`` (mean over IoU 0.5, 0.55, …, 0.95), ``AP50_coco``, ``AP75_coco``, and over the
-        same IoUs as the first ``AP_coco_small`` (objects below 32² pixels of area),
-        ``AP_coco_medium`` and ``AP_coco_large`` (above 96²). NaN where there is no such object.
+        ten IoUs ``AP_coco_small`` (objects of less than 32² pixels), ``AP_coco_medium`` and
+        ``AP_coco_large`` (more than 96²). NaN where there is no such object.
 
     Raises:
         ModelError: a box or a score is NaN or infinite.
-        ValueError: the lengths differ, or a label is not one of the classes'.
+        ValueError: the lengths differ, or a label is not one of a class.
     """
     found, truth, scores = _joined_and_checked(detections, pictures, classes)
     precision = coco_precision(found, truth, scores, _difficult(pictures), len(classes))
@@ -214,7 +188,7 @@ def coco_average_precision(
 
 
 def _difficult(pictures: Sequence[AnnotatedPicture]) -> NDArray[np.bool_]:
-    """(M,) of all objects, picture by picture."""
+    """(M,) of the objects of all pictures."""
     parts = (picture.difficult.numpy(force=True) for picture in pictures)
     return np.concatenate([np.empty(0, bool), *parts])
 
@@ -226,11 +200,11 @@ def _outcomes(
     difficult: NDArray[np.bool_],
     classes: int,
 ) -> Indices:
-    """(N,) what each detection is, an index of ``OUTCOMES``; by falling score in ``order``."""
+    """(N,) index in ``OUTCOMES`` of each detection; ``order`` sorts them by falling score."""
     best = _best_truths(found, truth, classes)
     outcomes = np.full(len(best), _FALSE)
-    # The first detection of a truth hits it. It is the surest, for all of a truth's detections
-    # are of one class; and rule 2 makes a detection's truth independent of the other detections.
+    # The first detection assigned to a truth hits it. It has the highest score, since all of a
+    # truth's detections have its class. By rule 2 assignments do not depend on one another.
     matched = order[best[order] >= 0]
     _, first = np.unique(best[matched], return_index=True)
     outcomes[matched[first]] = _HIT
@@ -243,7 +217,7 @@ def _joined_and_checked(
     pictures: Sequence[AnnotatedPicture],
     classes: Sequence[str],
 ) -> tuple[JoinedBoxes, JoinedBoxes, Floats]:
-    """What was found, what is there, and the scores of what was found."""
+    """Detections, truths, and the scores of the detections."""
     if len(detections) != len(pictures):
         raise ValueError(f"{len(detections)} detections for {len(pictures)} pictures")
     found, truth = _joined(detections), _joined(pictures)
@@ -267,7 +241,7 @@ def _joined_and_checked(
 
 
 def _joined(parts: Sequence[Detections] | Sequence[AnnotatedPicture]) -> JoinedBoxes:
-    # float64, so that IoU is exact for whole coordinates and equal overlaps compare equal.
+    # In float64 IoU is exact for integer coordinates, and equal overlaps compare equal.
     boxes = [np.empty((0, 4)), *(part.boxes.numpy(force=True) for part in parts)]
     labels = [np.empty(0, np.int64), *(part.labels.numpy(force=True) for part in parts)]
     lengths = np.array([len(part.labels) for part in parts], dtype=np.int64)
@@ -277,19 +251,19 @@ def _joined(parts: Sequence[Detections] | Sequence[AnnotatedPicture]) -> JoinedB
 
 
 def _best_truths(found: JoinedBoxes, truth: JoinedBoxes, classes: int) -> Indices:
-    """(N,) index of the truth that each detection overlaps most, -1 where IoU < 0.5."""
+    """(N,) index of the truth with the highest IoU for each detection, -1 where IoU < 0.5."""
     best_truth = np.full(len(found.labels), -1)
     for of, to, begin, count in pairs(found, truth, classes):
         iou = _iou(found.boxes[of], truth.boxes[to])
         most = np.repeat(np.maximum.reduceat(iou, begin), count)
         best = np.flatnonzero((iou == most) & (iou >= 0.5))
-        # Written backwards: of several writes to one place the last stays, here the first truth.
+        # Reversed, since the last of several writes to an element wins: the first truth.
         best_truth[of[best[::-1]]] = to[best[::-1]]
     return best_truth
 
 
 def _iou(a: Floats, b: Floats) -> Floats:
-    """(N,) overlap of box ``a[i]`` with box ``b[i]``; 0 if both are empty."""
+    """(N,) IoU of box ``a[i]`` with box ``b[i]``; 0 if both are empty."""
     # Column by column: numpy is slow along an axis of length 2.
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a.T, b.T
     both = _area(
@@ -309,22 +283,22 @@ def _area(x1: Floats, y1: Floats, x2: Floats, y2: Floats) -> Floats:
 def _of_class(
     hits: NDArray[np.bool_], scores: Floats, objects: int
 ) -> tuple[float, float, PrecisionRecall]:
-    """``AP50_voc07``, ``AP50_area`` and the curve of one class, its detections by falling score."""
+    """``AP50_voc07``, ``AP50_area`` and curve of one class; detections by falling score."""
     if objects == 0:
         return float("nan"), float("nan"), PrecisionRecall(np.empty(0), np.empty(0), np.empty(0))
     cumulative = np.cumsum(hits)
     precision = cumulative / np.arange(1, len(hits) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    # The hits that recall k / 10 takes, rounded up; where there are fewer, precision is 0.
+    # Hits that recall k / 10 requires, rounded up; precision is 0 where there are fewer.
     needed = -(-np.arange(11) * objects // 10)
     voc07 = np.append(envelope, 0)[np.searchsorted(cumulative, needed)].mean()
-    # Each hit raises recall by 1 / objects, and nothing else does.
+    # Each hit raises recall by 1 / objects.
     area = envelope[hits].sum() / objects
     curve = PrecisionRecall(scores, precision, cumulative / objects)
     return 100 * float(voc07), 100 * float(area), curve
 
 
 def _mean(values: Floats) -> float:
-    """Of those that are numbers; NaN if none is."""
+    """Mean of the values that are not NaN; NaN if all are."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")

@@ -1,4 +1,4 @@
-"""Test pictures that show what two detectors do, with copies to look at."""
+"""Test pictures that compare two detectors, with copies."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,12 +13,13 @@ from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.data.loaders import read_picture
 from secateur.data.source import picture_name
 from secateur.files.atomic_write import atomic_write
-from secateur.tasks.detection.average_precision import Detections, judge
+from secateur.tasks.detection.average_precision import judge
+from secateur.tasks.detection.detections import Detections
 
-EACH = 3  # pictures of a kind
-LEAST_SCORE = 0.05  # of a detection that is listed
-SURE = 0.4  # likewise, that counts; what detect draws
-MOST = 100  # detections of a picture that are listed
+PICTURES_OF_A_KIND = 3
+LEAST_SCORE = 0.05  # of a listed detection
+SURE = 0.4  # least score of a detection that counts for a picture's quality, and is drawn
+MOST_LISTED = 100  # detections of a picture
 LONGEST_SIDE = 1024  # of a copy, pixels
 JPEG_QUALITY = 80
 
@@ -32,14 +33,17 @@ def detection_examples(
     root: Path,
     folder: Path,
 ) -> dict[str, Any]:
-    """Choose pictures, copy them, and list what is in them and what was found.
+    """Choose pictures, copy them, and list their objects and detections.
 
     Args:
-        dense: what the network before found in each picture.
-        slim: what the network after found.
+        dense: the dense network's detections in each picture.
+        slim: the slim network's detections in each picture.
         dataset: the pictures.
-        root: the data's folder, which names are given below.
-        folder: where the copies go, as ``01.jpg`` and so on.
+        root: the data's folder, to which the listed names are relative.
+        folder: where copies are written, as ``01.jpg`` and so on.
+
+    Returns:
+        The content of a ``run.records.DetectorExamples``.
 
     Raises:
         DataError: a picture can no longer be read.
@@ -66,23 +70,21 @@ def detection_examples(
                 "height": picture.height,
                 "truth": _truth(picture, classes),
                 **{n: _listed(found[n][at], outcomes[n][at], classes) for n in found},
-                "quality": {n: round(float(qualities[n][at]), 4) for n in found},
             }
         )
     return {"kind": "detector", "least_score": LEAST_SCORE, "pictures": rows}
 
 
 def quality(found: Detections, outcomes: NDArray[np.str_], objects: int) -> float:
-    """How well a network did on a picture, 1 at best: what it is sure of, right less wrong.
+    """Rate the detections in a picture: (scores of hits − scores of false positives) ÷ objects.
 
     Args:
-        found: in the picture.
-        outcomes: of each, as ``judge`` gives them.
-        objects: how many there are to find.
+        found: the detections; those below ``SURE`` are not counted, since they can be many.
+        outcomes: of each detection, as ``judge`` gives them.
+        objects: number of objects that are not difficult; 0 counts as 1.
 
     Returns:
-        The scores of the hits less those of the false detections ÷ objects, or ÷ 1 where there
-        are none; detections below ``SURE`` do not count, for there may be many.
+        At most 1.
     """
     scores = found.scores.double().numpy()
     sure = scores >= SURE
@@ -92,24 +94,27 @@ def quality(found: Detections, outcomes: NDArray[np.str_], objects: int) -> floa
 
 
 def choose(dense: _Floats, slim: _Floats, objects: NDArray[np.int64]) -> Iterator[tuple[str, int]]:
-    """Choose pictures by the quality of two networks on them, (N,) each.
+    """Choose pictures by the two networks' qualities on them, (N,) each.
 
-    Each picture is taken once, for the first of its kinds in this order: ``worst`` (for slim),
-    ``lost`` (slim falls most behind dense), ``best``, ``typical`` (nearest to slim's median).
-    Of equals those with more objects come first, then the earlier.
+    The kinds are, in this order, ``worst`` (lowest quality of slim), ``lost`` (largest loss from
+    dense to slim), ``best`` and ``typical`` (nearest to slim's median). A picture is chosen once.
+    Of equal pictures the one with more objects is chosen, then the earlier one.
+
+    Yields:
+        Kind and index of a picture.
     """
     median = np.median(slim) if len(slim) else 0.0
-    behind = dense - slim
-    left = np.ones(len(slim), bool)
-    for kind, key, fits in (
-        ("worst", slim, left),
-        ("lost", -behind, behind > 0),
-        ("best", -slim, left),
-        ("typical", np.abs(slim - median), left),
+    loss = dense - slim
+    free = np.ones(len(slim), bool)
+    for kind, key, eligible in (
+        ("worst", slim, free),
+        ("lost", -loss, loss > 0),
+        ("best", -slim, free),
+        ("typical", np.abs(slim - median), free),
     ):
         order = np.lexsort((-objects, key))  # stable
-        for at in order[(left & fits)[order]][:EACH].tolist():
-            left[at] = False
+        for at in order[(free & eligible)[order]][:PICTURES_OF_A_KIND].tolist():
+            free[at] = False
             yield kind, at
 
 
@@ -139,7 +144,7 @@ def _listed(
             "score": round(float(found.scores[i]), 4),
             "outcome": str(outcomes[i]),
         }
-        for i in order[:MOST]
+        for i in order[:MOST_LISTED]
         if float(found.scores[i]) >= LEAST_SCORE
     ]
 

@@ -1,4 +1,4 @@
-"""The recipes of the ways that are compared."""
+"""The recipes of the methods to compare."""
 
 import re
 from collections.abc import Callable
@@ -8,24 +8,25 @@ from typing import Any
 import pytest
 
 from commands import Outcome
+from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe, load_recipe
 from secateur.errors import RecipeError
-from secateur.experiments.variants import (
+from secateur.experiments.methods import (
+    METHODS,
     OURS,
     SCRATCH,
-    VARIANTS,
+    default_methods,
+    method_recipe,
     scratch_recipe,
-    usual_ways,
-    variant_recipe,
 )
-from secateur.models.network import Architecture, recipe_architecture
+from secateur.models.architecture import Architecture
 from secateur.run.phases import check_phases
 
 FOLDER = Path(__file__).parents[2] / "src/secateur/config/recipes"
 RECIPES = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
-RIVALS = ["random", "l1", "l2", "geometric_median", "norm_scale", "taylor", "group_norm"]
-PARTS = ["uniform", "layer_threshold", "F_only", "G_only", "no_penalty", "subgradient", "uneven"]
-PHASINGS = ["unmended", "one_phase", "four_phases"]
+BASELINES = ["random", "l1", "l2", "geometric_median", "norm_scale", "taylor", "group_norm"]
+ABLATIONS = ["uniform", "layer_threshold", "F_only", "G_only", "no_penalty", "subgradient", "no_balance"]
+ABLATIONS += ["no_recalibration", "one_phase", "four_phases"]
 SPARSIFYING = ("sparsity", "sparsity_F", "sparsity_G", "norm_scale", "group_norm")
 MORE = ["gradual", "distill", "fine_tune"]
 
@@ -34,8 +35,8 @@ def quickstart(*changes: str) -> Recipe:
     return load_recipe(RECIPES["quickstart"], changes)
 
 
-def pictures(recipe: Recipe) -> int:
-    """All that are seen in training, one step at a time."""
+def images(recipe: Recipe) -> int:
+    """Count the images of all trainings, one step at a time."""
     seen = 0
     for _ in range(recipe.train.steps):
         seen += recipe.train.batch_size
@@ -53,26 +54,26 @@ def dumped(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json")
 
 
-def test_help_names_every_way(secateur: Callable[..., Outcome]) -> None:
+def test_help_names_every_method(secateur: Callable[..., Outcome]) -> None:
     text = secateur("compare", "--help").out
-    assert [name for name in VARIANTS if not re.search(rf"\b{name}\b", text)] == []
+    assert [name for name in METHODS if not re.search(rf"\b{name}\b", text)] == []
 
 
 def test_names() -> None:
-    assert list(VARIANTS) == [OURS, *RIVALS, SCRATCH, *PARTS, *PHASINGS, *MORE]
-    assert all(variant.about for variant in VARIANTS.values())
-    assert len({variant.about for variant in VARIANTS.values()}) == len(VARIANTS)
+    assert list(METHODS) == [OURS, *BASELINES, SCRATCH, *ABLATIONS, *MORE]
+    assert all(method.about for method in METHODS.values())
+    assert len({method.about for method in METHODS.values()}) == len(METHODS)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_way_fits_every_recipe(name: str, variant: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_fits_every_recipe(name: str, method: str) -> None:
     recipe = load_recipe(RECIPES[name])
-    changed = variant_recipe(recipe, variant, 0.3, 7)
+    changed = method_recipe(recipe, method, 0.3, 7)
     assert changed.seed == 7
     for entry in ("name", "precision", "data", "model", "train", "evaluate"):
         assert getattr(changed, entry) == getattr(recipe, entry)
-    if VARIANTS[variant].runs is None:
+    if METHODS[method].phases is None:
         assert [p.layers for p in changed.compress.phases] == [
             p.layers for p in recipe.compress.phases
         ]
@@ -80,40 +81,40 @@ def test_every_way_fits_every_recipe(name: str, variant: str) -> None:
         select = changed.phase(number)[2]
         assert (select.keep_macs, select.keep_params, select.max_drop) == (0.3, None, None)
         assert select.min_filters == recipe.compress.select.min_filters
-    # As it is written into a run's folder, it is read again.
+    # The recipe file of a run folder can be read back.
     assert Recipe.model_validate(dumped(changed)) == changed
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_all_ways_see_the_same_number_of_pictures(name: str) -> None:
+def test_all_methods_see_the_same_number_of_images(name: str) -> None:
     recipe = load_recipe(RECIPES[name])
-    wanted = pictures(variant_recipe(recipe, OURS, 0.3, 0))
-    for variant in VARIANTS:
-        assert pictures(variant_recipe(recipe, variant, 0.3, 0)) == wanted, variant
+    wanted = images(method_recipe(recipe, OURS, 0.3, 0))
+    for method in METHODS:
+        assert images(method_recipe(recipe, method, 0.3, 0)) == wanted, method
     scratch = scratch_recipe(recipe, {"conv1_1": 3}, 0)
     assert scratch.train.steps * scratch.train.batch_size == wanted
 
 
-def test_pictures_where_steps_differ_by_phase() -> None:
+def test_images_where_steps_differ_by_phase() -> None:
     recipe = quickstart(
         "compress.phases=[{layers: conv1_1-conv4_3, sparsify: {steps: 30, batch_size: 16}}, "
         "{layers: conv4_3-conv9_2, retrain: {steps: 100, batch_size: 32, lr: 0.5}}]"
     )
     wanted = 1500 * 8 + 30 * 16 + 1000 * 8 + 250 * 8 + 100 * 32
-    assert pictures(variant_recipe(recipe, OURS, 0.3, 0)) == wanted
-    baseline = variant_recipe(recipe, "l1", 0.3, 0)
+    assert images(method_recipe(recipe, OURS, 0.3, 0)) == wanted
+    baseline = method_recipe(recipe, "l1", 0.3, 0)
     first, second = (baseline.phase(number)[3] for number in (1, 2))
     assert (first.steps, first.batch_size, first.lr) == (1000 + 60, 8, 0.002)
     assert (second.steps, second.batch_size, second.lr) == (100 + 62, 32, 0.5)
-    # 250 steps of 8 pictures are 62 and a half of 32.
-    assert pictures(baseline) == wanted - 16
+    # 250 steps of 8 images are 62.5 steps of 32.
+    assert images(baseline) == wanted - 16
     assert scratch_recipe(recipe, {}, 0).train.steps * 8 == wanted
 
 
-def changes(variant: str) -> dict[str, Any]:
-    """Entries of a way's recipe that are not ours."""
+def changes(method: str) -> dict[str, Any]:
+    """Entries in which the recipe of a method differs from ours."""
     ours, other = (
-        dumped(variant_recipe(quickstart(), name, 0.3, 0))["compress"] for name in (OURS, variant)
+        dumped(method_recipe(quickstart(), name, 0.3, 0))["compress"] for name in (OURS, method)
     )
     found = {}
     for section in ours:
@@ -136,7 +137,7 @@ LONGER = {
 
 
 @pytest.mark.parametrize(
-    ("variant", "expected"),
+    ("method", "expected"),
     [
         (OURS, {}),
         *(
@@ -166,9 +167,9 @@ LONGER = {
         ("G_only", {"select.criterion": "sparsity_G"}),
         ("no_penalty", {"sparsify.strength": 0.0}),
         ("subgradient", {"sparsify.penalty": "subgradient"}),
-        ("uneven", {"select.balance": 0.0}),
+        ("no_balance", {"select.balance": 0.0}),
         (
-            "one_phase",  # as it is, with its steps in the phase itself
+            "one_phase",  # the recipe's own, with the steps in the phase
             {
                 "phases": {
                     "layers": "conv1_1-conv9_2",
@@ -178,18 +179,18 @@ LONGER = {
                 }
             },
         ),
-        ("unmended", {"remove.fold_means": False, "remove.reestimate_norms": False}),
+        ("no_recalibration", {"remove.fold_means": False, "remove.reestimate_norms": False}),
         ("distill", {"retrain.distill": 1.0}),
         ("fine_tune", {"retrain.lr": 2e-4}),
     ],
 )
-def test_what_a_way_changes(variant: str, expected: dict[str, Any]) -> None:
-    assert changes(variant) == expected
+def test_what_a_method_changes(method: str, expected: dict[str, Any]) -> None:
+    assert changes(method) == expected
 
 
-def test_no_penalty_is_none_at_all() -> None:
+def test_no_penalty_turns_off_both_penalties() -> None:
     recipe = quickstart("compress.sparsify.group_strength=0.1")
-    sparsify = variant_recipe(recipe, "no_penalty", 0.3, 0).phase(1)[1]
+    sparsify = method_recipe(recipe, "no_penalty", 0.3, 0).phase(1)[1]
     assert (sparsify.strength, sparsify.group_strength) == (0.0, 0.0)
 
 
@@ -205,15 +206,15 @@ def test_the_recipes_own_goal_is_not_used() -> None:
             "{layers: conv4_3-conv9_2}]",
         )
         for number in (1, 2):
-            select = variant_recipe(recipe, OURS, 0.3, 0).phase(number)[2]
+            select = method_recipe(recipe, OURS, 0.3, 0).phase(number)[2]
             assert select.model_dump(exclude_defaults=True) == {"keep_macs": 0.3, "min_filters": 7}
 
 
-def test_a_recipe_is_left_alone() -> None:
+def test_the_input_recipe_is_unchanged() -> None:
     recipe = quickstart()
     before = dumped(recipe)
-    for variant in VARIANTS:
-        variant_recipe(recipe, variant, 0.3, 9)
+    for method in METHODS:
+        method_recipe(recipe, method, 0.3, 9)
     scratch_recipe(recipe, {"conv1_1": 3}, 9)
     assert dumped(recipe) == before
 
@@ -230,17 +231,17 @@ def test_from_scratch() -> None:
     assert scratch.model.model_copy(update=others) == recipe.model
 
 
-def test_unknown_way() -> None:
-    with pytest.raises(RecipeError, match="no way 'l3' to compare; take ours, random, l1, l2, "):
-        variant_recipe(quickstart(), "l3", 0.3, 0)
+def test_unknown_method() -> None:
+    with pytest.raises(RecipeError, match="no method 'l3' to compare; use ours, random, l1, l2, "):
+        method_recipe(quickstart(), "l3", 0.3, 0)
 
 
-def test_a_phases_own_entries_do_not_undo_a_way() -> None:
+def test_a_phases_own_entries_do_not_override_a_method() -> None:
     own = quickstart("compress.phases.0.sparsify={strength: 0.5, penalty: proximal, steps: 7}")
-    assert variant_recipe(own, "no_penalty", 0.3, 0).phase(1)[1].strength == 0
-    assert variant_recipe(own, "subgradient", 0.3, 0).phase(1)[1].penalty == "subgradient"
-    assert variant_recipe(own, "ours", 0.3, 0).phase(1)[1].strength == 0.5
-    assert variant_recipe(own, "no_penalty", 0.3, 0).phase(1)[1].steps == 7
+    assert method_recipe(own, "no_penalty", 0.3, 0).phase(1)[1].strength == 0
+    assert method_recipe(own, "subgradient", 0.3, 0).phase(1)[1].penalty == "subgradient"
+    assert method_recipe(own, "ours", 0.3, 0).phase(1)[1].strength == 0.5
+    assert method_recipe(own, "no_penalty", 0.3, 0).phase(1)[1].steps == 7
 
 
 def test_a_network_from_scratch_has_no_budget_to_meet() -> None:
@@ -249,29 +250,29 @@ def test_a_network_from_scratch_has_no_budget_to_meet() -> None:
     assert recipe.compress.select.max_drop is not None
 
 
-def test_nothing_is_trained_from_scratch_as_long_as_nobody_knows() -> None:
+def test_scratch_needs_the_steps_of_the_dense_network() -> None:
     given = quickstart("train.steps=0", "model.weights=mine.pth")
-    assert "scratch" not in usual_ways(given)
-    with pytest.raises(RecipeError, match=r"scratch trains as long .* train\.steps is 0"):
-        variant_recipe(given, "scratch", 0.3, 0)
+    assert "scratch" not in default_methods(given)
+    with pytest.raises(RecipeError, match=r"scratch trains for as many .* train\.steps is 0"):
+        method_recipe(given, "scratch", 0.3, 0)
 
 
-def test_usual_ways_leave_out_what_a_recipe_has_not() -> None:
-    assert "norm_scale" in usual_ways(quickstart())
-    without = usual_ways(quickstart("model.batch_norm=false"))
-    assert without == [name for name in usual_ways(quickstart()) if name != "norm_scale"]
+def test_default_methods_without_batch_norms() -> None:
+    assert "norm_scale" in default_methods(quickstart())
+    without = default_methods(quickstart("model.batch_norm=false"))
+    assert without == [name for name in default_methods(quickstart()) if name != "norm_scale"]
 
 
-@pytest.mark.parametrize("way", ["norm_scale", "group_norm"])
-def test_a_rivals_penalty_stands_alone(way: str) -> None:
-    made = variant_recipe(quickstart("compress.sparsify.group_strength=0.1"), way, 0.3, 0)
+@pytest.mark.parametrize("method", ["norm_scale", "group_norm"])
+def test_a_baselines_penalty_replaces_the_group_penalty(method: str) -> None:
+    made = method_recipe(quickstart("compress.sparsify.group_strength=0.1"), method, 0.3, 0)
     assert made.compress.sparsify.group_strength == 0
     check_phases(made, architecture())
 
 
 def test_the_scales_of_norms_need_norms_and_their_own_penalty() -> None:
-    check_phases(variant_recipe(quickstart(), "norm_scale", 0.3, 0), architecture())
-    bare = variant_recipe(quickstart("model.batch_norm=false"), "norm_scale", 0.3, 0)
+    check_phases(method_recipe(quickstart(), "norm_scale", 0.3, 0), architecture())
+    bare = method_recipe(quickstart("model.batch_norm=false"), "norm_scale", 0.3, 0)
     with pytest.raises(RecipeError, match=r"no layer has a batch norm, .* set model\.batch_norm"):
         check_phases(bare, architecture("model.batch_norm=false"))
     for pair in ("norm_scale", "group_norm"):
@@ -284,8 +285,8 @@ def architecture(*changes: str) -> Architecture:
     return recipe_architecture(quickstart(*changes), ("stop", "yield"))
 
 
-def test_every_way_is_told_of() -> None:
-    page = (FOLDER.parent / "docs" / "method.md").read_text("utf-8")
+def test_the_docs_describe_every_method() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "method.md").read_text("utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
-    told = {name for line in rows for name in re.findall(r"`(\w+)`", line.split("|")[1])}
-    assert {*VARIANTS} - {OURS} <= told
+    described = {name for line in rows for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert {*METHODS} - {OURS} <= described

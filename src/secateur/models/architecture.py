@@ -1,0 +1,83 @@
+"""What every network of the table NETWORKS has: an architecture, and how it is built."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+# Bounds of what a file's header may ask for: more than any network has, few enough for torch.
+Width = Annotated[int, Field(ge=1, le=2**16)]
+LARGEST_SIZE = 4096  # side of a square input, pixels
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+Task = Literal["detection", "classification"]
+
+
+class Architecture(BaseModel):
+    """The arguments that build a dense network; subclasses add those of their own.
+
+    Network files store them in the header, and a slim network's shapes in its tensors.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    network: str = Field(description="name in NETWORKS")
+    classes: tuple[str, ...] = Field(
+        description="class names; a detector's without the background", min_length=1
+    )
+    size: int = Field(description="side of the square input, pixels", ge=1, le=LARGEST_SIZE)
+    batch_norm: bool = Field(False, description="batch norm after every convolution")
+    mean: tuple[float, float, float] = Field(description="of the input's channels, 0 to 1")
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
+        description="of the input's channels, 0 to 1"
+    )
+
+
+def weighted_layers(model: nn.Module) -> dict[str, str]:
+    """Module path of each convolution and linear layer, by that path, in module order."""
+    kinds = (nn.modules.conv._ConvNd, nn.Linear)
+    return {path: path for path, module in model.named_modules() if isinstance(module, kinds)}
+
+
+def hidden_layers(model: nn.Module) -> dict[str, str]:
+    """Give the weighted layers but the last, which computes the outputs."""
+    return dict(list(weighted_layers(model).items())[:-1])
+
+
+def _last(model: nn.Module, architecture: Any) -> dict[str, str]:  # noqa: ARG001 # as the others
+    return dict(list(weighted_layers(model).items())[-1:])
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkBuilder:
+    """How one kind of network is built and read: an entry of NETWORKS.
+
+    Attributes:
+        task: what the network does.
+        architecture: type of its arguments.
+        build: builds the dense network with fresh weights.
+        modules: classes of the networks it builds, and of their raw parts.
+        published: gives the architecture with all the filters that were published.
+        raw: gives the part from image tensor to raw outputs, with the same parameters under the
+            same names; pruning, counting and export see only this part.
+        layers: module path of each layer that a phase can name, by its name, in running order.
+        outputs: module path of each layer that computes the outputs, by its name; such layers keep
+            all their filters.
+        attached: by module path, the layer that a module's own parameters are counted with.
+    """
+
+    task: Task
+    architecture: type[Architecture]
+    build: Callable[[Any], nn.Module]
+    modules: tuple[type[nn.Module], ...]
+    published: Callable[[Any], Architecture] = _same
+    raw: Callable[[nn.Module], nn.Module] = _same
+    layers: Callable[[nn.Module], dict[str, str]] = hidden_layers
+    outputs: Callable[[nn.Module, Any], dict[str, str]] = _last
+    attached: Mapping[str, str] = field(default_factory=dict)
