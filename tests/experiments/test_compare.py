@@ -262,7 +262,7 @@ def test_stopped_comparison_goes_on(
     assert (folder / "comparison.svg").read_text("utf-8").count('class="mark"') == len(WAYS)
 
 
-# ---- Torch-Pruning, a baseline that sparsifies ------------------------------------------------------
+# ---- Torch-Pruning, a baseline that sparsifies ---------------------------------------------------
 
 
 def test_torch_prunings_pruner(

@@ -73,9 +73,7 @@ def test_steps_are_distributed() -> None:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
 @pytest.mark.parametrize("phases", [one_phase, four_phases, each_twice])
-def test_every_recipe_can_be_regrouped(
-    name: str, phases: Callable[[Recipe], list[str]]
-) -> None:
+def test_every_recipe_can_be_regrouped(name: str, phases: Callable[[Recipe], list[str]]) -> None:
     changed = recipe(name, "compress.select={keep_macs: 0.5, min_filters: 1}")
     other = with_phases(changed, phases(changed))
     check_phases(other, recipe_architecture(other, ("a", "b")))

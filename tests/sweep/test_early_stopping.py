@@ -1,15 +1,15 @@
-"""When a trial is given up, with numbers set by hand."""
+"""When a trial is stopped early, with numbers set by hand."""
 
 import pytest
 
-from secateur.experiments.sweep.early_stopping import Finished, broken, outdone, surpasses
+from secateur.experiments.sweep.early_stopping import Finished, broken, dominates, outperformed
 
-# number, metric behind the last removal and in the end, parameters, MACs
+# number, metric after the last removal and after retraining, parameters, MACs
 SMALL = Finished(1, 70.0, 90.0, 100, 50)
 BETTER = Finished(2, 40.0, 91.0, 100, 50)
 LARGE = Finished(3, 80.0, 95.0, 400, 200)
-# A trial's network: removed, parameters, MACs.
-BEHIND = (65.0, 150, 60)
+# A trial: metric after removal, parameters, MACs.
+TRIAL = (65.0, 150, 60)
 
 
 @pytest.mark.parametrize(
@@ -20,55 +20,55 @@ def test_broken_below_half_of_dense(accuracy: float, dense: float, is_broken: bo
     assert (broken(accuracy, dense) is not None) == is_broken
 
 
-def test_broken_says_how_far() -> None:
+def test_the_reason_of_a_broken_network() -> None:
     assert broken(12.34, 92.3) == "12.3 is less than half of the dense network's 92.3"
 
 
-def test_outdone_by_one_that_is_ahead_and_surpassed() -> None:
-    assert outdone(*BEHIND, [SMALL, BETTER]) == (
-        "trial 1 is no larger, kept 5.0 points more, and yet trial 2 surpasses it"
+def test_outperformed_by_a_trial_that_leads_and_is_dominated() -> None:
+    assert outperformed(*TRIAL, [SMALL, BETTER]) == (
+        "trial 1 is no larger and was 5.0 points more accurate at this step, "
+        "yet trial 2 dominates it"
     )
 
 
 @pytest.mark.parametrize(
     ("why", "trial", "finished"),
     [
-        ("nothing is finished", BEHIND, []),
-        ("the one ahead is not surpassed", BEHIND, [SMALL]),
-        ("the other one is not ahead", BEHIND, [BETTER]),
-        ("less than the margin behind", (65.1, 150, 60), [SMALL, BETTER]),
-        ("it has fewer parameters than they", (0.0, 99, 60), [SMALL, BETTER]),
-        ("it has fewer MACs than they", (0.0, 150, 49), [SMALL, BETTER]),
-        ("who surpasses is larger", BEHIND, [SMALL, LARGE]),
-        ("who is ahead is larger", BEHIND, [LARGE, BETTER]),
+        ("nothing is finished", TRIAL, []),
+        ("the leader is not dominated", TRIAL, [SMALL]),
+        ("the other one does not lead", TRIAL, [BETTER]),
+        ("the lead is smaller than the margin", (65.1, 150, 60), [SMALL, BETTER]),
+        ("it has fewer parameters than both", (0.0, 99, 60), [SMALL, BETTER]),
+        ("it has fewer MACs than both", (0.0, 150, 49), [SMALL, BETTER]),
+        ("the dominating one is larger", TRIAL, [SMALL, LARGE]),
+        ("the leader is larger", TRIAL, [LARGE, BETTER]),
     ],
 )
-def test_not_outdone(why: str, trial: tuple[float, float, float], finished: list[Finished]) -> None:
-    assert outdone(*trial, finished) is None, why
+def test_not_outperformed(
+    why: str, trial: tuple[float, float, float], finished: list[Finished]
+) -> None:
+    assert outperformed(*trial, finished) is None, why
 
 
 def test_equal_size_is_no_larger() -> None:
-    assert outdone(65.0, 100, 50, [SMALL, BETTER]) is not None
+    assert outperformed(65.0, 100, 50, [SMALL, BETTER]) is not None
 
 
-def test_steps_that_are_spared() -> None:
-    """Six trials of 250 steps with the penalty and 1,000 of retraining each.
-
-    All keep as much and end where they are said to; each is judged where it would be by itself.
-    """
-    trials = [  # removed, in the end, parameters, MACs
+def test_steps_saved() -> None:
+    """Six trials, each of 250 steps with the penalty and 1,000 steps of retraining."""
+    trials = [  # after removal, after retraining, parameters, MACs
         (60.0, 92.0, 180, 60),  # 0: the recipe
-        (70.0, 91.0, 180, 60),  # 1: surpassed by 0, though it was ahead of it
-        (30.0, 90.0, 200, 70),  # 2: behind 1 by 40 points: given up
-        (68.0, 93.0, 300, 90),  # 3: larger, and near enough: through
-        (64.0, 88.0, 250, 90),  # 4: behind 1 by 6: given up
-        (5.0, 70.0, 90, 60),  # 5: the smallest: through
+        (70.0, 91.0, 180, 60),  # 1: dominated by 0, though more accurate after removal
+        (30.0, 90.0, 200, 70),  # 2: 40 points below 1: stopped
+        (68.0, 93.0, 300, 90),  # 3: larger and close enough: complete
+        (64.0, 88.0, 250, 90),  # 4: 6 points below 1: stopped
+        (5.0, 70.0, 90, 60),  # 5: the smallest: complete
     ]
     finished: list[Finished] = []
     taken = 0
     for number, (removed, accuracy, params, macs) in enumerate(trials):
         taken += 250
-        if outdone(removed, params, macs, finished) is None:
+        if outperformed(removed, params, macs, finished) is None:
             taken += 1000
             finished.append(Finished(number, removed, accuracy, params, macs))
     assert [each.number for each in finished] == [0, 1, 3, 5]
@@ -83,7 +83,9 @@ def test_steps_that_are_spared() -> None:
         ((1, 2), (1, 2), False),
         ((1, 3), (2, 2), False),
         ((2, 2), (1, 1), False),
+        ((1, 2, 3), (1, 3, 2), False),
+        ((1, 2, 3), (1, 2, 4), True),
     ],
 )
-def test_surpasses(one: tuple[float, ...], other: tuple[float, ...], better: bool) -> None:
-    assert surpasses(one, other) == better
+def test_dominates(one: tuple[float, ...], other: tuple[float, ...], better: bool) -> None:
+    assert dominates(one, other) == better

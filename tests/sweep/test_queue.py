@@ -1,4 +1,4 @@
-"""Who does which trial, and what becomes of those that nobody does to the end."""
+"""Which process runs which trial, and what happens to trials that end early."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from secateur.experiments.sweep.queue import (
     GRACE,
     TRIES,
     Queue,
-    at_work,
+    heartbeat,
     is_uncounted,
     origin_of,
 )
@@ -45,7 +45,7 @@ def storage() -> Iterator[BaseStorage]:
 
 
 def process(storage: BaseStorage, wanted: int) -> Queue:
-    """What one more process sees."""
+    """The queue as one more process sees it."""
     study = optuna.create_study(
         storage=storage,
         study_name="tiny",
@@ -72,33 +72,33 @@ def states(queue: Queue) -> list[str]:
 
 def test_the_recipe_comes_first_and_once(storage: BaseStorage) -> None:
     one, two = process(storage, 3), process(storage, 3)
-    one.begin_with(FIRST)
-    two.begin_with(FIRST)
+    one.enqueue_first(FIRST)
+    two.enqueue_first(FIRST)
     assert x_of(take(two)) == 0.5
     assert x_of(take(one)) != 0.5
     assert len(states(one)) == 2
-    process(storage, 3).begin_with(FIRST)  # a sweep that is gone on with
+    process(storage, 3).enqueue_first(FIRST)  # a sweep that resumes
     assert len(states(one)) == 2
 
 
-def test_all_processes_together_do_as_many_as_are_wanted(storage: BaseStorage) -> None:
+def test_all_processes_together_run_as_many_as_are_wanted(storage: BaseStorage) -> None:
     one, two = process(storage, 3), process(storage, 3)
     first, second = take(one), take(two)
-    one.hand_in(first, {"steps": 4}, [1.0, 2.0])
+    one.finish(first, {"steps": 4}, [1.0, 2.0])
     third = take(one)
     assert [trial.number for trial in (first, second, third)] == [0, 1, 2]
     assert two.take() is None
-    assert two.taken_by_others() == [1, 2]
-    one.hand_in(third, {"steps": 4}, None)
-    two.hand_in(second, {"steps": 4}, [1.0, 2.0])
-    assert (one.take(), two.take(), two.taken_by_others()) == (None, None, [])
+    assert two.running() == [1, 2]
+    one.finish(third, {"steps": 4}, None)
+    two.finish(second, {"steps": 4}, [1.0, 2.0])
+    assert (one.take(), two.take(), two.running()) == (None, None, [])
     assert states(one) == ["COMPLETE", "COMPLETE", "PRUNED"]
     assert one.done() == 3
     assert one.study.get_trials()[2].user_attrs["outcome"] == {"steps": 4}
     assert take(process(storage, 4)).number == 3, "more may be wanted later"
 
 
-def test_two_that_count_at_the_same_time(
+def test_two_processes_that_count_at_the_same_time(
     storage: BaseStorage, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = process(storage, 1), process(storage, 1)
@@ -115,17 +115,17 @@ def test_two_that_count_at_the_same_time(
     assert states(one) == ["RUNNING", "FAIL"]
     assert is_uncounted(one.study.get_trials()[1])
     clock.now += 10 * GRACE
-    one.hand_in(taken[0], {}, [1.0, 2.0])
-    assert (one.take(), one.taken_by_others()) == (None, []), "nobody does it again"
+    one.finish(taken[0], {}, [1.0, 2.0])
+    assert (one.take(), one.running()) == (None, []), "nobody repeats it"
 
 
-def test_the_recipe_is_done_once_though_two_put_it_in(
+def test_the_recipe_runs_once_though_two_processes_enqueue_it(
     storage: BaseStorage, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = process(storage, 3), process(storage, 3)
     monkeypatch.setattr(two, "_trials", list)  # looks before the other has written
-    one.begin_with(FIRST)
-    two.begin_with(FIRST)
+    one.enqueue_first(FIRST)
+    two.enqueue_first(FIRST)
     monkeypatch.undo()
     monkeypatch.setattr(module, "time", clock)
     assert x_of(take(one)) == 0.5
@@ -133,13 +133,13 @@ def test_the_recipe_is_done_once_though_two_put_it_in(
     assert x_of(take(two)) != 0.5
 
 
-def test_what_is_not_possible_is_not_counted(storage: BaseStorage) -> None:
+def test_impossible_choices_are_not_counted(storage: BaseStorage) -> None:
     queue = process(storage, 2)
     for _ in range(3):
-        queue.hand_in(take(queue), {"steps": 0}, None, counts=False)
+        queue.finish(take(queue), {"steps": 0}, None, counts=False)
     assert queue.done() == 0
-    queue.hand_in(take(queue), {"steps": 4}, None)
-    queue.hand_in(take(queue), {"steps": 10}, [1.0, 2.0])
+    queue.finish(take(queue), {"steps": 4}, None)
+    queue.finish(take(queue), {"steps": 10}, [1.0, 2.0])
     assert (queue.take(), queue.done()) == (None, 2)
     assert states(queue) == ["PRUNED"] * 4 + ["COMPLETE"]
 
@@ -147,16 +147,14 @@ def test_what_is_not_possible_is_not_counted(storage: BaseStorage) -> None:
 # ---- processes that die ------------------------------------------------------------------------
 
 
-def test_a_silent_process_loses_its_trial_and_no_trial_is_lost(
-    storage: BaseStorage, clock: Clock
-) -> None:
+def test_the_trial_of_a_silent_process_is_repeated(storage: BaseStorage, clock: Clock) -> None:
     dead, alive = process(storage, 2), process(storage, 2)
     lost = x_of(take(dead))
     own = take(alive)
-    alive.hand_in(own, {}, [1.0, 2.0])
+    alive.finish(own, {}, [1.0, 2.0])
     clock.now += GRACE
     assert alive.take() is None
-    assert alive.taken_by_others() == [0]
+    assert alive.running() == [0]
     clock.now += 1
     again = take(alive)
     assert (again.number, x_of(again)) == (2, lost)
@@ -164,24 +162,22 @@ def test_a_silent_process_loses_its_trial_and_no_trial_is_lost(
     assert origin_of(alive.study.get_trials()[2]) == 0
     assert origin_of(alive.study.get_trials()[1]) is None
     assert alive.take() is None
-    alive.hand_in(again, {}, [1.0, 2.0])
-    assert (alive.take(), alive.taken_by_others(), alive.done()) == (None, [], 2)
+    alive.finish(again, {}, [1.0, 2.0])
+    assert (alive.take(), alive.running(), alive.done()) == (None, [], 2)
 
 
-def test_a_process_that_is_started_again_takes_its_trial_up(
-    storage: BaseStorage, clock: Clock
-) -> None:
+def test_a_restarted_process_repeats_its_trial(storage: BaseStorage, clock: Clock) -> None:
     first = process(storage, 1)
-    first.begin_with(FIRST)
-    take(first)  # and is killed before it has chosen
+    first.enqueue_first(FIRST)
+    take(first)  # and is killed before it chooses
     clock.now += 1000
     second = process(storage, 1)
-    second.begin_with(FIRST)
+    second.enqueue_first(FIRST)
     again = take(second)
     assert (again.number, x_of(again)) == (1, 0.5)
 
 
-def test_who_is_heard_of_keeps_its_trial(storage: BaseStorage, clock: Clock) -> None:
+def test_a_process_with_a_heartbeat_keeps_its_trial(storage: BaseStorage, clock: Clock) -> None:
     one, two = process(storage, 1), process(storage, 1)
     trial = take(one)
     for _ in range(10):
@@ -191,7 +187,7 @@ def test_who_is_heard_of_keeps_its_trial(storage: BaseStorage, clock: Clock) -> 
     assert states(two) == ["RUNNING"]
 
 
-def test_one_that_dies_before_it_speaks(storage: BaseStorage, clock: Clock) -> None:
+def test_a_process_that_dies_before_its_first_heartbeat(storage: BaseStorage, clock: Clock) -> None:
     process(storage, 1).study.ask()
     alive = process(storage, 1)
     assert alive.take() is None
@@ -199,20 +195,20 @@ def test_one_that_dies_before_it_speaks(storage: BaseStorage, clock: Clock) -> N
     assert take(alive).number == 1
 
 
-def test_one_that_comes_back_too_late(storage: BaseStorage, clock: Clock) -> None:
+def test_a_process_that_finishes_too_late(storage: BaseStorage, clock: Clock) -> None:
     slow, quick = process(storage, 1), process(storage, 1)
     late = take(slow)
     x_of(late)
     clock.now += GRACE + 1
     again = take(quick)
-    slow.hand_in(late, {}, [1.0, 2.0])  # nobody minds
-    slow.put_down(late, stopped=True)
+    slow.finish(late, {}, [1.0, 2.0])  # has no effect
+    slow.release(late, stopped=True)
     assert states(quick) == ["FAIL", "RUNNING"]
-    quick.hand_in(again, {}, [3.0, 4.0])
+    quick.finish(again, {}, [3.0, 4.0])
     assert quick.done() == 1
 
 
-def test_two_that_put_the_same_trial_back(
+def test_two_processes_that_requeue_the_same_trial(
     storage: BaseStorage, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead, one, two = (process(storage, 1) for _ in range(3))
@@ -228,47 +224,51 @@ def test_two_that_put_the_same_trial_back(
     monkeypatch.setattr(two.study, "add_trial", add_too_late)
     assert two.take() is None
     assert [trial.number for trial in taken] == [1]
-    one.hand_in(taken[0], {}, [1.0, 2.0])
+    one.finish(taken[0], {}, [1.0, 2.0])
     assert (one.take(), two.take(), one.done()) == (None, None, 1)
 
 
-# ---- trials that are stopped or fail -----------------------------------------------------------
+# ---- interrupted and failed trials -------------------------------------------------------------
 
 
-def test_a_stopped_trial_is_taken_up_at_once_and_any_number_of_times(storage: BaseStorage) -> None:
+def test_an_interrupted_trial_is_repeated_at_once_and_any_number_of_times(
+    storage: BaseStorage,
+) -> None:
     queue = process(storage, 1)
     value = x_of(trial := take(queue))
     for number in range(2 * TRIES):
         assert trial.number == number
-        queue.put_down(trial, stopped=True)
+        queue.release(trial, stopped=True)
         trial = take(queue)
         assert x_of(trial) == value
 
 
-def test_a_trial_that_kills_whoever_takes_it_is_left(storage: BaseStorage, clock: Clock) -> None:
+def test_a_trial_that_kills_every_process_is_not_repeated_for_ever(
+    storage: BaseStorage, clock: Clock
+) -> None:
     queue = process(storage, 2)
     for _ in range(TRIES):
         x_of(take(queue))
         clock.now += GRACE + 1
     other = take(queue)
     assert other.number == TRIES
-    queue.hand_in(other, {}, [1.0, 2.0])
-    assert (queue.take(), queue.taken_by_others()) == (None, [])
+    queue.finish(other, {}, [1.0, 2.0])
+    assert (queue.take(), queue.running()) == (None, [])
     assert states(queue) == ["FAIL"] * TRIES + ["COMPLETE"]
 
 
-def test_a_failed_trial_counts_as_one_that_killed(storage: BaseStorage) -> None:
+def test_failed_trials_are_not_repeated_for_ever(storage: BaseStorage) -> None:
     queue = process(storage, 1)
     for _ in range(TRIES):
-        queue.put_down(take(queue), stopped=False)
+        queue.release(take(queue), stopped=False)
     assert queue.take() is None
 
 
-# ---- the beat ----------------------------------------------------------------------------------
+# ---- the heartbeat -------------------------------------------------------------------------------
 
 
 class Waits:
-    """An event that is over after some waits, each of which was told how long it lasts."""
+    """An event that is set after three waits; it records their lengths."""
 
     def __init__(self) -> None:
         self.waited: list[float] = []
@@ -283,20 +283,20 @@ class Waits:
         pass
 
 
-def test_a_process_at_work_is_heard_of(
+def test_a_running_trial_gets_timestamps(
     storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue, waits = process(storage, 1), Waits()
     monkeypatch.setattr(module, "Event", lambda: waits)
     trial = take(queue)
     monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: 2_000_000_000.0))
-    with at_work(trial):
+    with heartbeat(trial):
         pass
     assert waits.waited == [BEAT] * 4
     assert queue.study.get_trials()[0].user_attrs["beat"] == 2_000_000_000.0
 
 
-def test_a_database_that_is_away_for_a_while_stops_nothing(
+def test_an_unreachable_database_does_not_stop_a_trial(
     storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue, waits = process(storage, 1), Waits()
@@ -307,6 +307,6 @@ def test_a_database_that_is_away_for_a_while_stops_nothing(
         raise optuna.exceptions.StorageInternalError
 
     monkeypatch.setattr(trial, "set_user_attr", fail)
-    with at_work(trial):
+    with heartbeat(trial):
         pass
     assert waits.waited == [BEAT] * 4

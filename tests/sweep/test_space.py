@@ -1,4 +1,4 @@
-"""What a sweep varies, and the recipes of its trials."""
+"""The search space of a sweep, and the recipes of its trials."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe, load_recipe
 from secateur.errors import BudgetError, RecipeError
 from secateur.experiments.sweep.space import (
-    AS_THEY_ARE,
+    OWN_PHASES,
     PHASES,
     Bounds,
     Goal,
@@ -19,7 +19,7 @@ from secateur.experiments.sweep.space import (
     described,
     search_space,
 )
-from secateur.models.network import Architecture
+from secateur.models.architecture import Architecture
 from secateur.run.phases import check_phases
 
 FOLDER = Path(__file__).parents[2] / "src/secateur/config/recipes"
@@ -38,7 +38,7 @@ def space(recipe: Recipe, goal: Goal = "budget") -> Space:
     return search_space(recipe, goal, architecture(recipe))
 
 
-def test_entries_lie_round_the_recipes_own() -> None:
+def test_ranges_surround_the_recipes_values() -> None:
     # The recipe: λ 0.002, lr 0.001 and 0.002, max_drop 2, keep_params 0.085, keep_macs 0.235.
     found = space(quickstart("compress.select.balance=1.5"))
     budgets = [found.entries.pop(f"select.{name}") for name in ("keep_params", "keep_macs")]
@@ -50,7 +50,7 @@ def test_entries_lie_round_the_recipes_own() -> None:
         "select.balance": Bounds(0, 4),
     }
     assert budgets[0] == Bounds(0.02, 0.5, log=True)
-    assert 0.02 < budgets[1].low < 0.03, "so few MACs are left with 4 filters in each layer"
+    assert 0.02 < budgets[1].low < 0.03, "the share of MACs with 4 filters in each layer"
     assert budgets[1].high == 0.5
     assert found.own == {
         "sparsify.strength": 0.002,
@@ -60,11 +60,11 @@ def test_entries_lie_round_the_recipes_own() -> None:
         "select.keep_params": 0.085,
         "select.keep_macs": 0.235,
         "select.balance": 1.5,
-        PHASES: AS_THEY_ARE,
+        PHASES: OWN_PHASES,
     }
 
 
-def test_budgets_can_be_met_and_hardly_less() -> None:
+def test_the_lowest_budgets_can_just_be_met() -> None:
     recipe = quickstart()
     found = space(recipe)
     least = {key: found.entries[key].low for key in ("select.keep_params", "select.keep_macs")}
@@ -74,7 +74,7 @@ def test_budgets_can_be_met_and_hardly_less() -> None:
         check_phases(found.chosen_recipe({**found.own, **lower}, 1), architecture(recipe))
 
 
-def test_the_one_budget_that_is_named_is_varied() -> None:
+def test_only_the_named_budget_varies() -> None:
     one = space(quickstart("compress.select={keep_macs: 0.7}"))
     assert "select.keep_params" not in one.entries
     assert one.entries["select.keep_macs"].high == 0.7, "the recipe's own value can be chosen"
@@ -95,20 +95,20 @@ def test_levels() -> None:
     assert (select.keep_params, select.max_drop) == (None, None)
 
 
-def test_levels_from_a_recipe_of_budgets_begin_in_the_middle() -> None:
+def test_levels_of_a_recipe_with_budgets_start_in_the_middle() -> None:
     found = space(quickstart(), "levels")
     assert found.own["select.s_F"] == pytest.approx(0.645)
     assert found.chosen_recipe(found.own, 0).compress.select.keep_macs is None
 
 
-def test_what_is_zero_stays_so() -> None:
+def test_zero_does_not_vary_on_a_logarithmic_scale() -> None:
     found = space(quickstart("compress.sparsify.strength=0", "compress.threshold.max_drop=0"))
     assert "sparsify.strength" not in found.entries
     assert found.entries["threshold.max_drop"] == Bounds(0, 5)
     assert found.chosen_recipe(found.own, 3).compress.sparsify.strength == 0
 
 
-def test_evenness_only_where_costs_are_looked_at() -> None:
+def test_balance_varies_only_with_allocation_by_cost() -> None:
     assert (
         "select.balance"
         not in space(quickstart("compress.select={keep_macs: 0.3, allocation: share}")).entries
@@ -116,7 +116,7 @@ def test_evenness_only_where_costs_are_looked_at() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_recipe_as_it_stands_can_be_chosen(name: str) -> None:
+def test_the_recipe_itself_can_be_chosen(name: str) -> None:
     recipe = load_recipe(RECIPES[name])
     goal: Goal = "budget" if recipe.compress.select.s_F is None else "levels"
     found = space(recipe, goal)
@@ -127,7 +127,7 @@ def test_the_recipe_as_it_stands_can_be_chosen(name: str) -> None:
         assert bounds.low <= float(found.own[key]) <= bounds.high
 
 
-def test_values_are_readable_unless_they_are_the_recipes() -> None:
+def test_values_are_rounded_unless_they_are_the_recipes() -> None:
     found = space(quickstart("compress.sparsify.strength=0.00123456"))
     trial = {**found.own, "retrain.lr": 0.00123456, PHASES: "2"}
     chosen = found.readable(trial)
@@ -144,7 +144,7 @@ def test_the_sampler_is_asked_for_every_entry() -> None:
     recipe = found.chosen_recipe(chosen, 7)
     assert recipe.compress.sparsify.strength == 0.02
     assert recipe.compress.select.balance == 4
-    assert recipe.compress.select.min_filters == 4, "what is not varied is the recipe's"
+    assert recipe.compress.select.min_filters == 4, "other entries are the recipe's"
 
 
 # ---- phases ------------------------------------------------------------------------------------
@@ -152,10 +152,10 @@ def test_the_sampler_is_asked_for_every_entry() -> None:
 
 def test_choices_of_phases() -> None:
     found = space(quickstart())
-    # One phase is what the recipe has.
+    # The recipe itself has one phase.
     assert list(found.phases) == ["recipe", "2", "3", "4"]
     assert found.phases["2"] == ["conv1_1-conv4_3", "conv4_3-conv9_2"]
-    # Of four published phases the cuts in two, three and four are others.
+    # The four published phases are not four phases of equal length.
     found = space(load_recipe(RECIPES["ssd300_voc"]), "levels")
     assert list(found.phases) == ["recipe", "1", "2", "3", "4"]
     assert found.phases["1"] == ["conv1_1-conv11_2"]
@@ -166,7 +166,7 @@ def test_few_layers_make_few_phases() -> None:
     assert list(found.phases) == ["recipe", "2"]
 
 
-def test_other_phases_last_as_long_together() -> None:
+def test_other_phases_train_as_long_together() -> None:
     found = space(quickstart())
     recipe = found.chosen_recipe({**found.own, PHASES: "4"}, 1)
     assert [phase.layers for phase in recipe.compress.phases] == found.phases["4"]
@@ -185,7 +185,7 @@ def test_phases_can_be_carried_out(name: str) -> None:
         check_phases(found.chosen_recipe({**found.own, PHASES: phases}, 1), architecture(recipe))
 
 
-def test_what_a_phase_has_of_its_own_keeps_its_proportion() -> None:
+def test_entries_of_one_phase_are_scaled_with_the_common_ones() -> None:
     phases = (
         "compress.phases=[{layers: conv1_1-conv4_3, sparsify: {strength: 0.004}, "
         "retrain: {lr: 0.001, steps: 7}}, {layers: conv4_3-conv9_2, select: {keep_macs: 0.4}}]"
@@ -217,15 +217,14 @@ def test_recipes_that_cannot_be_swept(select: str, goal: Any, words: str) -> Non
         space(quickstart(f"compress.select={select}"), goal)
 
 
-def test_a_choice_in_a_line() -> None:
+def test_a_choice_in_one_line() -> None:
     assert (
         described({"sparsify.strength": 0.002, "select.keep_macs": 0.1235, PHASES: "2"})
         == "sparsify.strength 0.002, select.keep_macs 0.1235, phases 2"
     )
 
 
-def test_distributions_are_those_of_every_process() -> None:
-    """A trial that is done again must be able to choose the same."""
+def test_a_repeated_trial_gets_the_same_choice() -> None:
     found = space(quickstart())
     study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
     study.enqueue_trial(found.own)

@@ -213,12 +213,12 @@ def test_second_call_trains_nothing_and_finds_the_same(
         del content["provenance"]["date"]
     assert again == before
     lines = outcome.out.splitlines()
-    assert lines[-1] == (
-        f"written: {copied / 'sweep.json'}, and drawn in sweep.svg; recipes and networks are in "
-        f"{copied / 'front'}"
-    )
+    assert lines[-3:] == [
+        "3 trials: 3 complete; 30 of 30 training steps",
+        f"written: {copied / 'sweep.json'}, with a chart in sweep.svg",
+        f"recipes and networks of the front: {copied / 'front'}",
+    ]
     one_error(secateur("report", copied), "is a sweep, not a run", f"{copied / 'trials'}")
-    assert lines[-2] == "3 trials: 3 went through; 30 of 30 training steps were taken"
     cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
     head = next(row for row in cells if row[0] == "trial")
     assert head == ["trial", "AP50_area on validation", "on test", "parameters", "MACs"]
@@ -267,9 +267,7 @@ def test_interrupted_sweep_takes_its_trial_up_again(
     monkeypatch.setattr(trial_module, "broken", stop)  # behind the training with the penalty
     outcome = secateur(*arguments(recipe, copied, 4))
     assert outcome.code == 130
-    assert outcome.err.splitlines()[-1] == (
-        "stopped; give the same command again: it goes on from what was last saved"
-    )
+    assert outcome.err.splitlines()[-1] == "stopped; give the same command again to resume"
     monkeypatch.setattr(trial_module, "broken", lambda *_: None)
     outcome = secateur(*arguments(recipe, copied, 4))
     assert outcome.code == 0, outcome.err
@@ -374,10 +372,7 @@ def test_hopeless_trials_are_not_retrained(
         (4, 6),
         (4, 6),
     ]
-    assert (
-        "3 trials: 1 went through, 2 were given up; 18 of 30 training steps were taken"
-        in outcome.out
-    )
+    assert "3 trials: 1 complete, 2 stopped early; 18 of 30 training steps" in outcome.out
     assert outcome.out.count("  given up: phase1-remove: trial 0 is no larger\n") == 2
     for row in result["trials"][1:]:
         assert not (tmp_path / f"run/trials/{row['number']}/steps/phase1-retrain").exists()
@@ -467,7 +462,7 @@ def test_a_choice_that_is_not_possible_is_not_counted(
     *_, impossible, instead = result["trials"]
     assert (impossible["state"], impossible["spared"]) == ("not possible", 0)
     assert instead["state"] == "complete"
-    assert "4 trials: 4 went through; 40 of 40 training steps were taken" in outcome.out
+    assert "4 trials: 4 complete; 40 of 40 training steps" in outcome.out
 
 
 def test_a_learning_rate_that_is_too_high_ends_its_trial(
@@ -522,7 +517,7 @@ def test_latency_is_one_more_objective(
     assert result["objectives"] == ["accuracy", "params", "macs", "latency"]
     (point,) = result["front"]
     assert point["latency"] > 0
-    assert "ms a picture" in outcome.out
+    assert "ms an image" in outcome.out
     assert "ms a picture" in (tmp_path / "run/sweep.svg").read_text("utf-8")
 
 
@@ -608,7 +603,7 @@ def test_a_package_that_is_not_installed(
 def test_help_tells_of_an_example(secateur: Callable[..., Outcome]) -> None:
     outcome = secateur("sweep", "--help")
     assert outcome.code == 0
-    assert "Example: secateur sweep recipes/quickstart.yaml --trials 30" in outcome.out
+    assert "Example: secateur sweep quickstart --trials 30" in outcome.out
 
 
 def test_no_trial(recipe: Path, secateur: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from optuna.storages import RDBStorage
 
 from commands import Outcome
 from secateur.config.recipe import Recipe, load_recipe
-from secateur.experiments.sweep import queue as queue_module
-from secateur.experiments.sweep import trial as trial_module
+from secateur.experiments.sweep import queue as queue_module, trial as trial_module
 from secateur.experiments.sweep.queue import GRACE, Queue
 from secateur.experiments.sweep.storage import connected, open_study
 from secateur.files.optional import quiet
