@@ -34,7 +34,7 @@ from checks import tell
 from published import CLASSES
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.files.atomic_write import write_json
-from secateur.run.context import provenance
+from secateur.run.run import provenance
 from secateur.tasks.detection.average_precision import (
     average_precision,
     coco_average_precision,

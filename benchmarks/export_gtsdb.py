@@ -21,7 +21,7 @@ from secateur.export.source import load_source
 from secateur.export.target import Target
 from secateur.files.atomic_write import write_json
 from secateur.inference.evaluate import evaluate_file
-from secateur.run.context import provenance
+from secateur.run.run import provenance
 
 HERE = Path(__file__).parent
 # Measured here, on test, whatever it is on validation.

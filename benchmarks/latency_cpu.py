@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from secateur.export.source import load_source
+from secateur.export.writing import write_file
 
 from checks import tell
 from published import CLASSES, networks
@@ -21,9 +23,7 @@ from secateur.benchmark.benchmark import Benchmark, Measurement, benchmark
 from secateur.cli.benchmark import show_benchmark
 from secateur.cli.console import ConsoleReporter, open_console
 from secateur.export.pictures import drawn_pictures
-from secateur.export.source import load_source
 from secateur.export.target import Target, described
-from secateur.export.writing import write_file
 from secateur.files.atomic_write import write_json
 from secateur.models.network_file import save_network
 from secateur.models.ssd import build_ssd, ssd_architecture

@@ -33,7 +33,7 @@ from torchvision.ops import box_iou
 from checks import tell
 from secateur.files.atomic_write import write_json
 from secateur.models.ssd import build_ssd, grid_sizes, ssd_architecture
-from secateur.run.context import provenance
+from secateur.run.run import provenance
 from secateur.tasks.detection.detections import Detections
 from secateur.tasks.detection.outputs import RawOutputs
 from secateur.tasks.detection.postprocessing import PostprocessSettings, postprocess

@@ -32,7 +32,7 @@ from secateur.data.source import read_splits, training_transform
 from secateur.distributed.rank import Rank
 from secateur.files.atomic_write import write_json
 from secateur.models.network_file import load_network
-from secateur.run.context import provenance
+from secateur.run.run import provenance
 from secateur.tasks.task import task_of
 from tiny import RECIPE
 

@@ -37,10 +37,10 @@ from secateur.config.recipe import load_recipe
 from secateur.files.atomic_write import write_json
 from secateur.models.network import Architecture, raw_network
 from secateur.models.network_file import load_network
-from secateur.pruning.sparsity import prunable_weights, zero_share
+from secateur.pruning.penalties import prunable_weights, zero_share
 from secateur.pruning.threshold import Threshold, search_threshold, thresholded
-from secateur.run.context import Run, open_run, provenance
 from secateur.run.phases import network_groups, phase_groups
+from secateur.run.run import Run, open_run, provenance
 from secateur.run.stages import sparsify_network, train_dense
 from secateur.run.validation import growing_validation, validate
 from secateur.tasks.progressive_validation import GrowingValidation

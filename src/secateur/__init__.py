@@ -20,23 +20,28 @@ if TYPE_CHECKING:
     from secateur.models.network_file import load_network as load
     from secateur.pruning.compress import compress
     from secateur.pruning.graph.trace import channel_groups
-    from secateur.pruning.penalties.group import GroupProximal, group_proximal_step
-    from secateur.pruning.penalties.l1 import L1Proximal, L1Subgradient, l1_penalty, proximal_step
-    from secateur.pruning.penalties.penalty import Penalties
-    from secateur.pruning.penalties.table import make_penalty
-    from secateur.pruning.removal import mask_filters, remove_filters
-    from secateur.pruning.result import Measure, PhaseResult, Result
-    from secateur.pruning.selection.by_budget import select_by_budget
-    from secateur.pruning.selection.by_sparsity import select_by_sparsity
-    from secateur.pruning.selection.select import select_filters
-    from secateur.pruning.sparsity import (
+    from secateur.pruning.penalties import (
+        GroupProximal,
+        L1Proximal,
+        L1Subgradient,
+        Penalties,
         apply_threshold,
+        group_proximal_step,
+        l1_penalty,
+        make_penalty,
+        proximal_step,
         prunable_blocks,
         prunable_weights,
         zero_share,
     )
+    from secateur.pruning.removal import mask_filters, remove_filters, verify_removal
+    from secateur.pruning.result import Measure, PhaseResult, Result
+    from secateur.pruning.selection.select import (
+        select_by_budget,
+        select_by_sparsity,
+        select_filters,
+    )
     from secateur.pruning.threshold import search_threshold, thresholded
-    from secateur.pruning.verification import verify_removal
     from secateur.run.pipeline import compress_recipe
 
 # Where each name lives, with its name there where that is another.

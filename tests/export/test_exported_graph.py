@@ -3,13 +3,13 @@
 import pytest
 import torch
 from networks import architecture, liven
-from secateur.tasks.classification.classification import class_scores
 from torch import Tensor
 from torchvision.models.detection.ssd import SSD
 
 from secateur.export.graph import Classifier, Detector, RawClassifier, RawDetector
 from secateur.models.ssd import build_ssd
 from secateur.models.vgg import build_vgg, vgg_architecture
+from secateur.tasks.classification.classification import class_scores
 
 
 def lively_ssd(*, resize: bool = True) -> SSD:

@@ -20,7 +20,7 @@ from secateur.errors import ModelError
 from secateur.export.target import Target
 from secateur.export.writing import write_file
 from secateur.files.progress import Bar, no_bar
-from secateur.run.context import provenance
+from secateur.run.run import provenance
 from secateur.runtimes.description import Precision
 from secateur.runtimes.session import Pictures
 from secateur.runtimes.table import Runtime

@@ -60,7 +60,7 @@ class Recipe(Section):
         found: dict[str, Training] = {"train": self.train} if self.train.steps else {}
         for number in range(1, len(self.compress.phases) + 1):
             _, sparsify, select, retrain = self.phase(number)
-            if select.settings.ranks_by.sparsifies:
+            if select.sparsifies:
                 found[f"phase {number}: sparsify"] = sparsify
             found[f"phase {number}: retrain"] = retrain
         return found

@@ -20,13 +20,7 @@ from secateur.models.network import build_network, layer_names
 from secateur.models.weights import check_weights
 from secateur.pruning.selection.budget import Budget
 from secateur.run.context import check_evaluation
-from secateur.run.phases import (
-    check_norms,
-    check_phases,
-    network_groups,
-    phase_budgets,
-    phase_groups,
-)
+from secateur.run.phases import check_norms, check_phases, network_groups, recipe_phases
 from secateur.tasks.task import task_of
 
 

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import BudgetError
-from secateur.models.modes import evaluating
-from secateur.pruning.graph.groups import ChannelGraph
-from secateur.pruning.selection.levels import Choice
+from secateur.pruning.graph.trace import ChannelGraph, evaluating
 from secateur.pruning.selection.rounding import rounded_up
+from secateur.pruning.selection.select import Choice
 from secateur.runtimes.compiled import compile_module
 from secateur.runtimes.table import Runtime
 
@@ -42,22 +41,6 @@ class WidthSteps:
 
     steps: dict[str, int]
     times: dict[str, dict[int, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredSteps:
-    """Width steps as they were measured on a runtime and used.
-
-    Attributes:
-        runtime: a name of ``RUNTIMES``.
-        found: what was measured.
-        used: the width step of each group that the selection was made with, which the budget may
-            have made finer.
-    """
-
-    runtime: str
-    found: WidthSteps
-    used: dict[str, int]
 
 
 def best_step(times: Mapping[int, float]) -> int:
