@@ -1,1 +1,1 @@
-"""A run's report: one self-contained page, read from the run's artifacts only."""
+"""The report of a run: one self-contained page, made from the records in the run's folder."""

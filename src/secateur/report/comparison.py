@@ -1,10 +1,10 @@
-"""The page of several runs: which networks no other surpasses."""
+"""The page of several runs: which of their networks are on the Pareto front."""
 
 from collections.abc import Sequence
 
 from secateur.config.recipe import Recipe
 from secateur.errors import RunError
-from secateur.report.charts.pareto import Point, front, pareto
+from secateur.report.charts.pareto import Point, pareto, pareto_front
 from secateur.report.figures import Chart
 from secateur.report.headline import Headline, headline
 from secateur.report.rendering import render
@@ -13,7 +13,7 @@ from secateur.report.table import Cell, Table, change, percent
 
 
 def comparison_page(runs: Sequence[RunRecord]) -> str:
-    """Write the page of several finished runs on the same pictures, by the same metric.
+    """Write the page of several finished runs on the same pictures, with the same metric.
 
     Raises:
         RunError: a run is not finished, or they cannot be compared.
@@ -41,7 +41,7 @@ def comparison_page(runs: Sequence[RunRecord]) -> str:
 
 
 def _comparable(runs: Sequence[RunRecord]) -> list[Headline]:
-    """Sum up each run; all were measured on the same pictures in the same way."""
+    """Summarise each run, and check that all were evaluated on the same pictures alike."""
     headlines = []
     first = runs[0].recipe
     pictures = _pictures(first)
@@ -49,24 +49,22 @@ def _comparable(runs: Sequence[RunRecord]) -> list[Headline]:
         found = headline(run)
         if found is None:
             raise RunError(
-                f"{run.folder}: is not finished, and has nothing to compare; give its command "
-                "again, or leave it out"
+                f"{run.folder}: the run is not finished; give its command again, or leave it out"
             )
         data, metric = run.recipe.data, run.recipe.evaluate.metric
         if metric != first.evaluate.metric:
             raise RunError(
-                f"{run.folder}: is measured by {metric}, and {runs[0].folder} by "
-                f"{first.evaluate.metric}; compare runs of one metric"
+                f"{run.folder}: its metric is {metric}, that of {runs[0].folder} is "
+                f"{first.evaluate.metric}; compare runs with the same metric"
             )
-        if _measuring(run.recipe) != _measuring(first):
+        if _settings(run.recipe) != _settings(first):
             raise RunError(
-                f"{run.folder}: is measured with other settings of evaluate (score, nms, "
-                f"candidates, boxes) than {runs[0].folder}, and accuracy depends on them; compare "
-                "runs of the same"
+                f"{run.folder}: its evaluation settings (score, nms, candidates, boxes) are not "
+                f"those of {runs[0].folder}; compare runs with the same settings"
             )
         if _pictures(run.recipe) != pictures:
             raise RunError(
-                f"{run.folder}: is measured on {data.test or 'validation'} of {data.root}, and "
+                f"{run.folder}: evaluated on {data.test or 'validation'} of {data.root}, but "
                 f"{runs[0].folder} on {first.data.test or 'validation'} of {first.data.root}, or "
                 "their classes or splits differ; compare runs on the same pictures"
             )
@@ -74,21 +72,21 @@ def _comparable(runs: Sequence[RunRecord]) -> list[Headline]:
     return headlines
 
 
-def _measuring(recipe: Recipe) -> dict[str, object]:
-    """What accuracy depends on beside network and pictures."""
+def _settings(recipe: Recipe) -> dict[str, object]:
+    """The evaluation settings that accuracy depends on."""
     return recipe.evaluate.model_dump(exclude={"batch_size"})
 
 
 def _pictures(recipe: Recipe) -> list[object]:
-    """What the pictures of the final evaluation, and their classes, depend on."""
+    """What the pictures and classes of the final evaluation depend on."""
     data = recipe.data
     entries: list[object] = [data.format, data.root, data.classes, data.test]
-    # Without test it is validation, which the seed cuts from the training pictures.
+    # Without a test split it is validation, a random part of the training pictures.
     return entries if data.test else [*entries, data.train, data.validation, recipe.seed]
 
 
 def _points(found: dict[str, Headline], kind: tuple[str, str, str]) -> list[Point]:
-    """Every network by one cost; a dense network that several runs share is there once."""
+    """Every network by one cost; a dense network that several runs share is listed once."""
     points: dict[tuple[float, float], Point] = {}
     slim: list[Point] = []
     for name, run in found.items():
@@ -104,13 +102,13 @@ def _table(found: dict[str, Headline]) -> Table:
     best: dict[str, list[str]] = {name: [] for name in found}
     columns = ["run"]
     for cost in first.costs:
-        columns += [cost.name, f"times {cost.better}"]
+        columns += [cost.name, f"× {cost.better}"]
         points = _points(found, cost.kind)
-        for place in front(points):
-            name, role, *_ = points[place]
+        for index in pareto_front(points):
+            name, role, *_ = points[index]
             if role == "slim":
                 best[name].append(cost.name)
-    columns += [f"{first.metric}, dense", f"{first.metric}, slim", "points", "not surpassed in"]
+    columns += [f"{first.metric}, dense", f"{first.metric}, slim", "points", "Pareto front in"]
     rows = []
     for name, run in found.items():
         row = [Cell(name)]
@@ -127,7 +125,7 @@ def _table(found: dict[str, Headline]) -> Table:
 
 
 def _names(runs: Sequence[RunRecord]) -> list[str]:
-    """Name runs by their folders, or by what paths do not have in common at both ends."""
+    """Name runs by their folders, or by the middle parts of the paths, in which they differ."""
     names = [run.folder.resolve().name for run in runs]
     if len(set(names)) == len(names):
         return names

@@ -1,4 +1,4 @@
-"""Test pictures with what the dense and the slim network found in them, ready to be drawn."""
+"""Test pictures with the predictions of the dense and the slim network, ready to be drawn."""
 
 import base64
 from collections.abc import Sequence
@@ -6,27 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secateur.errors import RunError
-from secateur.report.artifacts import (
-    Answer,
+from secateur.run.records import (
     Box,
     ClassifierExamples,
     DetectorExamples,
     DetectorPicture,
-    Found,
-    Truth,
+    FoundRecord,
+    PredictedClass,
+    TruthRecord,
 )
 from secateur.tasks.detection.examples import SURE
 
-# Width in pixels of a picture that a quarter of the page is enough for.
+# Largest width in pixels of a picture for which a quarter of the page is enough.
 SMALL = 320
-# Of the page's pixels: width of a picture, of a small one, largest height, and letters.
-WIDE, NARROW, HIGH, LETTERS = 530, 260, 512, 11.5
-# The confidence that is shown first: the one that the pictures were chosen by.
+# In pixels of the page: width of a picture, of a small one, largest height, and font size.
+WIDE, NARROW, HIGH, FONT = 530, 260, 512, 11.5
+# The confidence that the slider starts at: the one that the pictures were chosen by.
 SCORE = SURE
 
 _KINDS = {
     "worst": "Worst",
-    "lost": "Furthest behind dense",
+    "lost": "Largest loss against dense",
     "best": "Best",
     "typical": "Typical",
 }
@@ -34,21 +34,21 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class DrawnBox:
-    """A box as SVG has it.
+    """A box and its label, as SVG draws them; coordinates in pixels of the picture.
 
     Attributes:
-        place: its attributes.
-        label: beside it.
-        x: of the side that the label begins at, pixels of the picture.
-        y: of the side that it stands at.
-        side: where it goes from there, ``right`` or, near the picture's edge, ``left``.
-        below: whether it stands under the box, for want of room.
-        quiet: whether it is hidden, for another label is there.
-        outcome: ``hit``, ``false`` or ``ignored``.
+        rect: attributes of the rectangle.
+        label: text.
+        x: where the label is anchored.
+        y: where the label is anchored.
+        side: where the label extends from there: ``right``, or ``left`` near the right edge.
+        below: whether the label is under the box instead of above it.
+        quiet: whether the label is hidden because there is no room for it.
+        outcome: ``hit``, ``false`` or ``ignored``; empty for annotations.
         score: 0 to 1.
     """
 
-    place: dict[str, str]
+    rect: dict[str, str]
     label: str
     x: float
     y: float
@@ -61,7 +61,7 @@ class DrawnBox:
 
 @dataclass(frozen=True, slots=True)
 class Pane:
-    """One network's view of a picture; ``count`` says what it finds at first."""
+    """One network's view of a picture; ``count`` sums up its detections of at least SCORE."""
 
     role: str
     truth: list[DrawnBox]
@@ -71,110 +71,118 @@ class Pane:
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
-    """A picture and both networks' views; ``letters`` is the height of text, in its pixels."""
+class ExamplePicture:
+    """A picture and both networks' views; ``font`` is the font size in pixels of the picture."""
 
     kind: str
     name: str
     title: str
     width: int
     height: int
-    letters: float
-    photo: str
+    font: float
+    jpeg: str
     panes: list[Pane]
 
     @property
     def small(self) -> bool:
-        """Whether two pairs of it fit beside each other."""
+        """Whether two pairs of it fit side by side."""
         return self.width <= SMALL
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A picture that the slim classifier took for another."""
+    """A picture that the slim classifier got wrong."""
 
-    photo: str
+    png: str
     truth: str
     dense: str
     slim: str
 
 
-def shots(examples: DetectorExamples, folder: Path) -> list[Shot]:
-    """Prepare the pictures of a detector; their copies are read from ``folder``.
+def example_pictures(examples: DetectorExamples, folder: Path) -> list[ExamplePicture]:
+    """Prepare a detector's pictures; their copies are read from ``folder``.
 
     Raises:
         RunError: a copy is missing.
     """
-    made, numbers = [], dict.fromkeys(_KINDS, 0)
+    pictures, counts = [], dict.fromkeys(_KINDS, 0)
     small = all(picture.width <= SMALL for picture in examples.pictures)
     for picture in examples.pictures:
-        numbers[picture.kind] += 1
+        counts[picture.kind] += 1
         scale = min((NARROW if small else WIDE) / picture.width, HIGH / picture.height)
-        letters = round(LETTERS / scale, 1)
-        made.append(
-            Shot(
+        font = round(FONT / scale, 1)
+        pictures.append(
+            ExamplePicture(
                 picture.kind,
                 picture.name,
-                f"{_KINDS[picture.kind]} {numbers[picture.kind]}: {Path(picture.name).name}",
+                f"{_KINDS[picture.kind]} {counts[picture.kind]}: {Path(picture.name).name}",
                 picture.width,
                 picture.height,
-                letters,
+                font,
                 _base64(folder / picture.file),
-                [_pane(picture, "dense", letters), _pane(picture, "slim", letters)],
+                [
+                    _pane("dense", picture.dense, picture, font),
+                    _pane("slim", picture.slim, picture, font),
+                ],
             )
         )
-    return sorted(made, key=lambda shot: list(_KINDS).index(shot.kind))
+    return sorted(pictures, key=lambda each: list(_KINDS).index(each.kind))
 
 
 def mistakes(examples: ClassifierExamples, folder: Path) -> list[Mistake]:
-    """Prepare the pictures of a classifier, likewise."""
+    """Prepare a classifier's pictures; their copies are read from ``folder``.
+
+    Raises:
+        RunError: a copy is missing.
+    """
     return [
-        Mistake(_base64(folder / each.file), each.truth, _answer(each.dense), _answer(each.slim))
+        Mistake(
+            _base64(folder / each.file), each.truth, _predicted(each.dense), _predicted(each.slim)
+        )
         for each in examples.pictures
     ]
 
 
-def _pane(picture: DetectorPicture, role: str, letters: float) -> Pane:
-    found: Sequence[Found] = picture.dense if role == "dense" else picture.slim
-    labels = _Labels(picture, letters)
+def _pane(role: str, found: Sequence[FoundRecord], picture: DetectorPicture, font: float) -> Pane:
+    layout = _LabelLayout(picture.width, picture.height, font)
 
-    def draw(each: Found) -> DrawnBox:
+    def draw(each: FoundRecord) -> DrawnBox:
         label = f"{each.class_name} {each.score:.0%}"
-        return labels.drawn(each.box, label, each.outcome, each.score)
+        return layout.drawn(each.box, label, each.outcome, each.score)
 
-    # The surest gets its label first, so that no confidence that is asked for uncovers two at one
-    # place; and it is drawn last, over the others.
-    surest = sorted(found, key=lambda each: -each.score)
-    boxes = [draw(each) for each in surest if each.score >= SCORE]
-    hits = [each for each in found if each.outcome == "hit" and each.score >= SCORE]
+    # Boxes are placed by falling confidence: whatever the slider is set to, no two of the labels
+    # that it shows overlap. They are drawn in the reverse order, the most confident on top.
+    ranked = sorted(found, key=lambda each: -each.score)
+    counted = [each for each in ranked if each.score >= SCORE]
+    boxes = [draw(each) for each in counted]
+    hits = [each for each in counted if each.outcome == "hit"]
     truth = [
-        labels.drawn(each.box, each.class_name, below=True, hidden=_is_found(each, hits))
+        layout.drawn(each.box, each.class_name, below=True, hidden=_is_found(each, hits))
         for each in picture.truth
     ]
-    boxes += [draw(each) for each in surest if each.score < SCORE]
+    boxes += [draw(each) for each in ranked if each.score < SCORE]
     boxes.reverse()
     objects = sum(not each.difficult for each in picture.truth)
-    sure = [each.outcome for each in found if each.score >= SCORE]
-    count = f"finds {sure.count('hit')} of {objects}, {sure.count('false')} false"
-    return Pane(role, truth, boxes, objects, count)
+    false = sum(each.outcome == "false" for each in counted)
+    return Pane(role, truth, boxes, objects, f"finds {len(hits)} of {objects}, {false} false")
 
 
-def _is_found(truth: Truth, hits: Sequence[Found]) -> bool:
-    """Whether a hit's label says already what is there."""
-    return any(hit.class_name == truth.class_name and _meet(hit.box, truth.box) for hit in hits)
+def _is_found(truth: TruthRecord, hits: Sequence[FoundRecord]) -> bool:
+    """Whether the label of a hit names the object already."""
+    return any(hit.class_name == truth.class_name and _overlap(hit.box, truth.box) for hit in hits)
 
 
-def _meet(one: Box, other: Box) -> bool:
+def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-class _Labels:
-    """Places for the labels of a picture's boxes; none lies on an earlier one."""
+class _LabelLayout:
+    """Places the labels of a picture's boxes so that none overlaps an earlier one."""
 
-    def __init__(self, picture: DetectorPicture, letters: float) -> None:
-        self.width = picture.width
-        self.height = picture.height
-        self.letters = letters
+    def __init__(self, width: int, height: int, font: float) -> None:
+        self.width = width
+        self.height = height
+        self.font = font
         self.taken: list[Box] = []
 
     def drawn(
@@ -187,21 +195,21 @@ class _Labels:
         below: bool = False,
         hidden: bool = False,
     ) -> DrawnBox:
-        """Draw a box with its label above it, or below where that is asked or has the room."""
+        """Place a label above its box, or under it if ``below`` or if there is no room above."""
         x1, y1, x2, y2 = box
         # A letter is about half as wide as it is high.
-        wide, high = 0.55 * self.letters * len(label), 1.3 * self.letters
-        left = x1 + wide > self.width
-        near = x2 - wide if left else x1
-        above = (near, y1 - high, near + wide, y1)
-        under = (near, y2, near + wide, y2 + high)
+        width, height = 0.55 * self.font * len(label), 1.3 * self.font
+        left = x1 + width > self.width
+        start = x2 - width if left else x1
+        above = (start, y1 - height, start + width, y1)
+        under = (start, y2, start + width, y2 + height)
         order = [(under, True), (above, False)] if below else [(above, False), (under, True)]
         free = [
             (place, is_below)
             for place, is_below in order
             if place[1] >= 0
             and place[3] <= self.height
-            and not any(_meet(place, other) for other in self.taken)
+            and not any(_overlap(place, other) for other in self.taken)
         ]
         quiet = hidden or not free
         place, is_below = free[0] if free else order[0]
@@ -221,13 +229,13 @@ class _Labels:
         )
 
 
-def _answer(answer: Answer) -> str:
-    return f"{answer.class_name} {answer.score:.0%}"
+def _predicted(prediction: PredictedClass) -> str:
+    return f"{prediction.class_name} {prediction.score:.0%}"
 
 
 def _base64(path: Path) -> str:
     try:
-        if path.is_symlink():  # a report is made to be sent on
+        if path.is_symlink():  # its target could be any file, and a report is sent to others
             raise OSError
         return base64.b64encode(path.read_bytes()).decode()
     except (OSError, ValueError):

@@ -1,14 +1,14 @@
-"""Which charts a run's report has, and from which artifacts each is drawn."""
+"""The charts of a run's report, and the records each is drawn from."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from secateur.report.artifacts import ByClass
 from secateur.report.charts.accuracy import accuracy_by_step
 from secateur.report.charts.class_accuracy import MOST_CLASSES, class_accuracy
 from secateur.report.charts.confusion import confusion
@@ -24,19 +24,20 @@ from secateur.report.charts.training import training_curve
 from secateur.report.charts.weights import weight_histogram
 from secateur.report.headline import headline
 from secateur.report.layer_counts import LayerCounts
-from secateur.report.run_record import RunRecord
+from secateur.report.run_record import PhaseRecord, RunRecord, Stage
 from secateur.report.weights import non_zeros, weight_histograms
+from secateur.run.records import ByClassRecord, ThresholdRecord
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with its words.
+    """A figure with its title and caption.
 
     Attributes:
-        name: no other chart of the page has it.
-        title: what it is of, short.
+        name: unique within the page.
+        title: short.
         figure: the drawing.
-        caption: what to see in it; may be empty.
+        caption: what it shows; may be empty.
     """
 
     name: str
@@ -46,18 +47,18 @@ class Chart:
 
     @property
     def key(self) -> str:
-        """The name without what a file's name or an id cannot hold."""
+        """The name, with characters that no file name or id can have replaced."""
         return re.sub(r"[^\w-]", "_", self.name, flags=re.ASCII)
 
     @cached_property
     def svg(self) -> Markup:
-        """The drawing for the page; its texts are escaped in it."""
+        """The drawing for the page; its texts are escaped."""
         return Markup(inline_svg(self.figure, self.key, self.title))  # noqa: S704
 
 
 @dataclass(frozen=True, slots=True)
 class Charts:
-    """A run's charts; None or empty where the run has not come so far."""
+    """A run's charts; None or empty for stages that are not complete."""
 
     headline: Chart | None = None
     filters: Chart | None = None
@@ -72,14 +73,14 @@ class Charts:
     selection: list[Chart] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Chart]:
-        """Go through all that are there."""
+        """Iterate over all charts that exist."""
         for each in fields(self):
             value = getattr(self, each.name)
             yield from value if isinstance(value, list) else [value] if value else []
 
 
 def draw_charts(run: RunRecord, counts: LayerCounts | None) -> Charts:
-    """Draw all that a run's artifacts allow."""
+    """Draw every chart for which a run has the records."""
     dense, slim = run.by_class.get("dense"), run.by_class.get("slim")
     return Charts(
         headline=_headline(run),
@@ -120,20 +121,25 @@ def _filters(counts: LayerCounts | None) -> Chart | None:
 def _accuracy(run: RunRecord) -> Chart | None:
     if run.dense is None:
         return None
-    steps = [("dense", run.dense.result.metric, 0)]
+    stages: list[tuple[str, Stage[Any], int]] = [("dense", run.dense, 0)]
     for phase in run.phases:
-        if phase.failed:  # nothing went on from it
+        if phase.failed:  # the network after it is the network before it
             continue
-        for label, step in (
-            ("sparsified", phase.sparsify),
-            ("thresholded", phase.threshold),
-            ("removed", phase.remove),
-            ("retrained", phase.retrain),
-        ):
-            if step:
-                steps.append((label, step.result.metric, phase.number))
-    figure = accuracy_by_step(steps, run.recipe.evaluate.metric)
-    return Chart("accuracy", "Accuracy after every step", figure)
+        stages += [
+            (label, stage, phase.number)
+            for label, stage in (
+                ("sparsified", phase.sparsify),
+                ("thresholded", phase.threshold),
+                ("removed", phase.remove),
+                ("retrained", phase.retrain),
+            )
+            if stage
+        ]
+    values = [(label, run.accuracy(stage), phase) for label, stage, phase in stages]
+    steps = [(label, value, phase) for label, value, phase in values if value is not None]
+    if not steps:
+        return None
+    return Chart("accuracy", "Accuracy after every step", accuracy_by_step(steps, run.metric))
 
 
 def _training(run: RunRecord) -> list[Chart]:
@@ -152,7 +158,9 @@ def _training(run: RunRecord) -> list[Chart]:
     ]
 
 
-def _class_accuracy(run: RunRecord, dense: ByClass | None, slim: ByClass | None) -> Chart | None:
+def _class_accuracy(
+    run: RunRecord, dense: ByClassRecord | None, slim: ByClassRecord | None
+) -> Chart | None:
     if dense is None or slim is None:
         return None
     metric = class_metric(run)
@@ -165,21 +173,22 @@ def _class_accuracy(run: RunRecord, dense: ByClass | None, slim: ByClass | None)
         [slim.by_class[name].get(metric) for name in names],
         metric,
     )
-    notes = []
+    caption = []
     if len(names) < len(slim.by_class):
-        notes.append(f"Not shown, for there is nothing to find: {len(slim.by_class) - len(names)}.")
+        caption.append(f"Classes without objects, not shown: {len(slim.by_class) - len(names)}.")
     if len(names) > MOST_CLASSES:
-        notes.append(f"The {MOST_CLASSES} of {len(names)} classes that changed most.")
-    return Chart("class-accuracy", f"{metric} by class", figure, " ".join(notes))
+        caption.append(f"The {MOST_CLASSES} of {len(names)} classes that changed most.")
+    return Chart("class-accuracy", f"{metric} by class", figure, " ".join(caption))
 
 
 def class_metric(run: RunRecord) -> str:
-    """Name the metric that accuracy by class is given in."""
-    metric = run.recipe.evaluate.metric
-    return metric if metric in ("AP50_voc07", "top1") else "AP50_area"
+    """Name the metric of the accuracy by class."""
+    return run.metric if run.metric in ("AP50_voc07", "top1") else "AP50_area"
 
 
-def _precision_recall(run: RunRecord, dense: ByClass | None, slim: ByClass | None) -> list[Chart]:
+def _precision_recall(
+    run: RunRecord, dense: ByClassRecord | None, slim: ByClassRecord | None
+) -> list[Chart]:
     if dense is None or slim is None or dense.curves is None or slim.curves is None:
         return []
     metric = class_metric(run)
@@ -188,7 +197,7 @@ def _precision_recall(run: RunRecord, dense: ByClass | None, slim: ByClass | Non
         before, after = dense.by_class[name].get(metric), slim.by_class[name].get(metric)
         return abs((after or 0.0) - (before or 0.0))
 
-    def curve(side: ByClass, name: str) -> tuple[list[float], list[float], float] | None:
+    def curve(side: ByClassRecord, name: str) -> tuple[list[float], list[float], float] | None:
         curves, value = side.curves or {}, side.by_class[name].get(metric)
         if name not in curves or value is None or not curves[name].recall:
             return None
@@ -241,51 +250,51 @@ def _nonzeros(run: RunRecord) -> Chart | None:
 
 
 def _threshold(run: RunRecord) -> list[Chart]:
+    return [chart for phase in run.phases if (chart := _threshold_chart(run, phase))]
+
+
+def _threshold_chart(run: RunRecord, phase: PhaseRecord) -> Chart | None:
+    reference = run.accuracy(phase.sparsify) if phase.sparsify else None
+    if phase.threshold is None or reference is None:
+        return None
     settings = run.recipe.compress.threshold
-    deviations = settings.scope == "layer"
-    charts = []
-    for phase in run.phases:
-        if phase.sparsify is None or phase.threshold is None:
-            continue
-        found, reference = phase.threshold.result, phase.sparsify.result.metric
-        held = "" if found.status == "found" else " No threshold keeps within the tolerance."
-        looked = found.pictures or [0] * len(found.trace)
-        estimated = {
-            threshold: pictures
-            for (threshold, _, _), pictures in zip(found.trace, looked, strict=True)
-            if pictures < max(looked)
-        }
-        if estimated:
-            held += (
-                f" {len(estimated)} of {len(looked)} trials fell so far that a part of the "
-                f"{max(looked)} pictures ({max(estimated.values())} at most) was enough to see it; "
-                "their accuracy is an estimate, and drawn hollow."
-            )
-        figure = threshold_search(
-            found.trace,
-            found.threshold,
-            reference,
-            reference - settings.max_drop,
-            run.recipe.evaluate.metric,
-            "magnitude, in each layer's deviation" if deviations else "magnitude",
-            estimated,
+    found = phase.threshold.result
+    by_layer = settings.scope == "layer"
+    estimated = _estimated(found)
+    caption = [
+        f"t = {found.threshold:.3g}{' standard deviations of each layer' if by_layer else ''} "
+        f"zeroes {found.zeros:.1%} of the phase's weights. Tolerance: {settings.max_drop:g} points "
+        f"below {reference:.1f}, the accuracy of the sparsified network."
+    ]
+    if found.status != "found":
+        caption.append("No threshold is within the tolerance.")
+    if estimated:
+        caption.append(
+            f"Hollow: {len(estimated)} of {len(found.trace)} trials, estimated on at most "
+            f"{max(estimated.values())} pictures because their drop is clearly too large."
         )
-        unit = " standard deviations of each layer" if deviations else ""
-        charts.append(
-            Chart(
-                f"threshold-phase{phase.number}",
-                f"phase {phase.number}",
-                figure,
-                f"t = {found.threshold:.3g}{unit} zeroes {found.zeros:.1%} of the phase's weights; "
-                f"tolerance {settings.max_drop:g} points below {reference:.1f}, the accuracy of "
-                f"the sparsified network.{held}",
-            )
-        )
-    return charts
+    figure = threshold_search(
+        [(trial.threshold, trial.zeros, trial.metric) for trial in found.trace],
+        found.threshold,
+        reference,
+        reference - settings.max_drop,
+        run.metric,
+        "magnitude, in standard deviations of the layer" if by_layer else "magnitude",
+        estimated,
+    )
+    return Chart(
+        f"threshold-phase{phase.number}", f"phase {phase.number}", figure, " ".join(caption)
+    )
+
+
+def _estimated(found: ThresholdRecord) -> dict[float, int]:
+    """Pictures by threshold, for the trials that did not use all of validation."""
+    return {trial.threshold: trial.pictures for trial in found.trace if trial.pictures is not None}
 
 
 def _selection(run: RunRecord) -> list[Chart]:
     charts = []
+    names = run.layer_names
     for phase in run.phases:
         if phase.remove is None:
             continue
@@ -294,7 +303,7 @@ def _selection(run: RunRecord) -> list[Chart]:
         if select.s_F is not None and select.s_F_both is not None and select.s_G is not None:
             levels = (select.s_F, select.s_F_both, select.s_G)
         for group, seen in phase.remove.result.selection.items():
-            layer = run.layer_names.get(group, group)
+            layer = names.get(group, group)
             kept = set(seen.kept)
             charts.append(
                 Chart(

@@ -1,12 +1,12 @@
-"""What a run came to, in one line."""
+"""The result of a run in one line: costs and accuracy, dense and slim."""
 
 import json
 from dataclasses import dataclass
 
+from secateur.benchmark.benchmark import Measurement
 from secateur.benchmark.pictures import RANDOM
-from secateur.report.artifacts import Measurement
 from secateur.report.charts.number_text import WORSE, compact, is_same
-from secateur.report.run_record import RunRecord
+from secateur.report.run_record import RunRecord, role
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +16,11 @@ class Cost:
     Attributes:
         name: of the cost.
         dense: in ``unit``.
-        slim: likewise.
-        unit: ``B`` or ``ms``; empty of counts.
-        better: what a smaller one is: ``fewer``, ``smaller``, ``faster``.
-        how: how it was measured, where that needs saying.
-        where: on what machine and which pictures, of what depends on them.
+        slim: in ``unit``.
+        unit: ``B`` or ``ms``; empty for counts.
+        better: word for a smaller cost: ``fewer``, ``smaller`` or ``faster``.
+        how: how it was measured; empty for what can be counted.
+        where: on which machine and pictures, for costs that depend on them.
     """
 
     name: str
@@ -33,48 +33,48 @@ class Cost:
 
     @property
     def kind(self) -> tuple[str, str, str]:
-        """What costs of several runs must have in common to be compared."""
+        """What costs must have in common to be compared between runs."""
         return self.name, self.how, self.where
 
     @property
     def times(self) -> float:
-        """How many times less the slim network costs."""
+        """Dense ÷ slim."""
         return self.dense / self.slim
 
     @property
     def factor(self) -> str:
-        """How many times it got less, or more where it did, or that it is the same."""
+        """By what factor the cost fell or rose, as text; ``the same`` if it did neither."""
         if is_same(self.slim / self.dense):
             return "the same"
         return f"{max(self.times, 1 / self.times):.1f}×"
 
     @property
     def word(self) -> str:
-        """What it became: ``fewer``, or ``more``; nothing where it is the same."""
+        """``better`` or its opposite; empty if the cost is the same."""
         if is_same(self.slim / self.dense):
             return ""
         return self.better if self.times >= 1 else WORSE[self.better]
 
     @property
     def gain(self) -> str:
-        """What it became, with its name, behind the factor."""
+        """The words after the factor: ``fewer parameters``."""
         if self.better == "faster" and self.word:
             return self.word
         return f"{self.word} {self.name}".strip()
 
     @property
     def texts(self) -> tuple[str, str]:
-        """Before and after, with the unit."""
+        """Dense and slim, with the unit."""
         return self.text(self.dense), self.text(self.slim)
 
     def text(self, value: float) -> str:
-        """A value with its unit, in three figures."""
+        """A value with its unit, to three significant digits."""
         return f"{compact(value)}{'' if self.unit == 'B' else ' '}{self.unit}".strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """The costs, and the accuracy by the recipe's metric, in percent."""
+    """The costs, and the accuracy in percent by the recipe's metric."""
 
     costs: list[Cost]
     metric: str
@@ -84,14 +84,14 @@ class Headline:
 
     @property
     def accuracy(self) -> str:
-        """Accuracy before and after, and by how many points it changed."""
+        """Accuracy of dense and slim, and the change in points."""
         change = f"{self.slim - self.dense:+.1f}".replace("-", "−")
         around = "" if change in ("+0.0", "−0.0") else f" ({change})"
         return f"{self.metric} {self.dense:.1f} → {self.slim:.1f}{around} on {self.split}"
 
 
 def headline(run: RunRecord) -> Headline | None:
-    """Sum up a run; None before it is finished."""
+    """Summarise a run; None until it is finished."""
     summary = run.summary
     if summary is None:
         return None
@@ -101,20 +101,15 @@ def headline(run: RunRecord) -> Headline | None:
         Cost("MACs", dense.macs, slim.macs, "", "fewer"),
         Cost("file", dense.bytes, slim.bytes, "B", "smaller"),
     ]
-    metric = run.recipe.evaluate.metric
-    return Headline(
-        costs + latencies(run)[:1],
-        metric,
-        summary.split,
-        dense.metrics[metric],
-        slim.metrics[metric],
-    )
+    before, after = dense.metrics[summary.metric], slim.metrics[summary.metric]
+    assert before is not None and after is not None  # noqa: S101, PT018 # read_run checks it
+    return Headline(costs + latencies(run)[:1], summary.metric, summary.split, before, after)
 
 
 def latencies(run: RunRecord) -> list[Cost]:
-    """Pair the speeds of the two networks that were measured alike.
+    """Pair the latencies of the two networks that were measured under the same conditions.
 
-    First what a user waits for, with NMS, then the network alone.
+    For each pair, the latency with NMS comes before that of the network alone.
     """
     latency = run.latency
     if latency is None:
@@ -122,17 +117,17 @@ def latencies(run: RunRecord) -> list[Cost]:
     pairs: dict[tuple[str, int, str], dict[str, Measurement]] = {}
     for each in latency.measurements:
         runtime = f"{each.runtime} compiled" if each.compiled else each.runtime
-        if each.role in ("dense", "slim"):
-            pairs.setdefault((runtime, each.batch, each.precision), {})[each.role] = each
+        if role(each) in ("dense", "slim"):
+            pairs.setdefault((runtime, each.batch, each.precision), {})[role(each)] = each
     threads = f"{latency.threads} thread{'s' if latency.threads > 1 else ''}"
-    where = f"{latency.pictures} {json.dumps(latency.made_by.machine, sort_keys=True)}"
-    # So many boxes are found in them as in no picture, or none.
+    where = f"{latency.pictures} {json.dumps(latency.made_by.get('machine'), sort_keys=True)}"
+    # The number of boxes found in random bytes, and so the time of NMS, is not that of pictures.
     noise = "on random bytes" if latency.pictures == RANDOM else ""
     costs = []
     for (runtime, batch, precision), pair in pairs.items():
         if len(pair) < 2:
             continue
-        detects = run.recipe.evaluate.metric != "top1"
+        detects = run.metric != "top1"
         for part, what in (("whole", "with NMS" if detects else ""), ("network", "network alone")):
             dense, slim = getattr(pair["dense"], part), getattr(pair["slim"], part)
             if dense and slim:

@@ -1,13 +1,10 @@
 """Filters, parameters and MACs of every layer, phase by phase (the paper's Table 1)."""
 
 from dataclasses import dataclass
-from pathlib import Path
-
-import torch
 
 from secateur.models.layer_costs import LayerCost, layer_costs
-from secateur.models.network import Architecture, build_network
-from secateur.models.network_file import read_header
+from secateur.models.network import layers
+from secateur.models.network_file import read_structure
 from secateur.report.run_record import RunRecord
 
 
@@ -18,9 +15,9 @@ class LayerRow:
     Attributes:
         name: the paper's.
         filters: of the dense network, and after each phase that changed it.
-        backbone: whether a phase can name it; the others make the network's outputs.
-        before: what it costs in the dense network.
-        after: what it costs in the last network.
+        backbone: whether a phase can name it; the other layers give the network's outputs.
+        before: its cost in the dense network.
+        after: its cost in the last network.
     """
 
     name: str
@@ -36,7 +33,7 @@ class LayerCounts:
 
     Attributes:
         stages: ``dense``, and each phase that changed it.
-        rows: in the order the network runs.
+        rows: in the order in which the layers run.
     """
 
     stages: list[str]
@@ -44,29 +41,24 @@ class LayerCounts:
 
 
 def count_layers(run: RunRecord) -> LayerCounts | None:
-    """Count the layers of a run; None before the dense network is trained."""
+    """Count the layers of a run's networks; None until the dense network is trained."""
     if run.dense is None:
         return None
-    stages: list[tuple[str, Path]] = [("dense", run.dense.network)]
-    stages += [(f"phase {p.number}", p.retrain.network) for p in run.phases if p.retrain]
-    architectures = [read_header(path).architecture for _, path in stages]
-    costs = [_costs(each) for each in architectures]
+    files = {"dense": run.dense.network}
+    files |= {f"phase {p.number}": p.retrain.network for p in run.phases if p.retrain}
+    networks = [read_structure(path) for path in files.values()]
+    costs = [layer_costs(each.model, each.architecture) for each in networks]
+    backbone = layers(networks[0].model)
     return LayerCounts(
-        [name for name, _ in stages],
+        list(files),
         [
             LayerRow(
                 name,
                 [each[name].filters for each in costs],
-                name in architectures[0].widths,
+                name in backbone,
                 before,
                 costs[-1][name],
             )
             for name, before in costs[0].items()
         ],
     )
-
-
-def _costs(architecture: Architecture) -> dict[str, LayerCost]:
-    # Shapes are enough to count by.
-    with torch.device("meta"):
-        return layer_costs(build_network(architecture), architecture)

@@ -14,7 +14,7 @@ from secateur.report.tables import (
     provenance_table,
     times_table,
 )
-from secateur.report.text import command, failures, split_note, unfinished
+from secateur.report.text import command, failures, split_text, unfinished
 
 
 def run_markdown(run: RunRecord, counts: LayerCounts | None) -> str:
@@ -39,7 +39,7 @@ def run_markdown(run: RunRecord, counts: LayerCounts | None) -> str:
         parts.append(failed)
     accuracy = metrics_table(run)
     if accuracy:
-        parts += [f"## Accuracy on {escaped(run.split)}", split_note(run), _table(accuracy)]
+        parts += [f"## Accuracy on {escaped(run.split)}", split_text(run), _table(accuracy)]
     counted = layers_table(counts)
     if counted:
         parts += ["## Layers", _table(counted)]
@@ -49,7 +49,8 @@ def run_markdown(run: RunRecord, counts: LayerCounts | None) -> str:
     classes = classes_table(run)
     if classes:
         parts += ["## Classes", _table(classes)]
-    parts += ["## How it was made", f"```console\n{command(run)}\n```", _table(times_table(run))]
+    parts += ["## How to reproduce it", f"```console\n{command(run)}\n```"]
+    parts.append(_table(times_table(run)))
     made = provenance_table(run)
     if made:
         parts.append(_table(made))
@@ -57,9 +58,9 @@ def run_markdown(run: RunRecord, counts: LayerCounts | None) -> str:
 
 
 def escaped(text: str) -> str:
-    """Keep a name from being read as Markdown or HTML; an underscore within a word is none."""
+    """Escape what Markdown or HTML would interpret; underscores within words stay."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    # GitHub writes to people whose name stands behind an @, and links and typesets on its own.
+    # GitHub notifies people after an @, links addresses, and typesets formulas.
     text = re.sub(r"@(?=\w)|(?<=\w):(?=//)", "\\g<0>\u200b", text)
     return re.sub(r"[\\`*{}\[\]>|#!~$]|\b_|_\b", r"\\\g<0>", text)
 

@@ -1,9 +1,8 @@
-"""The page of one run: one file that needs nothing else, and is whole without scripts."""
+"""The page of one run: a single file that needs no other and is complete without scripts."""
 
 import yaml
 
-from secateur.report.artifacts import ClassifierExamples, DetectorExamples
-from secateur.report.example_images import SCORE, mistakes, shots
+from secateur.report.example_images import SCORE, example_pictures, mistakes
 from secateur.report.figures import Charts
 from secateur.report.headline import headline
 from secateur.report.layer_counts import LayerCounts
@@ -13,31 +12,34 @@ from secateur.report.tables import (
     attempts_table,
     classes_table,
     confusions_table,
+    latency_table,
     layers_table,
     metrics_table,
     provenance_table,
-    speeds_table,
     times_table,
 )
 from secateur.report.text import (
     command,
     failures,
-    selection_note,
-    speed_command,
-    split_note,
+    latency_command,
+    selection_text,
+    split_text,
     subtitle,
     unfinished,
 )
+from secateur.run.records import ClassifierExamples, DetectorExamples
 
 
 def run_page(run: RunRecord, counts: LayerCounts | None, charts: Charts) -> str:
     """Write the page of a run, finished or not.
 
     Raises:
-        RunError: a picture's copy is missing.
+        RunError: the copy of a picture is missing.
     """
-    examples = run.examples.result.root if run.examples else None
+    examples = run.examples.result.examples if run.examples else None
     folder = run.examples.folder if run.examples else run.folder
+    detector = examples if isinstance(examples, DetectorExamples) else None
+    classifier = examples if isinstance(examples, ClassifierExamples) else None
     return render(
         "run.html.jinja",
         name=run.recipe.name,
@@ -48,17 +50,17 @@ def run_page(run: RunRecord, counts: LayerCounts | None, charts: Charts) -> str:
         layers=layers_table(counts),
         metrics=metrics_table(run),
         split=run.split,
-        split_note=split_note(run),
+        split_text=split_text(run),
         classes=classes_table(run),
         confusions=confusions_table(run),
-        shots=shots(examples, folder) if isinstance(examples, DetectorExamples) else [],
-        least_score=examples.least_score if isinstance(examples, DetectorExamples) else 0.0,
+        pictures=example_pictures(detector, folder) if detector else [],
+        least_score=detector.least_score if detector else 0.0,
         score=SCORE,
-        mistakes=mistakes(examples, folder) if isinstance(examples, ClassifierExamples) else [],
-        speeds=speeds_table(run),
-        speed_command=speed_command(run),
+        mistakes=mistakes(classifier, folder) if classifier else [],
+        latencies=latency_table(run),
+        latency_command=latency_command(run),
         one_threshold=run.recipe.compress.threshold.scope == "global",
-        selection_note=selection_note(run),
+        selection_text=selection_text(run),
         failures=failures(run),
         attempts=attempts_table(run),
         command=command(run),

@@ -1,4 +1,4 @@
-"""Templates filled: with style and script inside, and everything a run says escaped."""
+"""Rendering of templates, with style and script inlined and all other text escaped."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 def render(template: str, **content: Any) -> str:
-    """Fill a template with style, script and what else every page has."""
+    """Render a template with what every page has: version, style and script."""
     script = (TEMPLATES / "script.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
@@ -24,7 +24,7 @@ def render(template: str, **content: Any) -> str:
         .get_template(template)
         .render(
             version=version("secateur"),
-            # Our own files, which hold nothing of a run's.
+            # Files of this package, which contain nothing from a run.
             css=Markup((TEMPLATES / "style.css").read_text("utf-8")),  # noqa: S704
             chart_css=Markup(chart_css()),  # noqa: S704
             script=Markup(script),  # noqa: S704
@@ -36,7 +36,7 @@ def render(template: str, **content: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    """Everything a run says is escaped, class names above all."""
+    """Text from a run, class names above all, is escaped."""
     return Environment(
         loader=PackageLoader("secateur.report"),
         autoescape=True,

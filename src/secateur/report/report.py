@@ -1,4 +1,4 @@
-"""A run's report, written beside what it was read from."""
+"""Writes the report of a run into its folder, or one that compares several runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,17 +22,17 @@ def write_report(folder: Path, out: Path | None = None, bar: Bar = no_bar) -> Pa
     """Write the page of a run.
 
     Args:
-        folder: the run's; finished or not.
-        out: the page; None for ``report.html`` in the run's folder, and the charts as SVG and PNG
-            in its ``figures``.
+        folder: of the run, finished or not.
+        out: path of the page; None for ``report.html`` in the run's folder, with the charts as SVG
+            and PNG in ``figures``.
         bar: shows progress.
 
     Returns:
         Where the page is.
 
     Raises:
-        RunError: it is no run folder, an artifact in it is not as a run writes it, or the page
-            cannot be written.
+        RunError: the folder is not a run's, a record in it is not valid, or the page cannot be
+            written.
         ModelError: one of its networks cannot be read.
     """
     if out is not None:
@@ -61,9 +61,9 @@ def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
     """Write one page of several runs.
 
     Args:
-        folders: the runs', all finished, on the same pictures and by the same metric.
-        out: the page; None for ``report.html`` in the nearest folder that holds all runs, or in
-            the working folder where none does.
+        folders: of finished runs on the same pictures, with the same metric.
+        out: path of the page; None for ``report.html`` in the nearest folder that contains all
+            runs, or in the working folder if there is none.
 
     Returns:
         Where the page is.
@@ -73,28 +73,46 @@ def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
     """
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise RunError("a run is named twice; name each once")
-    path = out or _holder(folders) / REPORT_FILE
+    path = out or _common_parent(folders) / REPORT_FILE
     _check_page(path)
     write_text(path, comparison_page([read_run(folder) for folder in folders]))
     return path
 
 
-def _holder(folders: Sequence[Path]) -> Path:
-    """The nearest folder that all lie in."""
-    wanted = {folder.resolve() for folder in folders}
-    holders = (each for each in folders[0].parents if each != each.parent)  # but for the root
+def _common_parent(folders: Sequence[Path]) -> Path:
+    """The nearest folder that contains all, as the user names it; never the root."""
+    runs = {folder.resolve() for folder in folders}
+    parents = (each for each in folders[0].parents if each != each.parent)
     return next(
-        (each for each in holders if all(each.resolve() in run.parents for run in wanted)), Path()
+        (each for each in parents if all(each.resolve() in run.parents for run in runs)), Path()
     )
 
 
 def _check_page(path: Path) -> None:
-    """Refuse to write over what is no page."""
+    """Prevent a page from replacing a file that is not one."""
     if path.suffix not in (".html", ".htm"):
-        raise RunError(f"{path}: is no name of a page; give one that ends in .html")
+        raise RunError(f"{path}: not a name for a page; give one that ends in .html")
+
+
+def write_markdown(folders: Sequence[Path], out: Path | None = None) -> str:
+    """Summarise runs in Markdown, one after the other; errors as for ``write_report``.
+
+    Args:
+        folders: of the runs, finished or not.
+        out: file to write; None for none.
+
+    Returns:
+        The text.
+    """
+    if out is not None and out.suffix != ".md":
+        raise RunError(f"{out}: is not a Markdown file name; give one that ends in .md")
+    text = "\n".join(markdown_report(folder) for folder in folders)
+    if out is not None:
+        write_text(out, text)
+    return text
 
 
 def markdown_report(folder: Path) -> str:
-    """Sum up a run in Markdown; errors as for ``write_report``."""
+    """Summarise a run in Markdown; errors as for ``write_report``."""
     run = read_run(folder)
     return run_markdown(run, count_layers(run))

@@ -1,47 +1,48 @@
-"""A run as its folder tells it: what is done, what is not yet, and in which order."""
+"""A run as its folder records it: completed stages in order, and the summary of a finished run."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import RootModel, ValidationError, model_validator
 
+from secateur.benchmark.benchmark import Benchmark, Measurement
 from secateur.config.recipe import Recipe, load_recipe
 from secateur.errors import RunError
 from secateur.models.layer_costs import layer_costs
-from secateur.models.network import build_network, layers
-from secateur.models.network_file import read_header
-from secateur.report.artifacts import (
-    ByClass,
-    Evaluated,
-    Examples,
-    Latency,
-    Removed,
-    Step,
-    Summary,
-    Thresholded,
-    Trail,
-    Trained,
-    checked,
-    read_artifact,
-)
+from secateur.models.network import layers
+from secateur.models.network_file import read_structure
 from secateur.run.folder import TRIALS
+from secateur.run.records import (
+    ByClassRecord,
+    EvaluationRecord,
+    ExamplesRecord,
+    PhaseSummary,
+    Record,
+    RemovalRecord,
+    StageList,
+    StepRecord,
+    Summary,
+    ThresholdRecord,
+    TrainingRecord,
+    read_record,
+)
 
 LATENCY_FILE = "latency.json"
-LATENCY_CURE = "make it again by secateur benchmark, or delete it"
+LATENCY_CURE = "run 'secateur benchmark' again, or delete the file"
 
-Result = TypeVar("Result", bound=BaseModel)
+Result = TypeVar("Result", bound=Record)
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[Result]):
-    """A step that is done.
+class Stage(Generic[Result]):
+    """A completed stage.
 
     Attributes:
-        folder: its files; its name is the step's.
-        seconds: what it took.
-        result: what it found.
+        folder: with its files.
+        seconds: that it took.
+        result: its record.
     """
 
     folder: Path
@@ -50,152 +51,190 @@ class Done(Generic[Result]):
 
     @property
     def network(self) -> Path:
-        """The network after the step."""
+        """The network after the stage."""
         return self.folder / "network.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
-    """One size that a phase with ``max_drop`` tried: what was removed, and whether it held."""
+class Attempt:
+    """One size that a phase with ``max_drop`` tried.
 
-    remove: Done[Removed]
-    retrain: Done[Trained]
-    held: bool
+    Attributes:
+        number: from 1.
+        remove: the removal.
+        retrain: the training after it.
+        held: whether the metric was within the drop; None until the phase is complete.
+    """
+
+    number: int
+    remove: Stage[RemovalRecord]
+    retrain: Stage[TrainingRecord]
+    held: bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseRecord:
-    """The steps of a phase; None what has not been done.
+    """The stages of a phase; None for those that are not complete.
 
     Attributes:
         number: from 1.
         layers: as the recipe names them.
         sparsify: the training with the penalty.
-        threshold: the search for it.
-        remove: the removal that the next phase goes on from.
-        retrain: the training behind it.
-        tries: with ``max_drop``, all sizes that were tried; the last that held was taken.
-        failed: no size held the drop, and the network stayed as it was before the phase.
+        threshold: the threshold search.
+        remove: the removal whose network the next phase starts from.
+        retrain: the training after it.
+        attempts: with ``max_drop``, all sizes that were tried.
+        failed: no size was within the drop, so the phase did not change the network.
     """
 
     number: int
     layers: str
-    sparsify: Done[Trained] | None
-    threshold: Done[Thresholded] | None
-    remove: Done[Removed] | None
-    retrain: Done[Trained] | None
-    tries: tuple[Try, ...] = ()
+    sparsify: Stage[TrainingRecord] | None = None
+    threshold: Stage[ThresholdRecord] | None = None
+    remove: Stage[RemovalRecord] | None = None
+    retrain: Stage[TrainingRecord] | None = None
+    attempts: tuple[Attempt, ...] = ()
     failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """All that a run left behind, apart from weights.
+    """All that a run recorded, without weights.
 
     Attributes:
-        folder: the run's.
-        recipe: what it was to do.
+        folder: of the run.
+        recipe: that the run follows.
+        stages: the completed ones, in the order in which they were completed.
         dense: the training of the dense network.
-        phases: all of the recipe's.
-        evaluations: on test, or on validation where there is no test; by ``dense`` and ``slim``.
-        by_class: accuracy by class likewise.
+        phases: one for each of the recipe's.
+        evaluations: on test, or on validation if there is no test split; by ``dense`` and ``slim``.
+        by_class: accuracy by class, by ``dense`` and ``slim``.
         examples: pictures with both networks' predictions.
-        summary: of a run that is finished.
-        latency: what was measured of ``dense.safetensors`` and ``slim.safetensors``.
-        seconds: of each step that is done, in the order they were done.
+        summary: of a finished run.
+        latency: measurements of ``dense.safetensors`` and ``slim.safetensors``.
     """
 
     folder: Path
     recipe: Recipe
-    dense: Done[Trained] | None
+    stages: list[Stage[Any]]
+    dense: Stage[TrainingRecord] | None
     phases: list[PhaseRecord]
-    evaluations: dict[str, Done[Evaluated]]
-    by_class: dict[str, ByClass]
-    examples: Done[Examples] | None
+    evaluations: dict[str, Stage[EvaluationRecord]]
+    by_class: dict[str, ByClassRecord]
+    examples: Stage[ExamplesRecord] | None
     summary: Summary | None
-    latency: Latency | None
-    seconds: dict[str, float]
+    latency: Benchmark | None
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric that every decision used."""
+        return self.recipe.evaluate.metric
 
     @property
     def split(self) -> str:
-        """Name of the pictures that both networks are held against at the end."""
+        """Name of the split on which both networks are evaluated."""
         return self.recipe.data.test or "validation"
+
+    def accuracy(self, stage: Stage[Any]) -> float | None:
+        """The recipe's metric after a stage, in percent; None if it was not measured."""
+        value: float | None = stage.result.metrics.get(self.metric)
+        return value
 
     @property
     def layer_names(self) -> dict[str, str]:
         """The paper's name of each layer by its module path."""
         if self.dense is None:
             return {}
-        with torch.device("meta"):
-            model = build_network(read_header(self.dense.network).architecture)
-        return {path: name for name, path in layers(model).items()}
+        named = layers(read_structure(self.dense.network).model)
+        return {path: name for name, path in named.items()}
+
+
+class LatencyRecord(RootModel[Benchmark]):
+    """``latency.json``, which ``secateur benchmark`` writes."""
+
+    @model_validator(mode="after")
+    def _positive(self) -> Self:
+        for each in self.root.measurements:
+            for times in (each.network, each.whole):
+                if times is not None and not 0 < times.median < math.inf:
+                    raise ValueError(f"the median of {each.model} is not a positive time")
+        return self
+
+
+def role(measurement: Measurement) -> str:
+    """The measured file's name without suffixes: ``dense`` or ``slim`` for networks of a run."""
+    return Path(measurement.model).name.partition(".")[0]
 
 
 def read_run(folder: Path) -> RunRecord:
     """Read a run folder, finished or not.
 
-    Steps that an earlier recipe left are not read.
+    Stages of an earlier recipe, which the last execution did not use, are not read.
 
     Raises:
-        RunError: it is no run folder, or an artifact in it is not as a run writes it.
+        RunError: the folder is not a run's, or a record in it is not valid.
     """
     _check_folder(folder)
+    stage_list = read_record(folder / "steps.json", StageList)
     recipe = load_recipe(folder / "recipe.json")
-    summary = _summary(folder, recipe)
-    raw = {name: read_artifact(_file(folder, name), Step) for name in _visited(folder, summary)}
-
-    def done(name: str, kind: type[Result]) -> Done[Result] | None:
-        if name not in raw:
-            return None
-        path = _file(folder, name)
-        step = Done(path.parent, raw[name].seconds, checked(path, raw[name].result, kind))
-        if kind in (Trained, Thresholded, Removed) and not step.network.is_file():
-            raise RunError(
-                f"{step.network}: is missing; delete {step.folder} and give the run's command again"
-            )
-        return step
-
-    dense = done("dense", Trained)
-
-    def phase(number: int, layers: str) -> PhaseRecord:
-        name = f"phase{number}"
-        steps = done(f"{name}-sparsify", Trained), done(f"{name}-threshold", Thresholded)
-        select = recipe.phase(number)[2]
-        if select.max_drop is None or dense is None:
-            remove, retrain = done(f"{name}-remove", Removed), done(f"{name}-retrain", Trained)
-            return PhaseRecord(number, layers, *steps, remove, retrain)
-        # As the run decided: each phase may lose its part of the drop.
-        floor = dense.result.metric - select.max_drop * number / len(recipe.compress.phases)
-        tries = []
-        for attempt in range(1, select.attempts + 1):
-            cut = done(f"{name}-try{attempt}-remove", Removed)
-            end = done(f"{name}-try{attempt}-retrain", Trained)
-            if cut and end:
-                tries.append(Try(cut, end, end.result.metric >= floor))
-        taken = next((each for each in reversed(tries) if each.held), None)
-        return PhaseRecord(
-            number,
-            layers,
-            *steps,
-            taken.remove if taken else None,
-            taken.retrain if taken else None,
-            tuple(tries),
-            taken is None and len(tries) == select.attempts,
-        )
-
-    evaluations = {role: done(f"evaluate-{role}", Evaluated) for role in ("dense", "slim")}
-    by_class = {role: step.folder / "by_class.json" for role, step in evaluations.items() if step}
+    stages = [stage for name in stage_list.steps if (stage := _stage(folder, name))]
+    summary = _summary(folder, recipe, stage_list)
+    summaries = dict(enumerate(stage_list.phases, 1))
+    evaluated = [s for s in stages if isinstance(s.result, EvaluationRecord)]
+    evaluations = {stage.result.network: stage for stage in evaluated}
+    by_class = {name: stage.folder / "by_class.json" for name, stage in evaluations.items()}
     return RunRecord(
         folder,
         recipe,
-        dense,
-        [phase(n, each.layers) for n, each in enumerate(recipe.compress.phases, start=1)],
-        {role: step for role, step in evaluations.items() if step},
-        {role: read_artifact(path, ByClass) for role, path in by_class.items() if path.is_file()},
-        done("examples", Examples),
+        stages,
+        _find(stages, TrainingRecord, kind="dense"),
+        [
+            _phase(stages, number, each.layers, summaries.get(number))
+            for number, each in enumerate(recipe.compress.phases, 1)
+        ],
+        evaluations,
+        {n: read_record(path, ByClassRecord) for n, path in by_class.items() if path.is_file()},
+        _find(stages, ExamplesRecord),
         summary,
         _latency(folder) if summary else None,
-        {name: step.seconds for name, step in raw.items()},
+    )
+
+
+def _find(
+    stages: list[Stage[Any]], record: type[Result], /, **values: object
+) -> Stage[Result] | None:
+    """The stage whose record is of a type and has these values."""
+    for stage in stages:
+        found = stage.result
+        if isinstance(found, record) and all(getattr(found, n) == v for n, v in values.items()):
+            return stage
+    return None
+
+
+def _phase(
+    stages: list[Stage[Any]], number: int, layers: str, summary: PhaseSummary | None
+) -> PhaseRecord:
+    """Collect the stages of a phase; ``summary`` is None until the phase is complete."""
+    attempts = []
+    for stage in stages:
+        attempt = getattr(stage.result, "attempt", None)
+        if isinstance(stage.result, RemovalRecord) and stage.result.phase == number and attempt:
+            retrain = _find(stages, TrainingRecord, kind="retrain", phase=number, attempt=attempt)
+            decided = summary.attempts[attempt - 1 : attempt] if summary else []
+            if retrain:
+                held = decided[0].held if decided else None
+                attempts.append(Attempt(attempt, stage, retrain, held))
+    taken = summary.taken if summary else None
+    return PhaseRecord(
+        number,
+        layers,
+        _find(stages, TrainingRecord, kind="sparsify", phase=number),
+        _find(stages, ThresholdRecord, phase=number),
+        # Without max_drop, the only removal has no number.
+        _find(stages, RemovalRecord, phase=number, attempt=taken),
+        _find(stages, TrainingRecord, kind="retrain", phase=number, attempt=taken),
+        tuple(attempts),
+        bool(summary and summary.attempts and not taken),
     )
 
 
@@ -206,26 +245,39 @@ def _check_folder(folder: Path) -> None:
         raise RunError(f"{folder}: no such folder; give one that 'secateur compress' wrote")
     sweep = (folder / TRIALS).is_dir()
     if sweep or not (folder / "recipe.json").is_file():
-        # Of a sweep, of a comparison, or of a folder that runs were put into.
-        places = (f"{TRIALS}/*", "seed*/*/*", "k*/seed*", "*")
-        found = sorted(path for place in places for path in folder.glob(f"{place}/recipe.json"))
-        what = "is a sweep, not a run" if sweep else "is no run, for it holds no recipe.json"
-        hint = f"of those in it, such as {found[0].parent}" if found else "of a run"
+        # Of a sweep, of a comparison, or of a folder that holds runs.
+        patterns = (f"{TRIALS}/*", "seed*/*/*", "k*/seed*", "*")
+        found = sorted(path for each in patterns for path in folder.glob(f"{each}/recipe.json"))
+        what = "is a sweep, not a run" if sweep else "is not a run: it has no recipe.json"
+        hint = f"of a run in it, such as {found[0].parent}" if found else "of a run"
         raise RunError(f"{folder}: {what}; give the folder {hint}")
 
 
-def _file(folder: Path, step: str) -> Path:
-    return folder / "steps" / step / "step.json"
+def _stage(folder: Path, name: str) -> Stage[Any] | None:
+    """Read a stage; None if it is not complete."""
+    path = folder / "steps" / name / "step.json"
+    if not path.is_file():
+        return None
+    record = read_record(path, StepRecord)
+    if record.result is None:
+        return None
+    stage = Stage(path.parent, record.seconds, record.result)
+    makes_network = isinstance(record.result, TrainingRecord | ThresholdRecord | RemovalRecord)
+    if makes_network and not stage.network.is_file():
+        raise RunError(
+            f"{stage.network}: is missing; delete {stage.folder} and give the run's command again"
+        )
+    return stage
 
 
-def _summary(folder: Path, recipe: Recipe) -> Summary | None:
-    """Give the summary, unless it is of an earlier recipe and the run is not through again."""
+def _summary(folder: Path, recipe: Recipe, stage_list: StageList) -> Summary | None:
+    """Read the summary; None if there is none, or if it is of an earlier execution."""
     path = folder / "summary.json"
     if not path.is_file():
         return None
-    summary = read_artifact(path, Summary)
+    summary = read_record(path, Summary)
     for network in (summary.dense, summary.slim):
-        if recipe.evaluate.metric not in network.metrics:
+        if network.metrics.get(recipe.evaluate.metric) is None:
             raise RunError(
                 f"{path}: has no {recipe.evaluate.metric}; delete it and give the run's command "
                 "again"
@@ -234,39 +286,23 @@ def _summary(folder: Path, recipe: Recipe) -> Summary | None:
         own = Recipe.model_validate(summary.recipe)
     except ValidationError:
         return None
-    if own != recipe:
-        return None
-    # Steps that are not on the trail of the last execution are of an earlier one: of other
-    # pictures, say, or another version of torch.
-    trail = folder / "steps.json"
-    if trail.is_file() and not summary.seconds.keys() <= set(read_artifact(trail, Trail).steps):
-        return None
-    return summary
+    # The recipe may be the same, and the pictures or the version of torch others: then the last
+    # execution, which did not finish, has not used all the stages of the summary.
+    return summary if own == recipe and summary.seconds.keys() <= set(stage_list.steps) else None
 
 
-def _latency(folder: Path) -> Latency | None:
-    """Give what was measured of the networks that are there, and not of earlier ones."""
+def _latency(folder: Path) -> Benchmark | None:
+    """Read what was measured of the run's networks; measurements of earlier ones are left out."""
     path = folder / LATENCY_FILE
     if not path.is_file():
         return None
-    found = read_artifact(path, Latency, LATENCY_CURE)
+    found = read_record(path, LatencyRecord, LATENCY_CURE).root
     macs = {}
-    for role in ("dense", "slim"):
-        architecture = read_header(folder / f"{role}.safetensors").architecture
-        with torch.device("meta"):  # shapes are enough to count by
-            costs = layer_costs(build_network(architecture), architecture)
-        macs[role] = sum(cost.macs for cost in costs.values())
-    own = [each for each in found.measurements if each.macs in (None, macs.get(each.role))]
-    return found.model_copy(update={"measurements": own})
-
-
-def _visited(folder: Path, summary: Summary | None) -> list[str]:
-    """Name the steps that are done and are of this recipe, in their order."""
-    trail = folder / "steps.json"
-    if trail.is_file():
-        names = read_artifact(trail, Trail).steps
-    elif summary:  # of a run from before there was a trail
-        names = list(summary.seconds)
-    else:
-        names = [path.parent.name for path in sorted((folder / "steps").glob("*/step.json"))]
-    return [name for name in names if _file(folder, name).is_file()]
+    for name in ("dense", "slim"):
+        network = read_structure(folder / f"{name}.safetensors")
+        costs = layer_costs(network.model, network.architecture)
+        macs[name] = sum(cost.macs for cost in costs.values())
+    found.measurements[:] = [
+        each for each in found.measurements if each.macs in (None, macs.get(role(each)))
+    ]
+    return found

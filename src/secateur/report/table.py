@@ -1,4 +1,4 @@
-"""A table of the report: shown, sorted by numbers, and downloaded."""
+"""A table of the report, which can be sorted and downloaded."""
 
 import base64
 import csv
@@ -9,27 +9,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What is shown, and the number behind it; None where there is none."""
+    """A text, and the number that it shows; None for text alone."""
 
     text: str
     number: float | None = None
 
     @property
     def value(self) -> float | str:
-        """The number, or what is shown."""
+        """The number, or else the text."""
         return self.text if self.number is None else self.number
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under names of columns; the first column names the row.
+    """Rows and columns; the first column names the row.
 
     Attributes:
-        columns: names.
-        rows: as many cells each.
+        columns: their names.
+        rows: one cell a column.
         file: name of the download.
-        caption: what it shows.
-        total: a last row that sorting leaves at its place.
+        caption: what the table shows.
+        total: a last row that is not sorted.
     """
 
     columns: Sequence[str]
@@ -40,13 +40,13 @@ class Table:
 
     @property
     def numbers(self) -> list[bool]:
-        """Whether each column is of numbers, and stands at the right."""
+        """Whether each column has numbers, and is aligned to the right."""
         columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
         return [any(cell.number is not None for cell in column) for column in columns]
 
     @property
     def csv_base64(self) -> str:
-        """The table as CSV with numbers in full, in base64."""
+        """The table as CSV in base64, with unrounded numbers."""
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(map(_harmless, self.columns))
@@ -56,7 +56,7 @@ class Table:
 
 
 def _harmless(value: float | str) -> float | str:
-    """Keep a spreadsheet from taking a name for a formula."""
+    """Prevent a spreadsheet from evaluating a name as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 
 
@@ -66,12 +66,12 @@ def count(number: int) -> Cell:
 
 
 def percent(value: float | None) -> Cell:
-    """Percent or points, with two decimals."""
+    """Percent or points, to two decimals."""
     return Cell("–", None) if value is None else Cell(f"{value:.2f}", value)
 
 
 def change(before: float | None, after: float | None) -> Cell:
-    """By how many points a metric changed."""
+    """The change of a metric, in points."""
     if before is None or after is None:
         return Cell("–", None)
     text = f"{after - before:+.2f}".replace("-", "−")

@@ -7,16 +7,16 @@ from secateur.report.layer_counts import LayerCounts
 from secateur.report.run_record import RunRecord
 from secateur.report.table import Cell, Table, change, count, percent
 
-# Pairs of classes that a classifier confuses most.
+# The most pairs of classes that a table lists.
 CONFUSIONS = 30
 
 
 def layers_table(counts: LayerCounts | None) -> Table | None:
-    """Filters after every phase, and what each layer costs before and after."""
+    """Filters of each layer after every phase, and its parameters and MACs; None if not known."""
     if counts is None:
         return None
     columns = ["layer", *counts.stages, "kept"]
-    columns += ["parameters, dense", "parameters, now", "MACs, dense", "MACs, now"]
+    columns += ["parameters, dense", "parameters, slim", "MACs, dense", "MACs, slim"]
     rows = []
     for row in counts.rows:
         kept = row.filters[-1] / row.filters[0]
@@ -29,44 +29,47 @@ def layers_table(counts: LayerCounts | None) -> Table | None:
                 *map(count, costs),
             ]
         )
-    total = [Cell("together"), *(Cell("") for _ in range(len(counts.stages) + 1))]
+    total = [Cell("total"), *(Cell("") for _ in range(len(counts.stages) + 1))]
     total += [count(sum(int(row[place].number or 0) for row in rows)) for place in range(-4, 0)]
     return Table(
         columns,
         rows,
         "layers.csv",
-        "Filters of the dense network and after every phase. MACs of a picture as large as the "
-        "network's nominal size, which may not be that of the test pictures.",
+        "Filters of the dense network and after every phase. MACs are for one picture of the "
+        "network's nominal size; test pictures may have another.",
         total,
     )
 
 
 def attempts_table(run: RunRecord) -> Table | None:
-    """What a phase with max_drop tried; None where none has it."""
+    """The sizes that phases with max_drop tried; None if there are none."""
     rows = []
     for phase in run.phases:
-        for number, each in enumerate(phase.tries, start=1):
-            rows.append(
-                [
-                    Cell(f"phase {phase.number}, {number}"),
-                    count(each.remove.result.params),
-                    count(each.remove.result.macs),
-                    percent(each.retrain.result.metric),
-                    Cell("yes" if each.held else "no", float(each.held)),
-                ]
-            )
+        rows += [
+            [
+                Cell(f"phase {phase.number}, attempt {each.number}"),
+                count(each.remove.result.params),
+                count(each.remove.result.macs),
+                percent(run.accuracy(each.retrain)),
+                Cell("–" if each.held is None else "yes" if each.held else "no"),
+                Cell("yes" if phase.retrain is each.retrain else ""),
+            ]
+            for each in phase.attempts
+        ]
     if not rows:
         return None
-    metric = run.recipe.evaluate.metric
     return Table(
-        ["size tried", "parameters", "MACs", f"{metric} on validation", "within the drop"],
+        [
+            *("size tried", "parameters", "MACs", f"{run.metric} on validation"),
+            *("within the drop", "taken"),
+        ],
         rows,
-        caption="The last of a phase that held was taken. MACs are for a picture of nominal size.",
+        caption="MACs are for one picture of the network's nominal size.",
     )
 
 
 def metrics_table(run: RunRecord) -> Table | None:
-    """Every metric of both networks; None before both are evaluated."""
+    """Every metric of both networks; None until both are evaluated."""
     if set(run.evaluations) != {"dense", "slim"}:
         return None
     dense, slim = (run.evaluations[role].result.metrics for role in ("dense", "slim"))
@@ -81,7 +84,7 @@ def metrics_table(run: RunRecord) -> Table | None:
 
 
 def classes_table(run: RunRecord) -> Table | None:
-    """Accuracy by class of both networks, likewise."""
+    """Accuracy by class of both networks; None until both are evaluated."""
     if set(run.by_class) != {"dense", "slim"}:
         return None
     metric = class_metric(run)
@@ -105,7 +108,7 @@ def classes_table(run: RunRecord) -> Table | None:
 
 
 def confusions_table(run: RunRecord) -> Table | None:
-    """The pairs of classes that the slim classifier confuses most; None of a detector."""
+    """The pairs of classes that the slim classifier confuses most; None for a detector."""
     dense, slim = (run.by_class.get(role) for role in ("dense", "slim"))
     if dense is None or slim is None or not dense.confusion or not slim.confusion:
         return None
@@ -117,7 +120,7 @@ def confusions_table(run: RunRecord) -> Table | None:
         if i != j and slim.confusion[i][j] + dense.confusion[i][j]
     ]
     return Table(
-        ["shown", "taken for", "times, dense", "times, slim"],
+        ["true class", "predicted class", "times, dense", "times, slim"],
         [
             [Cell(names[i]), Cell(names[j]), count(before), count(after)]
             for after, before, i, j in sorted(wrong, key=lambda each: (-each[0], -each[1]))[
@@ -125,12 +128,12 @@ def confusions_table(run: RunRecord) -> Table | None:
             ]
         ],
         "confusions.csv",
-        "What the slim network confuses most.",
+        "The classes that the slim network confuses most often.",
     )
 
 
-def speeds_table(run: RunRecord) -> Table | None:
-    """What was measured of both networks; None where nothing was."""
+def latency_table(run: RunRecord) -> Table | None:
+    """The latency of both networks; None if it was not measured."""
     costs = latencies(run)
     if not costs:
         return None
@@ -147,23 +150,21 @@ def speeds_table(run: RunRecord) -> Table | None:
 
 
 def times_table(run: RunRecord) -> Table:
-    """How long every step took."""
-    rows = [[Cell(name), _time(seconds)] for name, seconds in run.seconds.items()]
-    rows.append([Cell("together"), _time(sum(run.seconds.values()))])
+    """The time of every step."""
+    rows = [[Cell(stage.folder.name), _time(stage.seconds)] for stage in run.stages]
+    rows.append([Cell("total"), _time(sum(stage.seconds for stage in run.stages))])
     return Table(["step", "time"], rows)
 
 
 def provenance_table(run: RunRecord) -> Table | None:
-    """Seed, versions, machine and date; None before the run is finished."""
+    """Seed, versions, machine and date; None until the run is finished."""
     if run.summary is None:
         return None
-    rows = [("seed", run.recipe.seed), *run.summary.provenance.items()]
-    lines: list[tuple[str, object]] = []
-    for name, value in rows:
-        lines += value.items() if isinstance(value, dict) else [(name, value)]
+    made = run.summary.provenance
+    rows = {"seed": run.summary.seed, **made.versions, **made.machine, "date": made.date}
     return Table(
         ["made with", ""],
-        [[Cell(name), Cell("none" if value is None else str(value))] for name, value in lines],
+        [[Cell(n), Cell("none" if value is None else str(value))] for n, value in rows.items()],
     )
 
 

@@ -1,14 +1,14 @@
-"""What a run's report says in words and commands."""
+"""The sentences and commands of a run's report."""
 
 import shlex
 
-from secateur.models.network_file import read_header
+from secateur.models.network_file import read_structure
 from secateur.report.run_record import LATENCY_FILE, RunRecord
 
-_ORDER = {
-    "cost": "in the order of what they lose for what they save, until it was",
-    "share": "so that every layer keeps the same share",
-    "importance": "so that all layers are cut at one worth",
+_ALLOCATIONS = {
+    "cost": "in order of importance lost per cost saved",
+    "share": "with the same share kept in every layer",
+    "importance": "below one importance in all layers",
 }
 
 
@@ -17,32 +17,32 @@ def subtitle(run: RunRecord) -> str:
     data = run.recipe.data
     parts = [f"pictures in {data.root} ({data.format})"]
     if run.dense:
-        network = read_header(run.dense.network).architecture
+        network = read_structure(run.dense.network).architecture
         count = len(network.classes)
         classes = f"{count} class{'es' if count > 1 else ''}"
         parts = [f"{network.network} at {network.size} pixels", classes, *parts]
     if run.summary:
-        parts.append(f"done {str(run.summary.provenance.get('date', 'once'))[:10]}")
+        parts.append(f"finished {run.summary.provenance.date[:10]}")
     return " · ".join(parts)
 
 
 def unfinished(run: RunRecord) -> str:
-    """How far a run has come that is not finished."""
-    last = next(reversed(run.seconds), None)
-    if last == "dense":
-        there = "is trained" if run.recipe.train.steps else "is taken as it is"
-        return f"Not compressed: the dense network {there}, and nothing else is done yet."
-    done = f"the last step that is done is {last}" if last else "no step is done yet"
+    """The progress of a run that is not finished."""
+    if run.dense and len(run.stages) == 1:
+        done = "trained" if run.recipe.train.steps else "loaded"
+        return f"Not compressed: the dense network is {done}, and no other step is complete."
+    last = run.stages[-1].folder.name if run.stages else None
+    done = f"the last complete step is {last}" if last else "no step is complete"
     return f"Not finished: {done}."
 
 
-def split_note(run: RunRecord) -> str:
-    """What to know about the pictures of the final evaluation, and about its fairness."""
-    note = "Read once, at the end, for both networks alike."
+def split_text(run: RunRecord) -> str:
+    """How the split of the final evaluation was used, and how long each network was trained."""
+    text = "Read once, at the end, for both networks."
     if run.recipe.data.test is None:
-        note = (
-            "The recipe names no test pictures, so these are the ones that every decision went "
-            "by; expect less of others."
+        text = (
+            "The recipe names no test split, so these are the validation pictures that every "
+            "decision used; expect lower accuracy on other pictures."
         )
     further = 0
     for phase in run.phases:
@@ -50,55 +50,48 @@ def split_note(run: RunRecord) -> str:
         further += sparsify.steps if phase.sparsify and not phase.failed else 0
         further += retrain.steps if phase.retrain else 0
     steps = run.recipe.train.steps
-    if steps == 0:
-        return (
-            f"{note} The dense network was trained elsewhere, and what became the slim one for "
-            f"{further:,} steps more."
-        )
-    return (
-        f"{note} The dense network was trained for {steps:,} steps, and what became the slim one "
-        f"for {further:,} more."
-    )
+    trained = f"was trained for {steps:,} steps" if steps else "was trained elsewhere"
+    return f"{text} The dense network {trained}; the slim one for {further:,} steps more."
 
 
-def selection_note(run: RunRecord) -> str:
+def selection_text(run: RunRecord) -> str:
     """How to read the charts of the selection."""
     selects = [run.recipe.phase(phase.number)[2] for phase in run.phases]
-    notes = ["Every filter by the share of zeros in it (F) and in what reads it (G)."]
+    text = ["Every filter by the share of zeros in its weights (F) and in those that read it (G)."]
     if any(select.s_F is not None for select in selects):
-        notes.append("What lies in the shaded region goes, but for the fewest that a layer keeps.")
-    ways = {(s.criterion, s.way_of_allocation) for s in selects if s.s_F is None}
-    for criterion, allocation in sorted(ways):
-        by = "" if criterion == "sparsity" else f" by the criterion {criterion}"
-        notes.append(
-            f"A size to be reached has no fixed region: filters went{by} {_ORDER[allocation]}."
+        text.append("Filters in the shaded region are removed, down to the layer's minimum.")
+    criteria = {(s.criterion, s.way_of_allocation) for s in selects if s.s_F is None}
+    for criterion, allocation in sorted(criteria):
+        text.append(
+            f"Where the goal is a size, no region is fixed: filters are removed by the criterion "
+            f"{criterion}, {_ALLOCATIONS[allocation]}."
         )
-    steps = sorted({str(select.round_to) for select in selects if select.round_to != 1})
-    if steps:
-        notes.append(f"Layers that lose filters keep a multiple of {' or '.join(steps)}.")
-    return " ".join(notes)
+    multiples = sorted({str(select.round_to) for select in selects if select.round_to != 1})
+    if multiples:
+        text.append(f"Layers that lose filters keep a multiple of {' or '.join(multiples)}.")
+    return " ".join(text)
 
 
 def failures(run: RunRecord) -> str:
-    """Which phases changed nothing, and why; empty where none."""
+    """Which phases did not change the network, and why; empty if there are none."""
     numbers = [str(phase.number) for phase in run.phases if phase.failed]
     if not numbers:
         return ""
     return (
-        f"In phase {' and '.join(numbers)} no size that was tried held the drop: the network went "
-        "on as it was before it."
+        f"Phase {' and '.join(numbers)}: no size that was tried is within the drop, so the network "
+        "was not changed."
     )
 
 
 def command(run: RunRecord) -> str:
-    """What repeats the run, or goes on with it."""
+    """The command that repeats a finished run, or resumes an unfinished one."""
     recipe = shlex.quote(str(run.folder / "recipe.json"))
     folder = "runs/again" if run.summary else shlex.quote(str(run.folder))
     return f"secateur compress {recipe} --run {folder}"
 
 
-def speed_command(run: RunRecord) -> str:
-    """What measures the speed of both networks, and brings it into the report."""
+def latency_command(run: RunRecord) -> str:
+    """The commands that measure the latency of both networks and update the report."""
     dense, slim, out = (
         shlex.quote(str(run.folder / name))
         for name in ("dense.safetensors", "slim.safetensors", LATENCY_FILE)

@@ -1,4 +1,4 @@
-"""How the accuracy changed from step to step."""
+"""Accuracy after each step of a run."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from secateur.report.charts.number_text import set_percent_ticks, short
 from secateur.report.charts.theme import LIGHT, TICKS, new_figure, themed
 
-# Beyond these the values are not written.
+# The most steps for which the values are written.
 _MOST_VALUES = 30
 
 
@@ -16,7 +16,7 @@ def accuracy_by_step(steps: Sequence[tuple[str, float, int]], metric: str) -> Fi
     """Draw the accuracy after each step of a run.
 
     Args:
-        steps: label, accuracy (%) and phase of each; phase 0 stands for none.
+        steps: label, accuracy (%) and phase of each; 0: before the first phase.
         metric: name of the accuracy.
     """
     figure, (axes,) = new_figure(max(3.6, min(7, 1.0 + 0.42 * len(steps))), 2.7)
@@ -44,13 +44,13 @@ def accuracy_by_step(steps: Sequence[tuple[str, float, int]], metric: str) -> Fi
         )
     axes.plot(range(len(steps)), values, "o-", color=LIGHT["slim"], gid="mark")
     if len(steps) <= _MOST_VALUES:
-        for place, value in enumerate(values):
-            around = values[max(0, place - 1) : place + 2]
-            # Where the line turns upward there is room below.
+        for index, value in enumerate(values):
+            around = values[max(0, index - 1) : index + 2]
+            # At a local minimum there is room below.
             below = value == min(around) and value < max(around)
             axes.annotate(
                 f"{value:.1f}",
-                (place, value),
+                (index, value),
                 (0, -5 if below else 5),
                 textcoords="offset points",
                 ha="center",

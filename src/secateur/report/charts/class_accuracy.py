@@ -1,4 +1,4 @@
-"""The accuracy of each class, before and after."""
+"""Accuracy of each class, dense and slim."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from secateur.report.charts.number_text import short
 from secateur.report.charts.theme import LIGHT, new_figure, themed
 
-# The most that a page can show; the others changed least.
+# The most classes that a chart shows; those that changed least are left out.
 MOST_CLASSES = 60
 
 
@@ -19,12 +19,12 @@ def class_accuracy(
     slim: Sequence[float | None],
     metric: str,
 ) -> Figure:
-    """Draw two points a class, in the order given; of more than 60, those that changed most.
+    """Draw two points a class, in the given order; of more than 60, those that changed most.
 
     Args:
         classes: their names, from top to bottom.
-        dense: accuracy of each, in %; None: not known.
-        slim: the same of the slim network.
+        dense: accuracy of the dense network, in %; None: not known.
+        slim: accuracy of the slim network, in %; None: not known.
         metric: name of the accuracy.
     """
     rows = [

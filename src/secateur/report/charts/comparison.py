@@ -1,4 +1,4 @@
-"""Accuracy of several ways to compress at several budgets."""
+"""Accuracy of several methods of compression at several budgets."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,14 +7,14 @@ from matplotlib.figure import Figure
 
 from secateur.report.charts.theme import LIGHT, SERIES, new_figure, themed
 
-# But for the blue that is near to the strongest curve's.
+# Without the blue that is close to the first curve's.
 _OTHERS = SERIES[1:]
-# Two more than there are such colours, so that no two of many curves have both alike.
+# Two more than colours, so that no two of many curves share colour and marker.
 _MARKERS = "osD^vPX"
 
 
 class Curve(NamedTuple):
-    """One way: shares of the MACs kept, accuracy at each, and its standard error or None."""
+    """One method: shares of the MACs kept, accuracy (%) and its standard error or None at each."""
 
     name: str
     shares: Sequence[float]
@@ -24,10 +24,10 @@ class Curve(NamedTuple):
 
 @themed
 def comparison(curves: Sequence[Curve], dense: float, metric: str) -> Figure:
-    """Draw accuracy against the share of MACs that is kept, one line a way.
+    """Draw accuracy against the share of MACs that is kept, one line a method.
 
     Args:
-        curves: the first is drawn strongest.
+        curves: the first is emphasised.
         dense: accuracy of the dense network, in %.
         metric: name of the accuracy.
     """
@@ -49,7 +49,7 @@ def comparison(curves: Sequence[Curve], dense: float, metric: str) -> Figure:
             label=curve.name,
             zorder=3 if first else 2,
         )
-        drawn.lines[0].set_gid("mark")  # and not its error bars too
+        drawn.lines[0].set_gid("mark")  # without the error bars
     axes.set_xscale("log")
     ticks = sorted({100 * share for curve in curves for share in curve.shares})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

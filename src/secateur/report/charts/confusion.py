@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""The confusion matrix of a classifier."""
 
 import math
 from collections import defaultdict
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from secateur.report.charts.number_text import short
 from secateur.report.charts.theme import LIGHT, TICKS, new_figure, themed
 
-# Up to so many classes, cells hold their counts, and axes name the classes.
+# The most classes for which cells contain counts, and for which axes name classes.
 _MOST_COUNTS, _MOST_NAMES = 12, 60
 
 
@@ -21,10 +21,10 @@ _MOST_COUNTS, _MOST_NAMES = 12, 60
 def confusion(
     matrix: Sequence[Sequence[int]] | NDArray[np.integer], classes: Sequence[str]
 ) -> Figure:
-    """Draw a confusion matrix: the deeper a cell, the larger its share of its row.
+    """Draw a confusion matrix: the darker a cell, the larger its share of its row.
 
-    The opacity is the share's square root, so that rare mistakes can be seen.
-    Cells of one shade are one path, so that a thousand classes make no million elements.
+    The opacity is the square root of the share, so that rare mistakes are visible. Cells of one
+    shade are one path: a thousand classes would otherwise give a million elements.
 
     Args:
         matrix: (classes, classes) counts; rows are the true classes, columns the predicted.
@@ -34,12 +34,12 @@ def confusion(
     n = len(classes)
     with_counts, with_names = n <= _MOST_COUNTS, n <= _MOST_NAMES
     names = [short(name) if with_names else "" for name in classes]
-    # Room for the names beside the cells, in inches.
+    # Space for the class names, in inches.
     room = 0.55 + max((len(name) for name in names), default=0) * 0.6 * TICKS / 72
     side = 4.2 if not with_names else max(1.6, (0.34 if with_counts else 0.155) * n)
     figure, (axes,) = new_figure(side + room, side + (room * 0.8 if with_counts else room))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    # Counts have to be read on the deepest cell, of light pages and dark ones.
+    # Counts must be readable on the darkest cell, on light and on dark pages.
     deepest = 0.55 if with_counts else 1.0
     for share, cells in sorted(_by_shade(shares).items()):
         axes.add_patch(
@@ -78,7 +78,7 @@ def confusion(
 
 
 def _by_shade(shares: NDArray[np.float64]) -> dict[int, list[tuple[int, int]]]:
-    """Cells (row, column) by their share in whole percent, at least 1 where there is any."""
+    """Cells (row, column) by their share in whole percent; at least 1 if it is above 0."""
     shades: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for row, column in np.argwhere(shares > 0):
         shades[max(1, round(100 * shares[row, column]))].append((row, column))

@@ -1,4 +1,4 @@
-"""How many filters each layer keeps."""
+"""The filters of each layer, phase by phase."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def filters(layers: Sequence[str], stages: Sequence[tuple[str, Sequence[int]]]) 
     """Draw the filters of each layer before and after each phase: the paper's Table 1.
 
     Args:
-        layers: in the network's order; drawn from top to bottom.
+        layers: in the network's order; the first is at the top.
         stages: name and number of filters of each layer; the dense network first.
     """
     figure, (axes,) = new_figure(5.0, 0.75 + 0.19 * len(layers))
@@ -23,7 +23,7 @@ def filters(layers: Sequence[str], stages: Sequence[tuple[str, Sequence[int]]]) 
     later = [LIGHT["slim"]] if len(stages) == 2 else SERIES
     handles = []
     for n, (_, counts) in enumerate(stages):
-        # A layer that a phase left alone keeps the bar it has.
+        # No second bar for a layer that a phase did not change.
         changed = [row for row in rows if n == 0 or counts[row] != stages[n - 1][1][row]]
         colour = later[(n - 1) % len(later)] if n else LIGHT["dense"]
         height, alpha = (0.46, 1.0) if n else (0.78, 0.45)

@@ -1,4 +1,4 @@
-"""What the run achieved, on one chart."""
+"""Costs and accuracy of the dense and the slim network."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,14 +11,14 @@ from secateur.report.charts.theme import LABELS, LIGHT, TICKS, TITLES, new_figur
 
 
 class Cost(NamedTuple):
-    """What a network needs of something, of which less is better.
+    """One cost of both networks.
 
-    Args:
-        dense: before, in any unit.
-        slim: after, in the same unit.
-        dense_text: the same with its unit: "1.55 M".
-        slim_text: the same with its unit.
-        better: "fewer", "smaller" or "faster".
+    Attributes:
+        dense: in any unit.
+        slim: in the same unit.
+        dense_text: with the unit: "1.55 M".
+        slim_text: with the unit.
+        better: word for a smaller cost: "fewer", "smaller" or "faster".
     """
 
     dense: float
@@ -32,13 +32,13 @@ class Cost(NamedTuple):
 def headline(
     costs: Mapping[str, Cost], metric: str, dense: float, slim: float, split: str
 ) -> Figure:
-    """Draw what the slim network needs of each cost, and its accuracy, beside the dense one's.
+    """Draw each cost of the slim network as a share of the dense one's, and both accuracies.
 
     Args:
-        costs: by what they are called; one row each.
+        costs: by name, one row each.
         metric: name of the accuracy.
-        dense: accuracy before, in %.
-        slim: accuracy after, in %.
+        dense: accuracy of the dense network, in %.
+        slim: accuracy of the slim network, in %.
         split: on which the accuracy was measured.
     """
     figure, (bars, points) = new_figure(
@@ -111,9 +111,9 @@ def _draw_accuracy(axes: Axes, metric: str, dense: float, slim: float, split: st
             weight="bold" if name == "slim" else "normal",
             fontsize=LABELS,
         )
-    # Ten points at least, so that a small change looks small.
+    # At least ten points, so that a small change looks small.
     margin = max(5.0, (high - low) * 0.75)
-    # Beyond 0 and 100 there may be room for the labels, but no ticks.
+    # Labels may be outside 0 to 100; ticks are not.
     axes.set_xlim(low - margin, high + margin)
     set_percent_ticks(axes.xaxis)
     axes.set_ylim(-0.5, 1)

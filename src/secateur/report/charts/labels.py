@@ -1,4 +1,4 @@
-"""Labels beside points, kept clear of each other as far as simple offsets allow."""
+"""Labels of points, placed so that they overlap as little as possible."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from secateur.report.charts.theme import TICKS
 
 
 class _Box(NamedTuple):
-    """Edges, in points."""
+    """Edges, in points of 1/72 inch."""
 
     left: float
     bottom: float
@@ -18,13 +18,13 @@ class _Box(NamedTuple):
     top: float
 
     def shared(self, other: "_Box") -> float:
-        """Area that both cover."""
+        """Area of the intersection."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.top, other.top) - max(self.bottom, other.bottom)
         return max(width, 0) * max(height, 0)
 
 
-# Sideways and upward, in widths and heights of the text, and its alignments.
+# Direction across and up, and the alignment of the text.
 _OFFSETS = (
     (0, 1, "center", "bottom"),
     (0, -1, "center", "top"),
@@ -45,24 +45,24 @@ def label_points(
     colours: Sequence[str],
     distance: float = 4,
 ) -> None:
-    """Write a text beside each point, where it covers least of the other texts and points.
+    """Write a text beside each point, where it overlaps other texts and points least.
 
     Args:
-        axes: with its final limits and scales.
-        points: (x, y), in data.
-        texts: one a point; an empty one is not written.
+        axes: with final limits and scales.
+        points: (x, y), in data coordinates.
+        texts: one a point; empty for none.
         colours: one a point.
         distance: from the point, in points of 1/72 inch.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None  # noqa: S101 # a chart's axes always have one
     size = np.array(figure.get_size_inches()) * 72
-    # The layout is not made yet; about a fifth goes to the axes' own labels.
+    # The layout is not computed yet; tick and axis labels take about a fifth of the figure.
     frame = _Box(0, 0, size[0] * 0.8, size[1] * 0.75)
-    axes.get_xlim(), axes.get_ylim()  # limits are found when they are asked for
+    axes.get_xlim(), axes.get_ylim()  # this computes automatic limits
     inside = axes.transScale + axes.transLimits
     places = inside.transform(np.array(points, dtype=float)) * (frame.right, frame.top)
-    half = distance * 0.9  # the marker and some air
+    half = distance * 0.9  # of a square around the marker
     taken = [_Box(x - half, y - half, x + half, y + half) for x, y in places]
     for (x, y), point, text, colour in zip(places, points, texts, colours, strict=True):
         if not text:

@@ -1,4 +1,4 @@
-"""How many weights of each layer are not zero."""
+"""The weights of each layer that are not zero."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from secateur.report.charts.number_text import set_log_ticks, short
 from secateur.report.charts.theme import LIGHT, SERIES, new_figure, themed
 
 _MARKERS = "osD^vP*X"
-# Where a layer without any weight but zeros stands on an axis that has no zero.
+# The position of 0 on the logarithmic axis.
 _NONE = 0.5
 
 
@@ -20,8 +20,8 @@ def nonzeros(layers: Sequence[str], stages: Sequence[tuple[str, Sequence[int | N
 
     Args:
         layers: in the network's order.
-        stages: name and number of non-zero weights of each layer; None where the layer is not
-            part of the stage. The dense network first.
+        stages: name and number of non-zero weights of each layer; None if the stage does
+            not include the layer. The dense network first.
     """
     figure, (axes,) = new_figure(max(3.1, min(7, 1.2 + 0.28 * len(layers))), 3.0)
     places = range(len(layers))

@@ -14,7 +14,7 @@ Point = tuple[str, Literal["dense", "slim"], float, float]
 
 @themed
 def pareto(points: Sequence[Point], x_name: str, metric: str) -> Figure:
-    """Draw the networks of several runs by cost and accuracy, and the front of the best.
+    """Draw the networks of several runs by cost and accuracy, and their Pareto front.
 
     Args:
         points: run, "dense" or "slim", cost (above 0) and accuracy (%) of each network.
@@ -22,14 +22,14 @@ def pareto(points: Sequence[Point], x_name: str, metric: str) -> Figure:
         metric: name of the accuracy.
     """
     figure, (axes,) = new_figure(5.2, 3.4)
-    best = [points[i] for i in front(points)]
+    best = [points[i] for i in pareto_front(points)]
     axes.step(
         [cost for *_, cost, _ in best],
         [accuracy for *_, accuracy in best],
         where="post",
         color=LIGHT["good"],
         linewidth=1,
-        label="not surpassed",
+        label="Pareto front",
     )
     for role in ("dense", "slim"):
         of_role = [point for point in points if point[1] == role]
@@ -66,16 +66,16 @@ def pareto(points: Sequence[Point], x_name: str, metric: str) -> Figure:
     return figure
 
 
-def front(points: Sequence[Point]) -> list[int]:
-    """Give the positions of the points that no other surpasses, by rising cost.
+def pareto_front(points: Sequence[Point]) -> list[int]:
+    """Indices of the points that no other dominates, by rising cost.
 
-    A point is surpassed by one that costs no more and is no less accurate, and is better in one
-    of the two; so equal points stay together.
+    A point is dominated by one that costs no more, is no less accurate, and is better in one of
+    the two. So of equal points all or none are in the front.
     """
     order = sorted(range(len(points)), key=lambda i: (points[i][2], -points[i][3]))
-    stay: list[int] = []
+    front: list[int] = []
     for i in order:
-        last = points[stay[-1]][2:] if stay else None
+        last = points[front[-1]][2:] if front else None
         if last is None or points[i][3] > last[1] or points[i][2:] == last:
-            stay.append(i)
-    return stay
+            front.append(i)
+    return front

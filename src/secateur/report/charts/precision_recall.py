@@ -15,10 +15,10 @@ def precision_recall(name: str, dense: Curve | None, slim: Curve | None) -> Figu
     """Draw precision over recall, with the average precision of each network.
 
     Args:
-        name: of the class, or of what the curves are averaged over.
+        name: of the class.
         dense: recall (0 to 1, ascending), precision (0 to 1) and average precision (%); None: not
             known.
-        slim: the same of the slim network.
+        slim: as ``dense``, for the slim network.
     """
     figure, axes = new_panel(2.6)
     for label, curve, line in (("dense", dense, "--"), ("slim", slim, "-")):

@@ -1,4 +1,4 @@
-"""Accuracy of a detector with fewer detection layers and with more."""
+"""Accuracy of a detector by its number of detection layers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from secateur.report.charts.theme import LIGHT, new_figure, themed
 
 
 class Scale(NamedTuple):
-    """A detector with some detection layers.
+    """A detector with a number of detection layers.
 
     Attributes:
         layers: how many.
         params: of the slim network.
         dense: accuracy of the dense network, %, and its standard error or None.
-        slim: of the slim network, likewise.
+        slim: accuracy of the slim network, %, and its standard error or None.
     """
 
     layers: int
@@ -27,7 +27,7 @@ class Scale(NamedTuple):
 
 @themed
 def detection_scales(scales: Sequence[Scale], metric: str) -> Figure:
-    """Draw accuracy against the number of detection layers, of dense and slim networks.
+    """Draw accuracy against the number of detection layers, for the dense and the slim networks.
 
     Args:
         scales: by rising number of layers.
@@ -49,7 +49,7 @@ def detection_scales(scales: Sequence[Scale], metric: str) -> Figure:
             label=role,
             zorder=3 if role == "slim" else 2,
         )
-        drawn.lines[0].set_gid("mark")  # and not its error bars too
+        drawn.lines[0].set_gid("mark")  # without the error bars
     axes.set_xticks(layers, [f"{each.layers}\n{compact(each.params)}" for each in scales])
     axes.margins(x=0.08)
     axes.set_xlabel("detection layers, and parameters of the slim network")

@@ -1,4 +1,4 @@
-"""Which filters of a layer were kept."""
+"""The filters of a layer that were kept and removed."""
 
 from collections.abc import Sequence
 
@@ -21,9 +21,9 @@ def selection(
 
     Args:
         layer: its name.
-        F: zeros of the weights that make each channel, as a share, 0 to 1.
-        G: zeros of the weights that read it, as a share, 0 to 1.
-        kept: whether each filter stays.
+        F: sparsity level of the weights that produce each channel, 0 to 1.
+        G: sparsity level of the weights that read it, 0 to 1.
+        kept: whether each filter is kept.
         levels: (s_F, s'_F, s_G); the region F >= s_F or (F >= s'_F and G >= s_G) is shaded.
     """
     figure, axes = new_panel(2.6)
@@ -40,8 +40,7 @@ def selection(
             markersize=3.2,
             markeredgewidth=0.8 if marker == "x" else 0,
             gid="mark",
-            # A point at 1 is as large as any.
-            clip_on=False,
+            clip_on=False,  # markers at 1 are drawn in full
             label=f"{len(groups[name])} {name}",
             zorder=3,
         )
@@ -65,13 +64,13 @@ def selection(
 
 
 def region(s_F: float, s_F_both: float, s_G: float) -> list[tuple[float, float]]:
-    """Give the corners of the region whose filters are removed, F across and G upward."""
+    """Corners (F, G) of the region whose filters are removed."""
     both = min(s_F_both, s_F)
     return [(both, s_G), (both, 1), (1, 1), (1, 0), (s_F, 0), (s_F, s_G)]
 
 
 def _limits(shares: Sequence[float]) -> tuple[float, float]:
-    """Round limits around shares, from 0 to 1 at most."""
+    """Axis limits around shares, within 0 to 1."""
     low, high = min(shares, default=0), max(shares, default=1)
     margin = max(0.06 * (high - low), 0.01)
     return max(0.0, low - margin), min(1.0, high + margin)

@@ -1,4 +1,4 @@
-"""Matplotlib's SVG, made small, and fit to stand beside others in one document."""
+"""Matplotlib's SVG, reduced, with ids that are unique within a page."""
 
 import re
 from xml.etree.ElementTree import Element
@@ -6,23 +6,23 @@ from xml.etree.ElementTree import Element
 from defusedxml.ElementTree import fromstring
 
 _REFERENCE = re.compile(r"#([\w.-]+)")
-# Hundredths of a point, which nobody sees.
+# Hundredths of a point are enough.
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _NUMBERS = ("d", "x", "y", "width", "height", "transform")
 
 
 def clean(source: str, key: str) -> Element:
-    """Read what matplotlib wrote, and leave out what a page does not need.
+    """Parse matplotlib's SVG and remove what a page does not need.
 
-    An artist whose gid begins with "mark" gets the class "mark". Of the ids only those that are
-    referred to stay, and begin with the key.
+    An artist whose gid begins with "mark" gets the class "mark". Only ids that are referred to are
+    kept, with the key as their prefix.
 
     Args:
         source: an SVG by matplotlib, with ``svg.fonttype: none``.
-        key: of this chart alone in its document.
+        key: unique within the document.
 
     Returns:
-        The root element, without prefixes of namespaces, width and height.
+        The root element, without namespace prefixes, width and height.
     """
     root: Element = fromstring(source)
     for element in root.iter():
@@ -87,7 +87,7 @@ def _shorten(element: Element) -> None:
     if element.get("transform", "").startswith("rotate(-0 "):
         del element.attrib["transform"]
     if "style" in element.attrib:
-        # The page's own fonts.
+        # The page sets the fonts.
         style = re.sub(r"font-family: [^;]*;? ?", "", element.attrib["style"])
         element.set("style", style.replace(": ", ":").replace("; ", ";"))
     if element.tag not in ("text", "tspan"):
@@ -101,7 +101,7 @@ def _rounded(match: re.Match[str]) -> str:
 
 
 def _hoist_styles(root: Element) -> None:
-    """Write the style of many equal markers once."""
+    """Move the style of equal markers to their group."""
     for group in root.iter("g"):
         styles = {child.get("style", "") if child.tag == "use" else "" for child in group}
         if len(group) > 1 and len(styles) == 1 and "" not in styles and "style" not in group.attrib:
@@ -111,7 +111,7 @@ def _hoist_styles(root: Element) -> None:
 
 
 def _unwrap(parent: Element) -> None:
-    """Put what stands in a group that says nothing in its place."""
+    """Replace groups without attributes by their children."""
     children: list[Element] = []
     for child in parent:
         _unwrap(child)

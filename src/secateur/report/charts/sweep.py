@@ -9,12 +9,12 @@ from secateur.report.charts.labels import label_points
 from secateur.report.charts.number_text import set_log_ticks, set_percent_ticks, short
 from secateur.report.charts.theme import LIGHT, new_figure, themed
 
-# The best are named, unless there are more of them.
+# The most networks of the Pareto front that are named.
 _MOST_NAMES = 25
 
 
 class Tried(NamedTuple):
-    """A network: its name, accuracy (%), costs (above 0), and whether none surpasses it."""
+    """A network: name, accuracy (%), costs (above 0), and whether it is on the Pareto front."""
 
     name: str
     accuracy: float
@@ -26,14 +26,14 @@ class Tried(NamedTuple):
 def sweep(
     tried: Sequence[Tried], dense: tuple[float, Sequence[float]], costs: Sequence[str], metric: str
 ) -> Figure:
-    """Draw the networks of all trials by accuracy and each cost, the best of them filled.
+    """Draw the networks of all trials by accuracy and each cost, those on the Pareto front filled.
 
-    None surpasses these in all costs together; so in one cost alone others may be ahead.
+    The Pareto front is that of all costs together, so for one cost alone others may be better.
 
     Args:
         tried: the networks.
-        dense: accuracy and costs of the network before; it may lack the last ones.
-        costs: what each is, with its unit.
+        dense: accuracy and costs of the dense network; the last costs may be missing.
+        costs: name of each, with its unit.
         metric: name of the accuracy.
     """
     figure, panels = new_figure(3.4 * len(costs) + 0.4, 3.4, 1, len(costs), sharey=True)
@@ -43,8 +43,8 @@ def sweep(
     margin = max(0.12 * (max(values) - min(values)), 0.5)
     panels[0].set_ylim(min(values) - margin, max(values) + margin)
     set_percent_ticks(panels[0].yaxis)
-    for place, (axes, name) in enumerate(zip(panels, costs, strict=True)):
-        before = dense[1][place : place + 1]
+    for index, (axes, name) in enumerate(zip(panels, costs, strict=True)):
+        before = dense[1][index : index + 1]
         axes.plot(
             before,
             [dense[0]] * len(before),
@@ -56,11 +56,11 @@ def sweep(
             label="dense",
         )
         for some, colour, size, label in (
-            (others, LIGHT["muted"], 3.5, "surpassed by another"),
-            (best, LIGHT["slim"], 5.5, "not surpassed"),
+            (others, LIGHT["muted"], 3.5, "dominated"),
+            (best, LIGHT["slim"], 5.5, "Pareto front"),
         ):
             axes.plot(
-                [each.costs[place] for each in some],
+                [each.costs[index] for each in some],
                 [each.accuracy for each in some],
                 "o",
                 color=colour,
@@ -71,7 +71,7 @@ def sweep(
                 zorder=3 if some is best else 2,
             )
         axes.set_xscale("log")
-        drawn = [*before, *(each.costs[place] for each in tried)]
+        drawn = [*before, *(each.costs[index] for each in tried)]
         if drawn:
             low, high = min(drawn) / 1.5, max(drawn) * 1.5
             axes.set_xlim(low, high)
@@ -79,7 +79,7 @@ def sweep(
         if 0 < len(best) <= _MOST_NAMES:
             label_points(
                 axes,
-                [(each.costs[place], each.accuracy) for each in best],
+                [(each.costs[index], each.accuracy) for each in best],
                 [short(each.name) for each in best],
                 [LIGHT["ink"]] * len(best),
             )

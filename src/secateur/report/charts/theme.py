@@ -1,4 +1,4 @@
-"""The colours and sizes of all charts, and their two forms: inside a page, and as files."""
+"""Colours and sizes of all charts, and their two outputs: SVG inside a page, and files."""
 
 import io
 import re
@@ -25,8 +25,8 @@ class Colour(NamedTuple):
     dark: str
 
 
-# Light values are all different: a figure is drawn with them, and they name the colour in its SVG.
-# The series was searched for colours that stay apart in the three forms of colour blindness.
+# Light values are all different: figures are drawn with them, and in the SVG they identify the
+# colour. The series can be told apart with each of the three forms of colour blindness.
 COLOURS = {
     "ink": Colour("#1c2430", "#e6e9ee"),
     "muted": Colour("#566173", "#a2adbd"),
@@ -55,7 +55,7 @@ TICKS, LABELS, TITLES = 7.0, 7.5, 8.0
 # Inches.
 PANEL_WIDTH = 3.1
 
-# From matplotlib's own defaults, whatever the user's settings are.
+# Based on matplotlib's defaults, not on the user's settings.
 STYLE: dict[Any, Any] = {
     **{name: v for name, v in mpl.rcParamsDefault.items() if not name.startswith("backend")},
     "axes.axisbelow": True,
@@ -79,9 +79,9 @@ STYLE: dict[Any, Any] = {
     "legend.labelcolor": LIGHT["ink"],
     "lines.linewidth": 1.4,
     "lines.markersize": 4,
-    "svg.fonttype": "none",  # letters that a reader can search
+    "svg.fonttype": "none",  # text that can be searched
     "text.color": LIGHT["ink"],
-    "text.parse_math": False,  # names hold what they like
+    "text.parse_math": False,  # names may contain $
     "xtick.color": LIGHT["grid"],
     "xtick.labelcolor": LIGHT["muted"],
     "xtick.labelsize": TICKS,
@@ -90,14 +90,14 @@ STYLE: dict[Any, Any] = {
     "ytick.labelsize": TICKS,
 }
 
-# Around every chart: ``@themed``.
+# Decorates every function that draws a chart.
 themed = mpl.rc_context(STYLE)
 
 
 def new_figure(
     width: float, height: float, rows: int = 1, columns: int = 1, **subplots: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Give an empty figure in the theme, and its axes row by row.
+    """Make an empty figure in the theme, with its axes row by row.
 
     Args:
         width: inches.
@@ -113,9 +113,9 @@ def new_figure(
 
 
 def new_panel(height: float, *, legend: bool = True) -> tuple[Figure, Axes]:
-    """Give an empty figure in the theme, small and one of many that stand side by side.
+    """Make a small empty figure in the theme, one of many side by side.
 
-    Margins are fixed, so that axes are in line; and to find them takes as long as the drawing.
+    Margins are fixed, so that axes are aligned; computing them would take as long as drawing.
 
     Args:
         height: inches.
@@ -136,12 +136,12 @@ def new_panel(height: float, *, legend: bool = True) -> tuple[Figure, Axes]:
 
 
 def inline_svg(figure: Figure, key: str, title: str) -> str:
-    """Give the SVG element of a chart, to stand in an HTML page that holds ``css()``.
+    """Make the SVG element of a chart, for an HTML page with the rules of ``css()``.
 
     Args:
         figure: a chart.
-        key: its own in the page; letters, digits, ``.``, ``_`` and ``-``.
-        title: what the chart shows, for those who do not see it.
+        key: unique within the page; letters, digits, ``.``, ``_`` and ``-``.
+        title: what the chart shows, for screen readers.
     """
     root = _svg(figure, key)
     for element in root.iter():
@@ -160,7 +160,7 @@ def inline_svg(figure: Figure, key: str, title: str) -> str:
 
 
 def css() -> str:
-    """Give the style rules of the charts' colours: light, dark, and light again on paper."""
+    """The CSS rules of the charts' colours: light, dark, and light for printing."""
     light, dark = (
         ":root{" + "".join(f"--chart-{n}:{colour[i]};" for n, colour in COLOURS.items()) + "}"
         for i in (0, 1)
@@ -173,15 +173,15 @@ def write_figure(figure: Figure, svg: str, folder: Path, key: str) -> None:
 
     Args:
         figure: a chart.
-        svg: its form for a page, as ``inline_svg`` gives it; drawing it again would take as long.
-        folder: made where it is missing.
+        svg: from ``inline_svg``; drawing it a second time would take as long.
+        folder: created if it is missing.
         key: letters, digits, ``.``, ``_`` and ``-``.
 
     Raises:
         RunError: the folder cannot be written to.
     """
     font = ", ".join(mpl.rcParamsDefault["font.sans-serif"])
-    # In styles alone: names may say anything.
+    # Only in styles: names may contain anything.
     light = re.sub(r'style="[^"]*"', lambda style: _VARIABLE.sub(_light, style[0]), svg)
     light = light.replace("font-family:inherit", f"font-family:{font}", 1)
     paper = f'<rect width="100%" height="100%" style="fill:{LIGHT["background"]}"/>'
@@ -197,13 +197,13 @@ def write_figure(figure: Figure, svg: str, folder: Path, key: str) -> None:
 @contextmanager
 def _drawing(key: str) -> Iterator[None]:
     with mpl.rc_context({**STYLE, "svg.hashsalt": key}), warnings.catch_warnings():
-        # Names may be in any script; the page's fonts have what matplotlib's own lacks.
+        # Names may be in any script; the page has fonts for those that matplotlib has not.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def _settle(figure: Figure) -> None:
-    """Make the layout, once for all forms; the second pass sees the labels of the first."""
+    """Compute the layout once for all outputs; the second pass includes labels of the first."""
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
         engine.execute(figure)

@@ -1,4 +1,4 @@
-"""How the threshold was searched for."""
+"""The threshold search."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -23,20 +23,19 @@ def threshold_search(
     """Draw the accuracy at each threshold that was tried.
 
     Args:
-        trace: threshold (magnitude), share of zeros (0 to 1), accuracy (%) of each trial; one at
-            least.
-        chosen: the threshold that was taken.
-        reference: accuracy that the drop is counted from, in %.
+        trace: threshold, share of zeros (0 to 1) and accuracy (%) of each trial; at least one.
+        chosen: the threshold that was applied.
+        reference: accuracy of the sparsified network, in %.
         floor: lowest accuracy within the tolerance, in %.
         metric: name of the accuracy.
-        unit: what the threshold is counted in.
-        estimated: thresholds whose accuracy is an estimate; their marks are hollow.
+        unit: of the threshold.
+        estimated: thresholds whose accuracy is an estimate; their markers are hollow.
     """
     figure, (axes,) = new_figure(4.4, 2.8)
     trials = sorted(trace)
     any_positive = any(t > 0 for t, _, _ in trials)
     positive = [t for t, _, _ in trials if t > 0] or [0.01]
-    # A logarithmic axis has no zero; it stands left of all else.
+    # A logarithmic axis has no zero; it is drawn left of all other thresholds.
     zero = min(positive) / 3 if any(t <= 0 for t, _, _ in trials) else None
     points = [(t if t > 0 else min(positive) / 3, value) for t, _, value in trials]
     axes.axhspan(floor, reference, color=LIGHT["good"], alpha=0.12, linewidth=0)
@@ -46,7 +45,7 @@ def threshold_search(
     taken = [math.isclose(trial[0], chosen) for trial in trials]
     for (t, _, _), point, is_chosen in zip(trials, points, taken, strict=True):
         axes.plot(
-            *([place] for place in point),
+            *([each] for each in point),
             marker="D" if is_chosen else "o",
             color=LIGHT["slim" if is_chosen else "dense"],
             markersize=7 if is_chosen else 5,

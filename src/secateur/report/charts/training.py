@@ -1,4 +1,4 @@
-"""How the loss fell."""
+"""The loss over a training."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from secateur.report.charts.theme import LIGHT, new_panel, themed
 
 @themed
 def training_curve(name: str, loss: Sequence[float], steps: int) -> Figure:
-    """Draw the loss over one training.
+    """Draw the loss by step.
 
     Args:
         name: of the training.
-        loss: averages over equal spans of the steps, in their order; one at least.
-        steps: number of steps of the whole training.
+        loss: means over equal spans of the steps, in order; at least one.
+        steps: of the whole training.
     """
     figure, axes = new_panel(2.1, legend=False)
     span = steps / len(loss)

@@ -1,4 +1,4 @@
-"""How the weights of a layer are spread."""
+"""The distribution of a layer's weights."""
 
 from collections.abc import Sequence
 
@@ -22,12 +22,12 @@ def weight_histogram(
     Args:
         layer: its name.
         edges: of the bins, ascending; one more than there are bins.
-        before: weights in each bin.
-        after: weights in each bin.
-        threshold: magnitude below which weights were zeroed, drawn on both sides; None: not yet.
+        before: weights in each bin, before.
+        after: weights in each bin, after.
+        threshold: magnitude below which weights are zeroed; None: not known.
     """
     figure, axes = new_panel(2.3)
-    # An empty bin ends below the axis.
+    # A logarithmic axis has no zero; an empty bin ends below the axis.
     heights = [np.maximum(np.asarray(counts, dtype=float), 0.1) for counts in (before, after)]
     axes.stairs(
         heights[0],

@@ -1,8 +1,8 @@
 "use strict";
-// The page is complete without this: it sorts, picks, filters and zooms, and adds nothing.
+// The page is complete without scripts; this one sorts, selects, filters and zooms.
 document.documentElement.classList.add("scripted");
 
-// Tables: a click on a column's name sorts by it, another one turns the order round.
+// Tables: a click on a column's name sorts by it; a second one reverses the order.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const original = [...body.rows];
@@ -27,7 +27,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// Galleries: one chart of many, large.
+// Galleries: show one chart of many, enlarged.
 for (const gallery of document.querySelectorAll(".gallery[data-what]")) {
   const charts = [...gallery.children];
   if (charts.length < 2) continue;
@@ -46,28 +46,28 @@ for (const gallery of document.querySelectorAll(".gallery[data-what]")) {
   });
 }
 
-// Pictures: boxes of at least some confidence, and how many of them are right.
+// Pictures: show boxes of at least the chosen confidence, and count them.
 const slider = document.querySelector(".confidence input");
-function showSure() {
+function filterBoxes() {
   const least = Number(slider.value);
   document.querySelector(".confidence output").textContent = `${Math.round(100 * least)} %`;
   for (const pane of document.querySelectorAll(".pair figure")) {
-    const right = { hit: 0, false: 0, ignored: 0 };
+    const counts = { hit: 0, false: 0, ignored: 0 };
     for (const box of pane.querySelectorAll(".found")) {
-      const sure = Number(box.dataset.score) >= least;
-      box.classList.toggle("unsure", !sure);
-      if (sure) for (const outcome in right) right[outcome] += box.classList.contains(outcome);
+      const shown = Number(box.dataset.score) >= least;
+      box.classList.toggle("filtered", !shown);
+      if (shown) for (const outcome in counts) counts[outcome] += box.classList.contains(outcome);
     }
     const count = pane.querySelector(".count");
-    count.textContent = `finds ${right.hit} of ${count.dataset.objects}, ${right.false} false`;
+    count.textContent = `finds ${counts.hit} of ${count.dataset.objects}, ${counts.false} false`;
   }
 }
 if (slider) {
-  slider.addEventListener("input", showSure);
-  showSure(); // a browser may have kept the slider where it was
+  slider.addEventListener("input", filterBoxes);
+  filterBoxes(); // a browser may restore the slider's position
 }
 
-// Zoom: both pictures together, over the whole window.
+// Zoom: both pictures together, in the whole window.
 function openLarge(pair) {
   const dialog = document.createElement("dialog");
   const bar = document.createElement("div");
@@ -154,7 +154,7 @@ for (const pair of document.querySelectorAll(".pair")) {
   pair.addEventListener("click", () => openLarge(pair));
   pair.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
-    event.preventDefault(); // or it would press the first button, which is then in focus
+    event.preventDefault(); // otherwise it presses the first button, which then has the focus
     openLarge(pair);
   });
 }
