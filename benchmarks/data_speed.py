@@ -45,7 +45,7 @@ from secateur.data.loaders import read_image, training_batches
 from secateur.data.source import training_transform
 from secateur.data.transforms.augmentation import FILL, Sample
 from secateur.files.atomic_write import write_json
-from secateur.run.run import provenance
+from secateur.run.context import provenance
 
 HERE = Path(__file__).parent
 SEED = 20261130

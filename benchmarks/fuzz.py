@@ -38,7 +38,7 @@ from hypothesis import strategies as st
 from checks import tell
 from fuzz_readers import Reader, readers
 from secateur.files.atomic_write import write_json
-from secateur.run.run import provenance
+from secateur.run.context import provenance
 
 HERE = Path(__file__).parent
 CASES, HYPOTHESIS_CASES = 100_000, 1_000

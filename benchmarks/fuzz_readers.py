@@ -18,6 +18,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import save
+from secateur.runtimes.header import ExportHeader
 from torch import nn
 
 from secateur.config.data import DetectionData
@@ -38,7 +39,6 @@ from secateur.models.vgg import build_vgg, vgg_architecture
 from secateur.report import artifacts
 from secateur.run.folder import read_record
 from secateur.run.predictions_file import PREDICTIONS_FILE, load_predictions
-from secateur.runtimes.header import ExportHeader
 from secateur.tasks.detection.detections import Detections
 from secateur.tasks.detection.detector import Detector
 from secateur.training.checkpoint import TrainingState

@@ -35,11 +35,13 @@ from checks import tell
 from secateur.files.atomic_write import write_json
 from secateur.models.cost import count_macs
 from secateur.pruning.graph.trace import channel_groups
-from secateur.pruning.removal import remove_filters, verify_removal
-from secateur.pruning.selection.select import match_groups, select_by_budget
+from secateur.pruning.removal import remove_filters
+from secateur.pruning.selection.by_budget import select_by_budget
+from secateur.pruning.selection.match import match_groups
+from secateur.pruning.verification import verify_removal
 from secateur.report.charts.number_text import set_log_ticks
 from secateur.report.charts.theme import LIGHT, inline_svg, new_figure, themed, write_figure
-from secateur.run.run import provenance
+from secateur.run.context import provenance
 
 HERE = Path(__file__).parent
 SEED = 20261128

@@ -40,12 +40,14 @@ from secateur.models.cost import count_macs
 from secateur.models.network import example_input, raw_network
 from secateur.models.ssd import build_ssd, ssd_architecture
 from secateur.pruning.baselines.torch_pruning import load_torch_pruning
+from secateur.pruning.criteria.sparsity import channel_importance
 from secateur.pruning.graph import trace as tracing
 from secateur.pruning.graph.flow import Flow
-from secateur.pruning.graph.trace import ChannelGraph, channel_groups
-from secateur.pruning.removal import remove_filters, verify_removal
-from secateur.pruning.selection.select import channel_importance
-from secateur.run.run import provenance
+from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.graph.trace import channel_groups
+from secateur.pruning.removal import remove_filters
+from secateur.pruning.verification import verify_removal
+from secateur.run.context import provenance
 
 HERE = Path(__file__).parent
 SEED = 20261201

@@ -13,7 +13,7 @@ from statistics import median
 
 from checks import tell
 from secateur.files.atomic_write import write_json
-from secateur.run.run import provenance
+from secateur.run.context import provenance
 
 HERE = Path(__file__).parent
 # Bytes of the page, and seconds.

@@ -22,7 +22,7 @@ from checks import tell
 from postgres import find_programs, own_postgres
 from secateur.experiments.sweep.queue import BEAT, GRACE
 from secateur.files.atomic_write import write_json
-from secateur.run.run import provenance
+from secateur.run.context import provenance
 from tiny import RECIPE, start, write_recipe
 
 HERE = Path(__file__).parent

@@ -22,7 +22,7 @@ from typing import Any
 from checks import tell
 from faults import try_faults
 from secateur.files.atomic_write import write_json
-from secateur.run.run import provenance
+from secateur.run.context import provenance
 from tiny import start, write_recipe
 
 HERE = Path(__file__).parent

@@ -30,9 +30,10 @@ from secateur.files.atomic_write import write_json
 from secateur.models.cost import count_macs
 from secateur.models.network import build_network, example_input, raw_network
 from secateur.models.ssd import SSDArchitecture, build_ssd, ssd_architecture
-from secateur.pruning.penalties import Penalties, make_penalty
+from secateur.pruning.penalties.penalty import Penalties
+from secateur.pruning.penalties.table import make_penalty
+from secateur.run.context import provenance
 from secateur.run.phases import network_groups
-from secateur.run.run import provenance
 from secateur.tasks.classification.classifier import Classifier
 from secateur.tasks.detection.loss import ssd_loss
 from secateur.training.loop import Objective, Schedule, make_optimizer, train

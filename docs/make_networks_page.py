@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from secateur.pruning.graph.trace import ChannelGraph, channel_groups
+from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.graph.trace import channel_groups
 
 HERE = Path(__file__).parent
 

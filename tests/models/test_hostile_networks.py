@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from secateur.runtimes.header import ExportHeader
 from torch import nn
 
 from commands import Outcome, one_error
@@ -25,7 +26,6 @@ from secateur.models.network_file import load_network, save_network
 from secateur.models.ssd import build_ssd, ssd_architecture
 from secateur.models.vgg import build_vgg, vgg_architecture
 from secateur.models.weights import load_weights, read_state
-from secateur.runtimes.header import ExportHeader
 
 torch.set_num_threads(1)
 SMALL = ssd_architecture("ssd300", ("stop", "yield"), size=96, detection_layers=1, widths=1 / 64)

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.errors import BudgetError
-from secateur.pruning.graph.trace import ChannelGraph, channel_groups
-from secateur.pruning.removal import remove_filters, verify_removal
-from secateur.pruning.selection.allocation import keep_above_one_importance, keep_same_share
+from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.graph.trace import channel_groups
+from secateur.pruning.removal import remove_filters
+from secateur.pruning.selection.allocation import keep_most_important, keep_same_share
 from secateur.pruning.selection.budget import Reach
+from secateur.pruning.verification import verify_removal
 
 torch.set_num_threads(1)
 
@@ -104,7 +106,7 @@ def test_one_worth_by_hand(counts: tuple[int, int], first: list[int], second: li
     _, graph = chain(6, 4)
     params, macs = graph.cost(dict(zip("01", counts, strict=True)))
     for budget in ({"params": params}, {"macs": macs}, {"params": params, "macs": macs}):
-        kept = keep_above_one_importance(graph, WORTH, **budget)
+        kept = keep_most_important(graph, WORTH, **budget)
         assert listed(kept) == {"0": first, "1": second}
 
 
@@ -116,13 +118,13 @@ def test_equal_worth() -> None:
         "0": [0, 1, 2],
         "1": [0, 1],
     }
-    kept = keep_above_one_importance(graph, importance, params=params)
+    kept = keep_most_important(graph, importance, params=params)
     # All alike, the first group goes down to its last before the second is touched.
     assert len(kept["0"]) == 1
     assert len(kept["1"]) == 4
 
 
-@pytest.mark.parametrize("keep", [keep_same_share, keep_above_one_importance])
+@pytest.mark.parametrize("keep", [keep_same_share, keep_most_important])
 def test_groups_that_are_not_named_keep_all(keep: Any) -> None:
     _, graph = chain(6, 4)
     importance = {"1": WORTH["1"]}
@@ -130,7 +132,7 @@ def test_groups_that_are_not_named_keep_all(keep: Any) -> None:
     assert listed(keep(graph, importance, params=params)) == {"1": [0, 2]}
 
 
-@pytest.mark.parametrize("keep", [keep_same_share, keep_above_one_importance])
+@pytest.mark.parametrize("keep", [keep_same_share, keep_most_important])
 def test_least_filters_and_a_budget_out_of_reach(keep: Any) -> None:
     _, graph = chain(6, 4)
     params, macs = graph.cost({"0": 3, "1": 3})
@@ -145,7 +147,7 @@ def test_least_filters_and_a_budget_out_of_reach(keep: Any) -> None:
     assert kept == {"0": [0, 1, 2, 3, 4], "1": [0, 1, 2, 3]}
 
 
-@pytest.mark.parametrize("keep", [keep_same_share, keep_above_one_importance])
+@pytest.mark.parametrize("keep", [keep_same_share, keep_most_important])
 def test_more_goes_where_later_phases_could_not_reach_their_end(keep: Any) -> None:
     _, graph = chain(4, 4)
     importance = worth_of(_0=[1, 3, 0, 2])
@@ -260,7 +262,7 @@ def test_against_a_slow_loop(
     }
     keep, slow = {
         "share": (keep_same_share, slow_same_share),
-        "importance": (keep_above_one_importance, slow_one_worth),
+        "importance": (keep_most_important, slow_one_worth),
     }[way]
     expected = slow(graph, importance, least, budget)
     tensors = {name: torch.tensor(each).double() for name, each in importance.items()}

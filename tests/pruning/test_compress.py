@@ -16,8 +16,9 @@ from torch import Tensor, nn
 import secateur
 from secateur.errors import BudgetError, ModelError, PruningError
 from secateur.models.cost import count_macs, count_params
-from secateur.pruning.penalties import L1Proximal, Penalties
-from secateur.pruning.removal import verify_removal
+from secateur.pruning.penalties.l1 import L1Proximal
+from secateur.pruning.penalties.penalty import Penalties
+from secateur.pruning.verification import verify_removal
 
 torch.set_num_threads(1)
 

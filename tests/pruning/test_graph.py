@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from secateur.errors import PruningError
 from secateur.models.cost import count_macs, count_params
 from secateur.models.ssd import RawSSD, build_ssd, convolutions, ssd_architecture
-from secateur.pruning.graph.trace import ChannelGraph, channel_groups
-from secateur.pruning.removal import remove_filters, verify_removal
+from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.graph.trace import channel_groups
+from secateur.pruning.removal import remove_filters
+from secateur.pruning.verification import verify_removal
 
 torch.set_num_threads(1)
 PICTURE = torch.zeros(1, 3, 8, 8)

@@ -10,16 +10,11 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.models.ssd import RawSSD, build_ssd, convolutions, ssd_architecture
-from secateur.pruning.graph.trace import ChannelGraph, channel_groups
-from secateur.pruning.importance import (
-    chance,
-    filter_norm,
-    geometric_median,
-    layer_normalized,
-    norm_scale,
-    norm_scales,
-    taylor,
-)
+from secateur.pruning.criteria.norms import filter_norm, geometric_median, norm_scale, norm_scales
+from secateur.pruning.criteria.random import random_importance
+from secateur.pruning.criteria.taylor import layer_normalized, taylor
+from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.graph.trace import channel_groups
 
 torch.set_num_threads(1)
 

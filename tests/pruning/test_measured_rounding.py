@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from secateur.errors import BudgetError
 from secateur.pruning.graph.trace import channel_groups
+from secateur.pruning.selection.levels import Choice
 from secateur.pruning.selection.measured_rounding import (
     WidthSteps,
     best_step,
@@ -18,7 +19,6 @@ from secateur.pruning.selection.measured_rounding import (
     select_within_reach,
     widths_to_time,
 )
-from secateur.pruning.selection.select import Choice
 
 torch.set_num_threads(1)
 

@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.pruning.graph.trace import channel_groups
-from secateur.pruning.penalties import (
-    Blocks,
-    GroupProximal,
+from secateur.pruning.penalties.group import GroupProximal, group_proximal_step
+from secateur.pruning.penalties.l1 import (
     L1Proximal,
     L1Subgradient,
-    Penalties,
-    Penalty,
-    apply_threshold,
     default_strength,
-    group_proximal_step,
     l1_penalty,
-    make_penalty,
-    penalize_scales,
     proximal_step,
+)
+from secateur.pruning.penalties.penalty import Penalties, Penalty
+from secateur.pruning.penalties.scales import penalize_scales
+from secateur.pruning.penalties.table import make_penalty
+from secateur.pruning.sparsity import (
+    Blocks,
+    apply_threshold,
     prunable_blocks,
     prunable_weights,
     zero_share,

@@ -12,17 +12,22 @@ from torch import Tensor, nn
 
 from secateur.errors import BudgetError, PruningError
 from secateur.models.cost import count_macs, count_params
-from secateur.pruning.graph.trace import ChannelGraph, channel_groups
-from secateur.pruning.removal import remove_filters, verify_removal
-from secateur.pruning.selection.budget import Budget, Reach, share_out, size_between, within_reach
-from secateur.pruning.selection.select import (
-    channel_importance,
-    match_groups,
-    meets,
-    select_by_budget,
-    select_by_sparsity,
-    select_filters,
+from secateur.pruning.criteria.sparsity import channel_importance
+from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.graph.trace import channel_groups
+from secateur.pruning.removal import remove_filters
+from secateur.pruning.selection.budget import (
+    Budget,
+    Reach,
+    divide_budget,
+    size_between,
+    within_reach,
 )
+from secateur.pruning.selection.by_budget import select_by_budget
+from secateur.pruning.selection.by_sparsity import select_by_sparsity
+from secateur.pruning.selection.match import match_groups
+from secateur.pruning.selection.select import meets, select_filters
+from secateur.pruning.verification import verify_removal
 
 torch.set_num_threads(1)
 
@@ -454,7 +459,7 @@ def test_later_phases_reach_is_that_of_rounded_widths() -> None:
     _, graph, _ = chain(16, 16)
     phases = [["0"], ["1"]]
     rounded = {"min_filters": [3, 3], "round_to": [8, 8]}
-    first, last = within_reach(graph, phases, share_out(graph, phases, 0.5, None), **rounded)
+    first, last = within_reach(graph, phases, divide_budget(graph, phases, 0.5, None), **rounded)
     assert [reach.fewest for reach in first.later] == [{"1": 8}]
     assert last.later == ()
     least, _ = graph.cost({"0": 8, "1": 8})
@@ -573,7 +578,7 @@ def test_a_phase_leaves_the_end_within_reach_of_later_ones() -> None:
     graph = channel_groups(net, x)
     phases = [["0"], ["2"]]
     _, macs = graph.cost()
-    budgets = within_reach(graph, phases, share_out(graph, phases, None, 0.3), [2, 2], [1, 1])
+    budgets = within_reach(graph, phases, divide_budget(graph, phases, None, 0.3), [2, 2], [1, 1])
     for budget, names in zip(budgets, phases, strict=True):
         graph = channel_groups(net, x)
         choice = select_by_budget(

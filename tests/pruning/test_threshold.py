@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from secateur.errors import PruningError
-from secateur.pruning.penalties import apply_threshold, zero_share
+from secateur.pruning.sparsity import apply_threshold, zero_share
 from secateur.pruning.threshold import (
     COARSE,
     layer_deviations,

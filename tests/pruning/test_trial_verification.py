@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.pruning.graph.trace import channel_groups
-from secateur.pruning.trial_verification import fix_unverified
+from secateur.pruning.verification import fix_unverified
 
 
 class Net(nn.Module):

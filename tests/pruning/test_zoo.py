@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from zoo import NETWORKS, build
 
 from secateur.models.cost import count_macs, count_params
-from secateur.pruning.graph.trace import ChannelGraph, channel_groups
-from secateur.pruning.removal import remove_filters, verify_removal
+from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.graph.trace import channel_groups
+from secateur.pruning.removal import remove_filters
+from secateur.pruning.verification import verify_removal
 
 torch.set_num_threads(1)
 DOCS = Path(__file__).parents[2] / "docs"

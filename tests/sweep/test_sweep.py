@@ -25,7 +25,7 @@ from secateur.experiments.sweep.early_stopping import Finished
 from secateur.experiments.sweep.storage import connected, default_storage
 from secateur.files.optional import quiet
 from secateur.models.network_file import load_network
-from secateur.run.run import Run
+from secateur.run.context import Run
 from tiny_recipe import STEP, TINY, write_recipe
 
 # Of two layers there is one way to make phases.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from secateur.cli.console import ConsoleReporter
 from secateur.config.recipe import load_recipe
-from secateur.run.run import open_run
+from secateur.run.context import open_run
 from secateur.run.stages import train_dense
 from secateur.run.validation import growing_validation, validate
 from secateur.tasks.progressive_validation import GROUPS, MIN_PICTURES, ProgressiveValidation

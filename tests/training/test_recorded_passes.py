@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 from lightning.fabric import Fabric
+from secateur.tasks.detection.detection import ssd_loss
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from secateur.data.cached_batches import CachedBatches
 from secateur.data.classification_set import ClassificationSet
 from secateur.models.ssd import build_ssd, ssd_architecture
-from secateur.tasks.detection.detection import ssd_loss
 from secateur.training import loop as training
 from secateur.training.loop import Schedule, train
 

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from secateur.distributed.processes import open_fabric
 from secateur.errors import DivergedError
-from secateur.pruning.penalties import L1Proximal, Penalties
+from secateur.pruning.penalties.l1 import L1Proximal
+from secateur.pruning.penalties.penalty import Penalties
 from secateur.training.checkpoint import TrainingState
 from secateur.training.loop import Schedule, learning_rate_share, make_optimizer, train
 

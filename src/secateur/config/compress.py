@@ -1,96 +1,127 @@
-"""The section ``compress``: the phases and their steps."""
+"""The section ``compress``: the phases and their steps.
 
+Values and checks are the method's own (``pruning.settings``, ``pruning.selection.goal``); this is
+how a recipe spells them.
+"""
+
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from secateur.config.section import Count, Positive, Section, Share
+from secateur.config.section import Count, Section
 from secateur.config.train import Retrain, Training
+from secateur.errors import PruningError
+from secateur.pruning.criteria.table import CRITERIA, Allocation
+from secateur.pruning.penalties.table import PENALTIES
+from secateur.pruning.selection.by_budget import BALANCE
+from secateur.pruning.selection.goal import Goal
+from secateur.pruning.settings import (
+    PenaltySettings,
+    RemovalSettings,
+    SelectionSettings,
+    ThresholdSettings,
+    check_goal,
+)
+from secateur.runtimes.table import RUNTIMES
+
+
+def _one_of(names: Iterable[str]) -> AfterValidator:
+    """Accept the names of a table, as it is when a recipe is read."""
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def _listed(table: dict[str, Any]) -> str:
+    return "; ".join(f"{name}: {entry.description}" for name, entry in table.items())
 
 
 class Sparsify(Training):
     """Step 1: training with a penalty that makes weights zero."""
 
-    penalty: Literal["subgradient", "proximal", "norm_scale", "group_norm"] = Field(
-        "proximal",
-        description="L1 by its subgradient, as published, or by its proximal step (exact zeros); "
-        "norm_scale: on the scales of batch norms; group_norm: Torch-Pruning's, on whole channels; "
-        "each for the criterion of that name",
+    penalty: Annotated[str, _one_of(PENALTIES)] = Field(
+        "proximal", description=f"how weights are driven to zero. {_listed(PENALTIES)}"
     )
-    strength: Annotated[float, Field(ge=0)] = Field(
-        1e-3, description="λ of the L1 penalty on the weights, in units of the loss"
+    strength: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        1e-3, description="λ of the penalty, in units of the loss"
     )
-    group_strength: Annotated[float, Field(ge=0)] = Field(
+    group_strength: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0.0, description="λ of the penalty on whole blocks F and G beside it; 0: none"
     )
     decay: Literal["cosine", "step", "constant"] = Field("constant", description="how lr falls")
+
+    @property
+    def settings(self) -> PenaltySettings:
+        """The penalty."""
+        return PenaltySettings(self.penalty, self.strength, self.group_strength)
 
 
 class ThresholdSearch(Section):
     """Step 1, second half: the threshold."""
 
-    max_drop: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="points of the metric the thresholded network may lose on validation"
+    max_drop: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        1.0, description="points of the metric that the threshold may cost on validation"
     )
     resolution: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.01, description="how near the search comes, in shares of the phase's weights"
+        0.01, description="how fine the search is, as a share of the phase's weights"
     )
     scope: Literal["global", "layer"] = Field(
         "global",
-        description="one threshold for all of a phase's layers; or one in units of each layer's "
+        description="one threshold for all layers of a phase; or one in units of each layer's "
         "standard deviation, for comparison",
     )
 
+    @property
+    def settings(self) -> ThresholdSettings:
+        """The search."""
+        return ThresholdSettings(self.max_drop, self.resolution, self.scope)
+
 
 class Select(Section):
-    """Step 2: which filters go. Either the published levels, or a budget, or a largest drop."""
+    """Step 2: which filters are removed, by a budget, a largest drop, or the published levels."""
 
-    s_F: Share | None = Field(None, description="sparsity level of F that is enough by itself")
-    s_F_both: Share | None = Field(None, description="the paper's s'_F: enough beside s_G")
-    s_G: Share | None = Field(None, description="sparsity level of G")
-    keep_params: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="share of the dense network's parameters left after the last phase"
+    s_F: float | None = Field(None, description="sparsity level of F that is enough by itself, 0–1")
+    s_F_both: float | None = Field(
+        None, description="the paper's s'_F: level of F that is enough together with s_G, 0–1"
     )
-    keep_macs: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="share of the dense network's MACs left after the last phase"
+    s_G: float | None = Field(None, description="sparsity level of G, 0–1")
+    keep_params: float | None = Field(
+        None, description="share of the dense network's parameters left after the last phase, 0–1"
     )
-    max_drop: Positive | None = Field(
+    keep_macs: float | None = Field(
+        None, description="share of the dense network's MACs left after the last phase, 0–1"
+    )
+    max_drop: float | None = Field(
         None, description="points of the metric the slim network may lose on validation"
     )
-    attempts: Count = Field(4, description="sizes tried a phase to find the smallest, for max_drop")
-    criterion: Literal[
+    attempts: Count = Field(4, description="sizes tried in each phase for max_drop")
+    criterion: Annotated[str, _one_of(CRITERIA)] = Field(
         "sparsity",
-        "sparsity_F",
-        "sparsity_G",
-        "l1",
-        "l2",
-        "geometric_median",
-        "norm_scale",
-        "taylor",
-        "group_norm",
-        "random",
-    ] = Field(
-        "sparsity",
-        description="what a filter is worth, for a budget; all but sparsity are for comparison, "
-        "and but for sparsity_F, sparsity_G, norm_scale and group_norm they sparsify nothing",
+        description=f"what makes a filter important, for a budget. {_listed(CRITERIA)}",
     )
-    allocation: Literal["cost", "share", "importance"] | None = Field(
+    allocation: Allocation | None = Field(
         None,
-        description="how a budget is shared out: least loss a cost saved first; the same share of "
-        "every layer; all layers at one importance; null: as is usual for the criterion",
+        description="how a budget is divided among layers: least loss per cost saved first; the "
+        "same share of every layer; the least important filters of all layers; null: the "
+        "criterion's usual one",
     )
-    balance: Annotated[float, Field(ge=0)] = Field(
-        2.0,
-        description="how much dearer filters become as their layer empties, for allocation cost; "
-        "0: not at all, which empties costly layers; the higher, the more even the shares kept",
+    balance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        BALANCE,
+        description="exponent of the penalty on nearly empty layers, for allocation cost; 0 turns "
+        "it off; the higher, the more equal the shares that layers keep",
     )
     min_filters: Count = Field(4, description="filters kept in every layer")
     round_to: Count | Literal["auto"] = Field(
         1,
-        description="what the filters kept in a layer that loses some are a multiple of; runtimes "
-        "often compute in blocks of 8 or 16; auto: measured for each layer on this machine",
+        description="what the number of filters kept in a layer that loses some is a multiple of; "
+        "runtimes often compute in blocks of 8 or 16; auto: measured for each layer here",
     )
-    runtime: Literal["onnxruntime", "openvino", "torch"] = Field(
+    runtime: Annotated[str, _one_of(RUNTIMES)] = Field(
         "onnxruntime", description="what auto measures on"
     )
 
@@ -102,71 +133,67 @@ class Select(Section):
         return value
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        levels = [self.s_F, self.s_F_both, self.s_G]
-        budget = self.keep_params is not None or self.keep_macs is not None
-        ways = [any(v is not None for v in levels), budget, self.max_drop is not None]
-        if sum(ways) != 1:
-            raise ValueError(
-                "say one of: s_F, s_F_both and s_G; keep_params and/or keep_macs; max_drop"
-            )
-        if ways[0] and None in levels:
-            raise ValueError("s_F, s_F_both and s_G go together")
-        if self.s_F is not None and self.s_F_both is not None and self.s_F_both > self.s_F:
-            raise ValueError("s_F_both must not be above s_F")
-        if ways[0] and (self.criterion != "sparsity" or self.allocation is not None):
-            raise ValueError("a criterion or an allocation needs a budget or max_drop, not levels")
-        if self.way_of_allocation != "cost" and self.round_to != 1:
-            raise ValueError("round_to needs allocation: cost")
+    def _fits_together(self) -> Self:
+        try:
+            check_goal(self.goal, self.settings)
+        except PruningError as error:
+            raise ValueError(str(error)) from None
         return self
 
     @property
-    def way_of_allocation(self) -> Literal["cost", "share", "importance"]:
-        """The allocation, or the criterion's usual one."""
-        if self.allocation is not None:
-            return self.allocation
-        if self.by_sparsity:
-            return "cost"
-        return "importance" if self.criterion in ("norm_scale", "taylor", "group_norm") else "share"
+    def goal(self) -> Goal:
+        """How far to go."""
+        return Goal(
+            keep_params=self.keep_params,
+            keep_macs=self.keep_macs,
+            max_drop=self.max_drop,
+            s_F=self.s_F,
+            s_F_both=self.s_F_both,
+            s_G=self.s_G,
+            attempts=self.attempts,
+        )
 
     @property
-    def by_sparsity(self) -> bool:
-        """Whether the criterion reads sparsity levels, and so needs a threshold."""
-        return self.criterion in ("sparsity", "sparsity_F", "sparsity_G")
-
-    @property
-    def sparsifies(self) -> bool:
-        """Whether the criterion has a use for the training with a penalty."""
-        return self.by_sparsity or self.criterion in ("norm_scale", "group_norm")
-
-    @property
-    def least_round_to(self) -> int:
-        """The width step that holds in any case: what auto will find is not known beforehand."""
-        return 1 if self.round_to == "auto" else self.round_to
+    def settings(self) -> SelectionSettings:
+        """How filters are selected."""
+        return SelectionSettings(
+            criterion=self.criterion,
+            allocation=self.allocation,
+            balance=self.balance,
+            min_filters=self.min_filters,
+            round_to=self.round_to,
+            runtime=self.runtime,
+        )
 
 
 class Remove(Section):
-    """Step 3: what is done about what a removal upsets."""
+    """Step 3: what is recalibrated after a removal."""
 
     fold_means: bool = Field(
-        True, description="put what the removed filters gave on average into the next biases"
+        True, description="add the mean contribution of removed filters to the next biases"
     )
     reestimate_norms: bool = Field(
-        True, description="measure the batch norms' means and variances anew behind a removal"
+        True, description="re-estimate the batch norms' means and variances"
     )
-    batches: Count = Field(50, description="training batches that both look at")
+    batches: Count = Field(50, description="training batches that both use")
+
+    @property
+    def settings(self) -> RemovalSettings:
+        """What is recalibrated."""
+        return RemovalSettings(self.fold_means, self.reestimate_norms, self.batches)
 
 
 class Phase(Section):
     """One pass of the four steps over a stretch of consecutive layers."""
 
     layers: str = Field(
-        description="first and last layer, conv1_1-conv4_3; the last gives only its G blocks "
-        "unless no layer that can lose filters comes behind it"
+        description="first and last layer, conv1_1-conv4_3, the last of which only gives its G "
+        "blocks unless no prunable layer follows it; or paths and patterns of layers, features.*, "
+        "separated by commas"
     )
     sparsify: dict[str, Any] = Field({}, description="entries that differ from compress.sparsify")
     retrain: dict[str, Any] = Field({}, description="entries that differ from compress.retrain")
-    select: dict[str, Any] = Field({}, description="takes the place of compress.select, whole")
+    select: dict[str, Any] = Field({}, description="replaces the whole of compress.select")
 
 
 class Compress(Section):

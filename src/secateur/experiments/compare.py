@@ -21,9 +21,9 @@ from secateur.experiments.series import (
     write_result,
 )
 from secateur.files.lock import lock
+from secateur.run.context import Reporter, open_run
 from secateur.run.folder import clear_drafts, read_record
 from secateur.run.pipeline import compress_recipe
-from secateur.run.run import Reporter, open_run
 from secateur.run.stages import POOR, evaluate_network, train_dense
 
 RESULT_FILE = "comparison.json"

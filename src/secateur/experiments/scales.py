@@ -23,8 +23,8 @@ from secateur.experiments.series import (
     write_result,
 )
 from secateur.models.ssd import SSDArchitecture, grid_sizes, layer_names
+from secateur.run.context import Reporter
 from secateur.run.pipeline import compress_recipe
-from secateur.run.run import Reporter
 
 RESULT_FILE = "scales.json"
 

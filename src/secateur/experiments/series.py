@@ -12,8 +12,8 @@ from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
 from secateur.data.source import read_splits
 from secateur.files.atomic_write import write_json
+from secateur.run.context import Reporter, provenance
 from secateur.run.phases import check_phases
-from secateur.run.run import Reporter, provenance
 
 # Folder of a series in which its runs share their steps.
 POOL = "pool"

@@ -1,47 +1,33 @@
-"""The whole method on a user's own network: phases of sparsify, threshold, select, remove, retrain.
-
-Training and evaluation are the user's functions; all else happens here, in memory.
-"""
+"""Compression of a network in memory, by its user's own training and evaluation."""
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.models.copying import copy_model
-from secateur.models.example_inputs import ExampleInputs, map_tensors
-from secateur.pruning.graph.trace import ChannelGraph, channel_groups, evaluating
-from secateur.pruning.penalties import (
-    Penalties,
-    default_strength,
-    make_penalty,
-    prunable_weights,
-    zero_share,
-)
-from secateur.pruning.removal import remove_filters, verify_removal
+from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
+from secateur.models.modes import evaluating
+from secateur.pruning import phase as work
+from secateur.pruning.distillation import distilled
+from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.graph.trace import channel_groups
+from secateur.pruning.graph.trial_cut import with_fixed
+from secateur.pruning.penalties.penalty import Penalties
+from secateur.pruning.phase import Network, Outcome, Phase, Removed, Size, phase_penalty, run_phase
 from secateur.pruning.result import Measure, PhaseResult, Result
-from secateur.pruning.selection.budget import (
-    Budget,
-    halve_sizes,
-    share_out,
-    size_between,
-    within_reach,
-)
-from secateur.pruning.selection.rounding import RoundTo
-from secateur.pruning.selection.select import (
-    Choice,
-    check_goal,
-    match_groups,
-    select_by_budget,
-    select_by_sparsity,
-)
-from secateur.pruning.threshold import check_resolution, search_threshold, thresholded
-from secateur.pruning.trial_verification import fix_unverified
+from secateur.pruning.selection.budget import divide_budget, within_reach
+from secateur.pruning.selection.goal import Goal
+from secateur.pruning.selection.match import match_groups
+from secateur.pruning.settings import Method
+from secateur.pruning.threshold import Threshold
+from secateur.pruning.verification import fix_unverified
 
 _log = logging.getLogger("secateur")
 
@@ -49,165 +35,241 @@ Train = Callable[[nn.Module, Penalties], object]
 Evaluate = Callable[[nn.Module], float]
 
 
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Training batches for what a removal recalibrates, and for criteria that need a loss.
+
+    Attributes:
+        batches: iterated whenever batches are needed, a ``DataLoader`` for example.
+        inputs: gives from a batch what the network is called with, as ``example_inputs``; by
+            default the batch itself.
+        loss: gives the loss of a network and a batch; None where no criterion needs one.
+    """
+
+    batches: Iterable[Any]
+    inputs: Callable[[Any], ExampleInputs] = lambda batch: batch
+    loss: Callable[[nn.Module, Any], Tensor] | None = None
+
+
 def compress(
     model: nn.Module,
     example_inputs: ExampleInputs,
+    goal: Goal,
     *,
     train: Train,
     evaluate: Evaluate,
     retrain: Train | None = None,
-    keep_params: float | None = None,
-    keep_macs: float | None = None,
-    max_drop: float | None = None,
-    s_F: float | None = None,
-    s_F_both: float | None = None,
-    s_G: float | None = None,
-    phases: Sequence[str | Sequence[str]] | None = None,
-    penalty: Literal["proximal", "subgradient"] = "proximal",
-    strength: float | None = None,
-    group_strength: float = 0.0,
-    threshold_drop: float | None = None,
-    resolution: float = 0.01,
-    min_filters: int = 4,
-    round_to: RoundTo = 1,
-    attempts: int = 4,
+    calibration: Calibration | None = None,
+    method: Method | None = None,
     report: Callable[[str], None] = _log.info,
 ) -> Result:
-    """Make a trained network smaller, by the user's own training and evaluation.
+    """Make a trained network smaller.
 
-    Each phase trains with a penalty, finds a threshold, selects filters, removes them (proved by
-    comparing outputs with the masked network's), and retrains without the penalty. How far to go
-    is said in one way: ``keep_params`` and/or ``keep_macs``; ``max_drop``; or the published
-    levels ``s_F``, ``s_F_both`` and ``s_G``.
+    Each phase trains with a penalty, finds a threshold, selects filters, removes them (verified by
+    comparing outputs with the masked network's), and retrains without the penalty.
 
     Args:
         model: the trained dense network, left as it is. Frozen parameters stay frozen: they are
             not penalised, but lose filters like others.
         example_inputs: what the network is called with: a tensor, a tuple of arguments, or a
-            mapping of them by name. Real values are best, for removal is proved on them; floating
-            tensors that hold one value throughout are replaced by noise.
+            mapping of them by name. Real values are best, because removal is verified on them;
+            floating-point tensors of one value throughout are replaced by noise.
+        goal: how far to go.
         train: trains the network it is given, in place; calls ``penalty.attach(optimizer)`` once
-            behind the making of its optimiser.
-        evaluate: the metric of the network it is given, in evaluation mode, on data kept for
+            after creating its optimizer.
+        evaluate: gives the metric of the network it is given, in evaluation mode, on data kept for
             validation; higher is better. Called some fifteen times a phase.
         retrain: trains without the penalty; by default ``train``, with a penalty that does nothing.
-        keep_params: share of the dense network's parameters left after the last phase, 0–1.
-        keep_macs: share of its MACs likewise.
-        max_drop: the metric that the slim network may lose, in the metric's unit; each phase looks
-            for the smallest size that loses no more than its part.
-        s_F: sparsity level of a filter that is enough by itself, 0–1 (paper, Algorithm 1).
-        s_F_both: the paper's s'_F, the level of a filter that is enough beside ``s_G``.
-        s_G: sparsity level of the weights that read the channel.
-        phases: for each, the layers that lose filters in it, as paths or patterns (``layer1.*``).
-            By default one phase of all: enough for most networks; the paper's SSDs took four.
-        penalty: ``proximal`` makes exact zeros, and so leaves little to the threshold;
-            ``subgradient`` is the published one.
-        strength: λ of the penalty, in units of the loss; by default such that each phase's penalty
-            starts as 0.1, for losses about 1. The one to try first: where the sparsified network
-            is much worse, take a third; where few weights become zero, threefold.
-        group_strength: λ of the penalty on whole blocks beside it; 0: none.
-        threshold_drop: the metric that the threshold may cost; by default a hundredth of what the
-            sparsified network has, as retraining gives that back easily.
-        resolution: how near the search for the threshold comes, in shares of the phase's weights.
-        min_filters: kept in every group; below four, a layer hardly passes anything on.
-        round_to: what the channels kept are a multiple of, in every group that loses some: one
-            number, or numbers by the group's name, where groups not named take 1.
-        attempts: sizes tried a phase for ``max_drop``; each is retrained.
-        report: told each step's outcome in a line, ``print`` for example; by default the logger
+        calibration: training batches, to fold the means of removed channels into biases, to
+            re-estimate batch norms, and for criteria that need a loss; None: neither is done.
+        method: the settings of all steps, and the phases.
+        report: called with one line a step, ``print`` for example; by default the logger
             ``secateur``.
 
     Raises:
         PruningError: an argument is wrong, a pattern matches nothing that can be pruned, ``train``
-            did not use the penalty or ``evaluate`` gave no number, or a removal is not proved.
-        BudgetError: the budget is out of reach; known before anything is trained.
+            did not use the penalty or ``evaluate`` gave no number, or a removal is not verified.
+        BudgetError: the budget cannot be met; known before anything is trained.
     """
-    levels = {"s_F": s_F, "s_F_both": s_F_both, "s_G": s_G}
-    keeps = {"keep_params": keep_params, "keep_macs": keep_macs}
-    check_goal(**keeps, **levels, max_drop=max_drop, min_filters=min_filters)
+    method = method or Method()
     _check_arguments(model, train=train, retrain=retrain or train, evaluate=evaluate)
-    check_resolution(resolution)
-    if not isinstance(attempts, int) or attempts < 1:
-        raise PruningError(f"attempts is {attempts}; give a whole number, 1 or more")
-    if threshold_drop is not None and not 0 <= threshold_drop < math.inf:
-        raise PruningError(f"threshold_drop is {threshold_drop}; give a loss of the metric")
-    task = _Task(
-        train=train,
-        retrain=retrain or train,
-        evaluate=evaluate,
-        inputs=_lively(example_inputs),
-        kind=penalty,
-        strength=strength,
-        group_strength=group_strength,
-        threshold_drop=threshold_drop,
-        resolution=resolution,
-        levels={name: level for name, level in levels.items() if level is not None},
-        min_filters=min_filters,
-        round_to=round_to,
-        attempts=attempts,
-        report=report,
-    )
-    slim = copy_model(model)
-    graph = task.trace(slim)
-    runs = _phase_groups(graph, phases)
-    budgets = within_reach(
+    _check_calibration(method, calibration)
+    inputs = _nonconstant(example_inputs)
+    dense = copy_model(model)
+    on_cpu = copy_model(model).cpu()
+    graph = fix_unverified(on_cpu, channel_groups(on_cpu, inputs), inputs)
+    phases = _phases(graph, goal, method)
+    if method.selection.ranks_by.sparsifies:
+        for phase in phases:  # what is wrong with the penalty is reported before any training
+            phase_penalty(Network(dense, graph, inputs), phase)
+    steps = _InMemory(
+        train,
+        retrain or train,
+        evaluate,
+        inputs,
+        calibration or Calibration(()),
+        report,
+        dense,
         graph,
-        runs,
-        share_out(graph, runs, keep_params, keep_macs),
-        [min_filters] * len(runs),
-        [round_to] * len(runs),
     )
-    for names in runs:
-        task.penalty(slim, graph, names)  # what is wrong with it shows now
 
     params, macs = graph.cost()
-    dense = Measure(params, macs, task.measure(slim))
-    report(f"dense: {params:,} parameters, {macs:,} MACs, metric {dense.metric:.5g}")
-    metric, records = dense.metric, []
-    for number, (names, budget) in enumerate(zip(runs, budgets, strict=True), start=1):
-        report(f"phase {number} of {len(runs)}: {', '.join(names)}")
-        floor = None if max_drop is None else dense.metric - max_drop * number / len(runs)
-        slim, record = _run_phase(task, slim, metric, names, budget, floor)
-        metric = record.metric.get("retrained", metric)
-        records.append(record)
+    measured = Measure(params, macs, steps.measure(dense))
+    report(f"dense: {params:,} parameters, {macs:,} MACs, metric {measured.metric:.5g}")
+    slim, metric, results = dense, measured.metric, []
+    for phase in phases:
+        report(f"phase {phase.number} of {len(phases)}: {', '.join(phase.groups)}")
+        slim, result = steps.run(phase, slim, metric, measured.metric, len(phases))
+        metric = result.metric.get("retrained", metric)
+        results.append(result)
 
-    result = Result(
+    size = channel_groups(copy_model(slim).cpu(), inputs).cost()
+    outcome = Result(
         slim,
-        dense,
-        Measure(*channel_groups(copy_model(slim).cpu(), task.inputs).cost(), metric),
-        tuple(records),
+        measured,
+        Measure(*size, metric),
+        tuple(results),
         {name: group.channels for name, group in graph.prunable().items()},
-        _kept_of_dense(graph, records),
-        {
-            name: group.fixed
-            for name, group in graph.groups.items()
-            if group.fixed is not None and group.producers
-        },
+        _kept_of_dense(graph, results),
+        {n: g.fixed for n, g in graph.groups.items() if g.fixed is not None and g.producers},
     )
-    report(str(result))
-    return result
+    report(str(outcome))
+    return outcome
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """What all phases have in common."""
+@dataclass(slots=True)
+class _InMemory:
+    """The steps of a phase on modules in memory, with the user's training and evaluation."""
 
-    train: Train
-    retrain: Train
+    user_train: Train
+    user_retrain: Train
     evaluate: Evaluate
     inputs: ExampleInputs
-    kind: Literal["proximal", "subgradient"]
-    strength: float | None
-    group_strength: float
-    threshold_drop: float | None
-    resolution: float
-    levels: dict[str, float]
-    min_filters: int
-    round_to: RoundTo
-    attempts: int
-    report: Callable[[str], None]
+    calibration: Calibration
+    say: Callable[[str], None]
+    teacher: nn.Module
+    dense_graph: ChannelGraph
+    traced: ChannelGraph = field(init=False)
+    metric_before: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    induced: tuple[float, float | None] | None = None
+    found: Threshold | None = None
+    removals: list[tuple[Removed, float]] = field(default_factory=list)
+
+    def run(
+        self, phase: Phase, before: nn.Module, metric: float, dense_metric: float, phases: int
+    ) -> tuple[nn.Module, PhaseResult]:
+        """Run a phase, and say what it found."""
+        self.traced = self.graph(before)
+        floor = None
+        if phase.goal.max_drop is not None:
+            floor = phase.goal.floor(dense_metric, phase.number, phases)
+        prunable = self.traced.prunable()
+        groups = tuple(name for name in phase.groups if name in prunable)
+        phase = replace(phase, groups=groups, floor=floor)
+        self.metric_before, self.metrics, self.removals = metric, {}, []
+        self.induced = self.found = None
+        outcome = run_phase(phase, before, self)
+        return outcome.network, self._result(phase, outcome)
+
+    def _result(self, phase: Phase, outcome: Outcome[nn.Module]) -> PhaseResult:
+        channels = {name: self.traced.groups[name].channels for name in phase.groups}
+        kept = {name: torch.arange(count) for name, count in channels.items()}
+        difference, rounding = 0.0, None
+        if outcome.taken is not None:
+            removed, metric = self.removals[outcome.taken]
+            kept, difference = removed.choice.kept, removed.slim_minus_masked
+            rounding = removed.rounding
+            retrained = outcome.attempts[outcome.taken].metric
+            self.metrics |= {"removed": metric, "retrained": retrained}
+        zeros, strength = self.induced or (None, None)
+        attempts = [(a.keep, a.metric) for a in outcome.attempts if a.keep is not None]
+        return PhaseResult(
+            channels,
+            kept,
+            strength,
+            zeros,
+            self.found,
+            self.metrics,
+            tuple(attempts),
+            difference,
+            rounding,
+        )
+
+    def _network(self, model: nn.Module) -> Network:
+        timed = self.inputs[:1] if isinstance(self.inputs, Tensor) else None
+        return Network(model, self.traced, self.inputs, timed_input=timed)
+
+    # ---- steps ----
+
+    def graph(self, network: nn.Module) -> ChannelGraph:
+        """Trace on the CPU, wherever the user trains; what was not verified stays fixed."""
+        groups = self.dense_graph.groups.items()
+        fixed = {name: group.fixed for name, group in groups if group.fixed is not None}
+        return with_fixed(channel_groups(copy_model(network).cpu(), self.inputs), fixed)
+
+    def sparsify(self, phase: Phase, before: nn.Module) -> tuple[nn.Module, float]:
+        """Train a copy with the penalty."""
+        sparse = copy_model(before)
+        self.induced = work.sparsify(self._network(sparse), phase, self)
+        metric = self.measure(sparse)
+        self.metrics["sparsified"] = metric
+        (zeros, strength), before_it = self.induced, self.metric_before
+        much_worse = before_it - metric > abs(before_it) / 10
+        note = f" (much worse than {before_it:.5g}: a smaller strength may serve better)"
+        self.say(
+            f"  sparsified, strength {strength or 0.0:.2g}: {zeros:.1%} exact zeros, "
+            f"metric {metric:.5g}{note if much_worse else ''}"
+        )
+        return sparse, metric
+
+    def threshold(self, phase: Phase, sparse: nn.Module, reference: float) -> nn.Module:
+        """Threshold a copy."""
+        thresholded = copy_model(sparse)
+        self.found = found = work.threshold(
+            self._network(thresholded),
+            phase,
+            reference,
+            lambda _floor: lambda: self.measure(thresholded),
+        )
+        self.metrics["thresholded"] = found.metric
+        note = "" if found.status == "found" else " (no threshold holds the drop)"
+        self.say(
+            f"  threshold {found.value:.3g}: {found.zeros:.1%} zeros, "
+            f"metric {found.metric:.5g}{note}"
+        )
+        return thresholded
+
+    def remove(
+        self, phase: Phase, sparse: nn.Module, thresholded: nn.Module, size: Size
+    ) -> nn.Module:
+        """Remove from a copy."""
+        # Each attempt folds means into biases of its own.
+        network = self._network(copy_model(sparse))
+        removed = work.remove(network, self._network(thresholded), phase, size, self)
+        metric = self.measure(removed.model)
+        self.removals.append((removed, metric))
+        groups = network.graph.groups
+        lost = sum(groups[name].channels - count for name, count in removed.counts.items())
+        params, macs = network.graph.cost(removed.counts)
+        self.say(
+            f"  removed {lost or 'no'} filters: {params:,} parameters, {macs:,} MACs, "
+            f"metric {metric:.5g}"
+        )
+        return removed.model
+
+    def retrain(self, phase: Phase, slim: nn.Module, size: Size) -> tuple[nn.Module, float]:  # noqa: ARG002
+        """Retrain in place."""
+        with distilled(slim, self.teacher, phase.method.distill):
+            self.user_retrain(slim, Penalties())
+        metric = self.measure(slim)
+        self.say(f"  retrained: metric {metric:.5g}")
+        return slim, metric
+
+    # ---- the user's training and evaluation ----
 
     def measure(self, model: nn.Module) -> float:
-        """Give the user's metric, which must be a number."""
+        """Evaluate; the result must be a finite number."""
         with evaluating(model), torch.no_grad():
             given: Any = self.evaluate(model)
         try:
@@ -220,45 +282,16 @@ class _Task:
             )
         return metric
 
-    def trace(self, model: nn.Module) -> ChannelGraph:
-        """Find the channel groups on the CPU, wherever the user trains.
-
-        Those whose removal could not be proved are fixed before anything is trained.
-        """
-        copied = copy_model(model).cpu()
-        return fix_unverified(copied, channel_groups(copied, self.inputs), self.inputs)
-
-    def penalty(
-        self, model: nn.Module, graph: ChannelGraph, names: Sequence[str]
-    ) -> tuple[Penalties, float]:
-        """Give a phase's penalty, and its strength."""
-        strength = self.strength
-        if strength is None:
-            strength = default_strength(prunable_weights(model, graph, names))
-        penalty = make_penalty(
-            model,
-            graph,
-            names,
-            kind=self.kind,
-            strength=strength,
-            group_strength=self.group_strength,
-        )
-        return penalty, strength
-
-    def sparsify(self, model: nn.Module, graph: ChannelGraph, names: Sequence[str]) -> float:
-        """Step 1: the user's training, with the penalty; gives its strength."""
-        penalty, strength = self.penalty(model, graph, names)
-        try:
-            self.train(model, penalty)
-        finally:
-            penalty.detach()
+    def train(self, model: nn.Module, penalty: Penalties) -> None:
+        """Train with the penalty, and check that it acted."""
+        self.user_train(model, penalty)
         if penalty.steps == 0:
             raise PruningError(
-                "train() attached the penalty to an optimiser that took no step; attach it to the "
+                "train() attached the penalty to an optimizer that took no step; attach it to the "
                 "one that trains the model"
                 if penalty.attached
-                else "train() never called penalty.attach(optimizer); call it once, behind the "
-                "making of the optimiser"
+                else "train() never called penalty.attach(optimizer); call it once, after creating "
+                "the optimizer"
             )
         broken = [n for n, p in model.named_parameters() if not bool(p.isfinite().all())]
         if broken:
@@ -268,162 +301,45 @@ class _Task:
             )
         if penalty.unreached:
             raise PruningError(
-                f"{penalty.unreached[0]} is penalised but had no gradient, or no optimiser with "
+                f"{penalty.unreached[0]} is penalised but had no gradient, or no optimizer with "
                 "the penalty attached, in train(); train it, freeze it, or name other layers"
             )
-        return strength
 
-    def remove(
-        self, model: nn.Module, graph: ChannelGraph, kept: Mapping[str, Tensor]
-    ) -> tuple[nn.Module, float]:
-        """Step 3, on the CPU, for not every device has the double precision of the proof."""
+    def passes(self, model: nn.Module, batches: int) -> Iterator[object] | None:
+        """Run the model on the user's batches."""
         device = next(model.parameters()).device
-        whole = copy_model(model).cpu()
-        slim = remove_filters(whole, graph, kept)
-        difference = verify_removal(whole, slim, graph, kept, self.inputs)
-        return slim.to(device), difference
+
+        def run() -> Iterator[object]:
+            for batch in islice(self.calibration.batches, batches):
+                inputs = map_tensors(lambda x: x.to(device), self.calibration.inputs(batch))
+                args, kwargs = call_arguments(inputs)
+                yield model(*args, **kwargs)
+
+        return run() if self.calibration.batches else None
+
+    def losses(self, model: nn.Module, batches: int) -> Iterator[Tensor] | None:
+        """Compute the user's loss of their batches."""
+        loss = self.calibration.loss
+        if loss is None:
+            return None
+        return (loss(model, batch) for batch in islice(self.calibration.batches, batches))
 
 
-def _run_phase(
-    task: _Task,
-    model: nn.Module,
-    before: float,
-    names: Sequence[str],
-    budget: Budget,
-    floor: float | None,
-) -> tuple[nn.Module, PhaseResult]:
-    """Sparsify, threshold, select, remove and retrain; the model given stays as it is."""
-    graph = task.trace(model)
-    names = [name for name in names if name in graph.prunable()]
-    sparse = copy_model(model)
-    strength = task.sparsify(sparse, graph, names)
-    weights = prunable_weights(sparse, graph, names)
-    zeros = zero_share(weights)
-    metric = {"sparsified": task.measure(sparse)}
-    much_worse = before - metric["sparsified"] > abs(before) / 10
-    note = f" (much worse than {before:.5g}: a smaller strength may serve better)"
-    task.report(
-        f"  sparsified, strength {strength:.2g}: {zeros:.1%} exact zeros, "
-        f"metric {metric['sparsified']:.5g}{note if much_worse else ''}"
-    )
-
-    drop = task.threshold_drop
-    drop = abs(metric["sparsified"]) / 100 if drop is None else drop
-    threshold = search_threshold(
-        weights, lambda: task.measure(sparse), metric["sparsified"] - drop, task.resolution
-    )
-    metric["thresholded"] = threshold.metric
-    note = "" if threshold.status == "found" else " (no threshold holds the drop)"
-    task.report(
-        f"  threshold {threshold.value:.3g}: {threshold.zeros:.1%} zeros, "
-        f"metric {threshold.metric:.5g}{note}"
-    )
-
-    def attempt(budget: Budget) -> _Attempt:
-        with thresholded(weights, threshold.value):
-            choice = _select(task, graph, names, sparse, budget)
-        slim, difference = task.remove(sparse, graph, choice.kept)
-        left = {name: len(kept) for name, kept in choice.kept.items()}
-        gone = sum(graph.groups[name].channels for name in names) - sum(left.values())
-        removed = task.measure(slim)
-        params, macs = graph.cost(left)
-        task.report(
-            f"  removed {gone or 'no'} filters: {params:,} parameters, {macs:,} MACs, "
-            f"metric {removed:.5g}"
-        )
-        task.retrain(slim, Penalties())
-        retrained = task.measure(slim)
-        task.report(f"  retrained: metric {retrained:.5g}")
-        return _Attempt(slim, choice.kept, removed, retrained, difference)
-
-    trace: list[tuple[float, float]] = []
-    best: _Attempt | None = None
-    if floor is None:
-        best = attempt(budget)
-    else:
-        best = _smallest_within(task, graph, names, attempt, floor, trace)
-    if best is not None:
-        metric |= {"removed": best.removed, "retrained": best.retrained}
-    channels = {name: graph.groups[name].channels for name in names}
-    record = PhaseResult(
-        channels,
-        strength,
-        best.kept if best else {name: torch.arange(count) for name, count in channels.items()},
-        zeros,
-        threshold,
-        metric,
-        tuple(trace),
-        best.slim_minus_masked if best else 0.0,
-    )
-    return best.model if best else model, record
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """A network that was removed from and retrained."""
-
-    model: nn.Module
-    kept: dict[str, Tensor]
-    removed: float
-    retrained: float
-    slim_minus_masked: float
-
-
-def _select(
-    task: _Task, graph: ChannelGraph, names: Sequence[str], model: nn.Module, budget: Budget
-) -> Choice:
-    """Step 2, on the weights as they now are."""
-    tensors = dict(model.named_parameters(remove_duplicate=False))
-    if task.levels:
-        return select_by_sparsity(
-            graph,
-            names,
-            tensors,
-            s_F=task.levels["s_F"],
-            s_F_both=task.levels["s_F_both"],
-            s_G=task.levels["s_G"],
-            min_filters=task.min_filters,
-            round_to=task.round_to,
-        )
-    return select_by_budget(
+def _phases(graph: ChannelGraph, goal: Goal, method: Method) -> list[Phase]:
+    """The phases with their groups and budgets."""
+    groups = _phase_groups(graph, method.phases)
+    selection = method.selection
+    budgets = within_reach(
         graph,
-        names,
-        tensors,
-        params=budget.params,
-        macs=budget.macs,
-        later=budget.later,
-        min_filters=task.min_filters,
-        round_to=task.round_to,
+        groups,
+        divide_budget(graph, groups, goal.keep_params, goal.keep_macs),
+        [selection.min_filters] * len(groups),
+        [selection.known_round_to] * len(groups),
     )
-
-
-def _smallest_within(
-    task: _Task,
-    graph: ChannelGraph,
-    names: Sequence[str],
-    attempt: Callable[[Budget], _Attempt],
-    floor: float,
-    trace: list[tuple[float, float]],
-) -> _Attempt | None:
-    """Look for the smallest network that holds the metric.
-
-    Each size is retrained in full, so that what is promised was measured. None where no attempt
-    holds the floor.
-    """
-    best = None
-
-    def holds(keep: float) -> bool:
-        nonlocal best
-        tried = attempt(size_between(graph, names, keep, task.min_filters, task.round_to))
-        trace.append((keep, tried.retrained))
-        if tried.retrained >= floor:
-            best = tried
-        return tried.retrained >= floor
-
-    halve_sizes(task.attempts, holds)
-    if best is None:
-        task.report("  no size holds the drop: the phase leaves the network as it was")
-    return best
+    return [
+        Phase(number, tuple(names), goal, method, budget if goal.has_budget else None)
+        for number, (names, budget) in enumerate(zip(groups, budgets, strict=True), start=1)
+    ]
 
 
 def _phase_groups(
@@ -432,23 +348,23 @@ def _phase_groups(
     """The groups that lose channels in each phase."""
     if phases is None:
         return [match_groups(graph)]
-    runs = []
+    groups = []
     for number, phase in enumerate(phases, start=1):
         try:
-            runs.append(match_groups(graph, [phase] if isinstance(phase, str) else phase))
+            groups.append(match_groups(graph, [phase] if isinstance(phase, str) else phase))
         except PruningError as error:
             raise PruningError(f"phase {number}: {error}") from None
-        if not runs[-1]:
+        if not groups[-1]:
             raise PruningError(f"phase {number} names no layers; name at least one")
-    if not runs:
+    if not groups:
         raise PruningError("phases is empty; leave it out for one phase of all layers")
-    return runs
+    return groups
 
 
 def _check_arguments(model: object, **functions: object) -> None:
-    """Refuse what is no network on a device of its own, and what cannot be called."""
+    """Refuse what is not a network with weights, and what cannot be called."""
     if not isinstance(model, nn.Module):
-        raise PruningError(f"model is a {type(model).__name__}; give a torch.nn.Module, built")
+        raise PruningError(f"model is a {type(model).__name__}; give a torch.nn.Module instance")
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         raise PruningError("the model is on meta and has no weights; load them first")
     for name, function in functions.items():
@@ -456,17 +372,28 @@ def _check_arguments(model: object, **functions: object) -> None:
             raise PruningError(f"{name} is {function!r}; give a function")
 
 
-def _kept_of_dense(graph: ChannelGraph, records: Sequence[PhaseResult]) -> dict[str, Tensor]:
+def _check_calibration(method: Method, calibration: Calibration | None) -> None:
+    """Refuse a criterion without what it needs."""
+    criterion = method.selection.ranks_by
+    criterion.check()
+    if criterion.needs_losses and (calibration is None or calibration.loss is None):
+        raise PruningError(
+            f"the criterion {method.selection.criterion} needs the loss of training batches; give "
+            "a calibration with batches and loss"
+        )
+
+
+def _kept_of_dense(graph: ChannelGraph, results: Sequence[PhaseResult]) -> dict[str, Tensor]:
     """Kept channels by their indices in the dense network."""
     kept = {name: torch.arange(group.channels) for name, group in graph.prunable().items()}
-    for record in records:
-        for name, stay in record.kept.items():
-            kept[name] = kept[name][stay]
+    for result in results:
+        for name, indices in result.kept.items():
+            kept[name] = kept[name][indices]
     return kept
 
 
-def _lively(example_inputs: ExampleInputs) -> ExampleInputs:
-    """The inputs on the CPU, with noise for tensors of one value, on which little can be proved."""
+def _nonconstant(example_inputs: ExampleInputs) -> ExampleInputs:
+    """The inputs on the CPU, with noise for tensors of one value, which would verify little."""
     generator = torch.Generator().manual_seed(0)
 
     def change(tensor: Tensor) -> Tensor:

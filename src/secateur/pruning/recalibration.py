@@ -1,4 +1,4 @@
-"""What a removal upsets, mended before retraining: the means that the next layers have lost."""
+"""Recalibration before retraining: the means that readers of removed channels have lost."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -14,18 +14,18 @@ from secateur.pruning.graph.groups import ChannelGraph, module_path
 def fold_means(
     model: nn.Module, graph: ChannelGraph, kept: Mapping[str, Tensor], passes: Iterable[object]
 ) -> None:
-    """Put what removed channels give on average into the biases of the layers that read them.
+    """Add the mean contribution of removed channels to the biases of the layers that read them.
 
-    A filter that is all but zero still gives what its norm's shift and the activation make of it,
-    and the next layer counts on that (Ye et al., "Rethinking the Smaller-Norm-Less-Informative
-    Assumption", ICLR 2018). Exact for constant channels, but for the edges of padded maps. A layer
-    without a bias stays as it is: the norm behind it takes such a shift up itself.
+    A filter that is nearly zero still outputs what its norm's shift and the activation make of it,
+    and the next layer relies on that (Ye et al., "Rethinking the Smaller-Norm-Less-Informative
+    Assumption", ICLR 2018). This is exact for constant channels, except at the edges of padded
+    maps. A layer without a bias does not change: the norm after it absorbs such a shift.
 
     Args:
         model: before the removal; changed in place, and in evaluation mode during the passes.
         graph: its channel groups.
-        kept: the channels that stay, of each group that loses some.
-        passes: each one is a forward pass of the model over a batch, made when it is asked for.
+        kept: the kept channels of each group that loses some.
+        passes: forward passes of the model over a batch, each run when it is asked for.
     """
     readers = {
         path: module
@@ -36,23 +36,23 @@ def fold_means(
     }
     with evaluating(model):
         means = _mean_inputs(readers, passes)
-    for name, stay in kept.items():
-        gone = torch.ones(graph.groups[name].channels, dtype=torch.bool)
-        gone[stay] = False
+    for name, indices in kept.items():
+        removed = torch.ones(graph.groups[name].channels, dtype=torch.bool)
+        removed[indices] = False
         for member in graph.groups[name].of_role("consumer"):
             path = module_path(member.name)
             if path in readers and (bias := readers[path].bias) is not None:
-                positions = member.index[gone].flatten()
+                positions = member.index[removed].flatten()
                 lost = readers[path].weight[:, positions].unsqueeze(-1).flatten(2).sum(2)
-                bias += lost @ means[path][positions]
+                bias += lost @ means[path][positions].to(bias.device)
 
 
 @torch.no_grad()
 def reestimate_norms(model: nn.Module, passes: Iterable[object]) -> None:
-    """Measure anew the means and variances that batch norms have collected.
+    """Re-estimate the running means and variances of batch norms.
 
     Args:
-        model: changed in place; all but its norms are in evaluation mode during the passes.
+        model: changed in place; only its norms are in training mode during the passes.
         passes: as for ``fold_means``; every batch has the same weight.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
@@ -71,7 +71,7 @@ def reestimate_norms(model: nn.Module, passes: Iterable[object]) -> None:
 def _mean_inputs(
     modules: Mapping[str, nn.Conv2d | nn.Linear], passes: Iterable[object]
 ) -> dict[str, Tensor]:
-    """The mean of each input channel of each module, over everything it was given."""
+    """The mean of each input channel of each module, over all its inputs."""
     sums = {path: torch.zeros(module.weight.shape[1]) for path, module in modules.items()}
     counts = dict.fromkeys(modules, 0)
 

@@ -1,26 +1,23 @@
-"""Removal: a smaller dense network, proven equal to the unshrunk one with channels masked."""
+"""Removal: a smaller dense network, and the dense one with the same channels masked."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import PruningError, first_line
+from secateur.errors import PruningError
 from secateur.models.copying import copy_model
-from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
-from secateur.models.modes import evaluating
 from secateur.models.shapes import update_counts
 from secateur.pruning.graph.groups import ChannelGraph, module_path
 
-# The kept channels of each group, by the group's name; a group not named keeps all.
+# Indices of the kept channels by the group's name; a group that is not named keeps all.
 Selection = Mapping[str, Tensor]
 
 
 def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) -> nn.Module:
-    """Take out every channel that a selection does not keep.
+    """Remove every channel that a selection does not keep.
 
     Producers lose filters F_i, consumers the slices G_i that read them, and norms, biases and
     scales their entries (paper, section 3, step 3).
@@ -28,25 +25,25 @@ def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) 
     Args:
         model: left as it is; frozen parameters are cut like any other and stay frozen.
         graph: the model's channel groups.
-        selection: kept indices, (channels,) int64, rising.
+        selection: kept indices, (channels,) int64, ascending.
 
     Returns:
         A new model of the same class with smaller layers.
 
     Raises:
         PruningError: a group is fixed, unknown, or would lose all its channels, or indices are
-            not rising or out of range.
+            not ascending or out of range.
     """
     stays = kept_positions(graph, selection)
     tensors = ((_tensor(model, name), kept) for name, kept in stays.items())
-    # What will be cut is never copied as a whole.
+    # Tensors that are cut are never copied whole.
     slim = copy_model(model, {id(tensor): _shrunk(tensor, kept) for tensor, kept in tensors})
     _recount(slim, graph, selection, stays)
     return slim
 
 
 def cut_in_place(model: nn.Module, graph: ChannelGraph, selection: Selection) -> None:
-    """Take out of this very model every channel that a selection does not keep.
+    """Remove from the model itself every channel that a selection does not keep.
 
     Raises:
         PruningError: as for ``remove_filters``.
@@ -59,10 +56,10 @@ def cut_in_place(model: nn.Module, graph: ChannelGraph, selection: Selection) ->
 
 
 def mask_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) -> nn.Module:
-    """Zero in place of removing: a new model of the old shapes.
+    """Zero what would be removed: a new model of the old shapes.
 
-    The filters F_i go to zero and so do their followers, so that the channels are zero where they
-    are made; and so do the slices G_i, so that what an activation makes of zero is not read.
+    Filters F_i and their followers become zero, so that the channels are zero where they are
+    produced; the slices G_i become zero too, so that what an activation makes of zero is not read.
     """
     masked = copy_model(model)
     for name, kept in kept_positions(graph, selection).items():
@@ -74,71 +71,12 @@ def mask_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) ->
     return masked
 
 
-def verify_removal(
-    model: nn.Module,
-    slim: nn.Module,
-    graph: ChannelGraph,
-    selection: Selection,
-    example_inputs: ExampleInputs,
-    *,
-    tolerance: float = 1e-5,
-) -> float:
-    """Check ``slim(x) == masked(x)``, in double precision, so that what differs is not rounding.
-
-    Returns:
-        The largest difference in any output, as a share of that output's largest magnitude.
-
-    Raises:
-        PruningError: it is over the tolerance: the removal is wrong, and nothing may go on.
-    """
-    masked = mask_filters(model, graph, selection).double()
-    slim = copy_model(slim).double()
-    args, kwargs = call_arguments(
-        map_tensors(lambda x: x.double() if x.is_floating_point() else x, example_inputs)
-    )
-    with _double_precision(), torch.no_grad(), evaluating(masked), evaluating(slim):
-        try:
-            wanted = _leaves(masked(*args, **kwargs))
-        except Exception as error:  # a forward pass may raise anything
-            raise PruningError(
-                f"{type(model).__name__} does not run in double precision ({first_line(error)}), "
-                "so the "
-                "removal cannot be proven; let its forward pass follow the inputs' dtype"
-            ) from error
-        try:
-            given = _leaves(slim(*args, **kwargs))
-        except Exception as error:
-            raise PruningError(
-                f"the slim network does not run ({first_line(error)}); please report this network, "
-                "it was not cut"
-            ) from error
-    if [a.shape for a in wanted] != [b.shape for b in given]:
-        raise PruningError(
-            "the slim network's outputs have other shapes than the masked one's; please report "
-            "this network, it was not cut"
-        )
-    largest = 0.0
-    for a, b in zip(map(_real, wanted), map(_real, given), strict=True):
-        if not a.numel():
-            continue
-        # Infinities of one sign are no difference, nor do they tell how large outputs are.
-        gap = torch.where(a == b, 0.0, (a - b).abs())
-        difference = float(gap.max() / a.abs().where(a.isfinite(), 0.0).max().clamp_min(1e-30))
-        if not difference <= tolerance:  # not a number is no proof either
-            raise PruningError(
-                f"the slim network differs from the masked one by {difference:g} of the output "
-                f"(at most {tolerance:g}); please report this network, it was not cut"
-            )
-        largest = max(largest, difference)
-    return largest
-
-
 def kept_positions(graph: ChannelGraph, selection: Selection) -> dict[str, dict[int, Tensor]]:
-    """Give what stays of each dimension of each tensor that loses something.
+    """Give the kept positions of each dimension of each tensor that loses something.
 
     Raises:
         PruningError: a group is fixed, unknown, or would lose all its channels, or indices are
-            not rising or out of range.
+            not ascending or out of range.
     """
     gone: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
     for name, kept in selection.items():
@@ -150,7 +88,7 @@ def kept_positions(graph: ChannelGraph, selection: Selection) -> dict[str, dict[
         indices = kept.tolist()
         if indices != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= group.channels:
             raise PruningError(
-                f"{name}: kept indices must rise from 0 to {group.channels - 1} at most"
+                f"{name}: kept indices must ascend from 0 to {group.channels - 1} at most"
             )
         if len(indices) == group.channels:
             continue
@@ -174,7 +112,7 @@ def _tensor(model: nn.Module, name: str) -> Tensor:
 
 
 def _shrunk(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
-    """A new parameter or buffer with the positions of each dimension that stay."""
+    """A new parameter or buffer with the kept positions of each dimension."""
     small = tensor.detach()
     channels_last = small.dim() == 4 and not small.is_contiguous()
     channels_last &= small.is_contiguous(memory_format=torch.channels_last)
@@ -189,7 +127,7 @@ def _shrunk(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
 def _recount(
     model: nn.Module, graph: ChannelGraph, selection: Selection, stays: Iterable[str]
 ) -> None:
-    """Make the counts of layers whose tensors were cut agree with them."""
+    """Update the channel counts of layers whose tensors were cut."""
     for name in stays:
         update_counts(model.get_submodule(module_path(name)))
     for name, indices in selection.items():
@@ -197,23 +135,3 @@ def _recount(
         for path, times in group.counts:
             norm = cast(nn.modules.batchnorm._NormBase, model.get_submodule(path))
             norm.num_features -= times * (group.channels - len(indices))
-
-
-@contextmanager
-def _double_precision() -> Iterator[None]:
-    """Let what a forward pass makes itself, such as zeros, be of double precision too."""
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(usual)
-
-
-def _real(output: Tensor) -> Tensor:
-    return (torch.view_as_real(output) if output.is_complex() else output).double()
-
-
-def _leaves(outputs: Any) -> list[Tensor]:
-    leaves, _ = torch.utils._pytree.tree_flatten(outputs)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]

@@ -1,4 +1,4 @@
-"""What a compression made, and what it saw on the way."""
+"""The result of a compression in memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from secateur.models.module_file import save
+from secateur.pruning.selection.measured_rounding import MeasuredSteps
 from secateur.pruning.threshold import Threshold
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A network's size and importance.
+    """A network's size and accuracy.
 
     Attributes:
         params: parameters.
@@ -32,39 +33,41 @@ class PhaseResult:
 
     Attributes:
         channels: of each of the phase's groups, before.
-        strength: λ of the L1 penalty.
-        kept: the kept ones' indices, rising, as numbered before the phase.
-        zeros: share of exact zeros among the phase's weights after sparsifying.
-        threshold: the search's outcome, with its trace.
+        kept: indices of the kept ones, ascending, as numbered before the phase.
+        strength: λ of the penalty; None where the criterion needs no training with one.
+        zeros: share of exact zeros among the penalised weights; None likewise.
+        threshold: the outcome of the search, with its trace; None where there was none.
         metric: by step: ``sparsified``, ``thresholded``, ``removed`` and ``retrained``; without
-            the last two where no size held the largest drop.
-        attempts: for ``max_drop``, each size tried, as the share kept of what could go, and its
-            metric.
-        slim_minus_masked: the largest difference that the proof of removal found in an output, as
-            a share of that output's largest magnitude.
+            the steps that did not take place.
+        attempts: for ``max_drop``, each size tried, as the share kept of what could be removed, and
+            its metric.
+        slim_minus_masked: the largest difference that verification found in an output, as a share
+            of that output's largest magnitude.
+        rounding: width steps that were measured; None where none were.
     """
 
     channels: dict[str, int]
-    strength: float
     kept: dict[str, Tensor]
-    zeros: float
-    threshold: Threshold
+    strength: float | None
+    zeros: float | None
+    threshold: Threshold | None
     metric: dict[str, float]
     attempts: tuple[tuple[float, float], ...]
     slim_minus_masked: float
+    rounding: MeasuredSteps | None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A compression's outcome; ``str()`` of it is a table.
+    """The result of a compression; ``str()`` of it is a table.
 
     Attributes:
         model: the slim network, of the same class as the dense one.
-        dense: what was given.
-        slim: what came of it.
-        phases: in their order.
+        dense: size and metric of the dense network.
+        slim: size and metric of the slim network.
+        phases: in order.
         channels: of each group that could be pruned, in the dense network.
-        kept: the kept ones' indices in the dense network, rising.
+        kept: indices of the kept ones in the dense network, ascending.
         fixed: why each other group could not be pruned.
     """
 
@@ -81,7 +84,7 @@ class Result:
 
         Args:
             path: of the safetensors file.
-            provenance: noted in its header beside the sizes and the metric, as JSON.
+            provenance: stored in its header beside the sizes and the metric, as JSON.
         """
         sizes = {
             name: {"params": measure.params, "macs": measure.macs, "metric": measure.metric}

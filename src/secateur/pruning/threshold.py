@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from secateur.errors import PruningError
-from secateur.pruning.penalties import apply_threshold, zero_share
+from secateur.pruning.sparsity import apply_threshold, zero_share
 
 # Shares of zeros that are tried first, from the largest down: close where sparse networks end up,
 # and so that halving what lies between two to 1 % never makes it more than 12 trials in all.

@@ -6,7 +6,7 @@ from secateur.config.recipe import Recipe
 from secateur.files.lock import lock
 from secateur.models.layer_costs import DENSE_FILE
 from secateur.models.network_file import save_network
-from secateur.run.run import Reporter, open_run
+from secateur.run.context import Reporter, open_run
 from secateur.run.stages import train_dense
 
 

@@ -59,7 +59,7 @@ def measure_duration(recipe: Recipe, pictures: PictureSet) -> Duration:
         _, sparsify, select, retrain = recipe.phase(number)
         attempts = 1 if select.max_drop is None else select.attempts
         seen = attempts * retrain.steps * retrain.batch_size
-        if select.sparsifies:
+        if select.settings.ranks_by.sparsifies:
             seen += sparsify.steps * sparsify.batch_size
         seconds.append(pace * seen)
     dense = pace * recipe.train.steps * recipe.train.batch_size

@@ -1,27 +1,27 @@
-"""The step that chooses test pictures to show, and copies them into the run folder."""
+"""The stage that chooses test pictures to show, and copies them into the run folder."""
 
 from pathlib import Path
 from typing import Any
 
-from secateur.run.folder import Step
+from secateur.run.context import Run
+from secateur.run.folder import Stage, Step
 from secateur.run.predictions_file import load_predictions
-from secateur.run.run import Run
 
 
 def choose_examples(run: Run, dense: Step, slim: Step) -> Step:
-    """Copy pictures that show what both networks do, and list what each said of them.
+    """Copy pictures that show what both networks predict, with both predictions.
 
     Args:
         run: the run.
         dense: the evaluation of the network before.
-        slim: that of the network after.
+        slim: the evaluation of the network after.
     """
 
-    def work(folder: Path) -> dict[str, Any]:
-        for old in (*folder.glob("*.jpg"), *folder.glob("*.png")):
-            old.unlink()  # of another choice, which may have been longer
+    def make(folder: Path) -> dict[str, Any]:
         dataset = run.evaluated
         before, after = (load_predictions(step.folder, run.task, dataset) for step in (dense, slim))
-        return run.task.examples(before, after, dataset, folder)
+        examples = run.task.examples(before, after, dataset, folder)
+        return {"kind": "examples", "examples": examples}
 
-    return run.step("examples", {"dense": dense.key, "slim": slim.key}, work)
+    depends_on = {"dense": dense.result_key, "slim": slim.result_key}
+    return run.do(Stage("examples", depends_on, make))

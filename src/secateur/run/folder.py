@@ -1,4 +1,4 @@
-"""A run's folder: every step is an artifact, written whole, and redone only when it must be."""
+"""A run's folder: every stage is an artifact, written whole, and redone only when it must be."""
 
 import hashlib
 import json
@@ -6,15 +6,22 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from secateur.files.atomic_write import write_json
 from secateur.files.lock import lock
-
-# Writes a step's files into its folder, and gives what ``step.json`` should hold.
-Work = Callable[[Path], dict[str, Any]]
+from secateur.run.records import (
+    PhaseSummary,
+    StageList,
+    StageRecord,
+    StepRecord,
+    read_record,
+    write_record,
+)
 
 # What compressing writes beside the steps and the figures of the report.
 RUN_FILES = (
@@ -23,48 +30,97 @@ RUN_FILES = (
 )
 # Folder of a sweep, in which each of its runs has its own.
 TRIALS = "trials"
-# Folder in a step's own, gone once the step is done.
+# Folder in a stage's own, deleted once the stage is complete.
 UNFINISHED = "unfinished"
+# What a stage's files hold, written once they are complete.
+OUTPUT_FILE = "output.json"
+
+# Writes a stage's files, or evaluates them; gives a part of its record.
+Make = Callable[[Path], dict[str, Any]]
+
+_RESULT: TypeAdapter[StageRecord] = TypeAdapter(StageRecord)
+
+
+def _nothing(_folder: Path) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Something to do in a folder of its own.
+
+    Attributes:
+        name: the folder's.
+        depends_on: all that its files depend on: recipe entries, seeds, keys of other stages.
+        make: writes the files into the folder, and gives what the record says of them. In
+            ``UNFINISHED`` there it may keep what it resumes from.
+        measured_by: what else the result depends on, but not the files. Where only this has
+            changed, the files are kept and measured again.
+        measure: evaluates what the folder holds, and gives the rest of the record.
+        shared: all processes of a run do it together; otherwise the first does it alone.
+    """
+
+    name: str
+    depends_on: Mapping[str, Any]
+    make: Make
+    measured_by: Mapping[str, Any] = field(default_factory=dict)
+    measure: Make = _nothing
+    shared: bool = False
+
+    @property
+    def output_key(self) -> str:
+        """A fingerprint of all that the files depend on."""
+        return fingerprint(self.depends_on)
+
+    @property
+    def result_key(self) -> str:
+        """A fingerprint of all that the result depends on."""
+        return fingerprint([self.output_key, self.measured_by])
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step that is done.
+    """A complete stage.
 
     Attributes:
         folder: its files.
-        key: a fingerprint of all that its result depends on.
-        made: a fingerprint of all that its files depend on; another one where the step also
-            measures what it made.
-        seconds: what it took, when it ran.
-        result: what it found, as in its ``step.json``.
+        output_key: a fingerprint of all that its files depend on.
+        result_key: a fingerprint of all that its result depends on.
+        seconds: how long it took.
+        result: as in its ``step.json``.
     """
 
     folder: Path
-    key: str
-    made: str
+    output_key: str
+    result_key: str
     seconds: float
-    result: dict[str, Any]
+    result: StageRecord
 
 
 class Trail:
-    """The steps that one execution came by, done or found, in a file and in their order.
+    """The stages and phases of one execution, found or done, in a file and in order.
 
-    A folder may hold others beside them, from an earlier recipe.
+    A run folder may hold other stages as well, from an earlier recipe.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.steps: list[str] = []
+        self.phases: list[PhaseSummary] = []
         self._write()
 
     def add(self, name: str) -> None:
-        """Write down one more."""
+        """Add a stage."""
         self.steps.append(name)
         self._write()
 
+    def add_phase(self, phase: PhaseSummary) -> None:
+        """Add a complete phase."""
+        self.phases.append(phase)
+        self._write()
+
     def _write(self) -> None:
-        write_json(self.path, {"steps": self.steps})
+        write_record(self.path, StageList(steps=self.steps, phases=self.phases))
 
 
 def fingerprint(content: Any) -> str:
@@ -73,75 +129,90 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def run_step(
-    folder: Path,
-    depends_on: Mapping[str, Any],
-    work: Work,
-    *,
-    measured_by: Mapping[str, Any] | None = None,
-    say: Callable[[str], None],
-    pool: Path | None = None,
+def run_stage(
+    folder: Path, stage: Stage, say: Callable[[str], None], pool: Path | None = None
 ) -> Step:
-    """Do a step, unless its folder holds the result of just this step already.
+    """Do a stage, unless its folder holds the result of just this stage already.
 
     Args:
-        folder: the step's own; its ``step.json`` has a result only once all else is there. What
-            lies there of a step that was begun and not ended is left for its own continuation.
-        depends_on: all that what it makes depends on: recipe entries, seeds, keys of other steps.
-        work: writes the step's files into the folder and gives what ``step.json`` should hold; in
-            ``UNFINISHED`` there it may keep what it would go on from if it were stopped.
-        measured_by: what else the result depends on, but not the files. Where nothing but this
-            has changed the folder is left as it is, and ``work`` finds there what it made.
-        say: told whether the step is done anew or was found.
-        pool: a folder of steps that several runs share, each under its key; None for none. What
+        folder: the stage's own; its ``step.json`` has a result only once all else is there. What a
+            stage that was stopped left there is kept for its continuation.
+        stage: what to do.
+        say: prints whether the stage is done or was found.
+        pool: a folder of stages that several runs share, each under its key; None for none. What
             another process is doing for it is waited for.
+
+    Raises:
+        RunError: a record in the folder cannot be read, or is of another version.
     """
-    made = fingerprint(depends_on)
-    key = made if measured_by is None else fingerprint([made, measured_by])
     if pool is None:
-        return _run_step(folder, key, made, work, say, None)
-    pooled = pool / f"{folder.name}-{key}"
+        return _run_stage(folder, stage, say, None)
+    pooled = pool / f"{folder.name}-{stage.result_key}"
     with lock(pool.with_name("locks") / pooled.name, say):
-        return _run_step(folder, key, made, work, say, pooled)
+        return _run_stage(folder, stage, say, pooled)
 
 
-def _run_step(
-    folder: Path, key: str, made: str, work: Work, say: Callable[[str], None], pooled: Path | None
-) -> Step:
-    record = folder / "step.json"
-    found = read_record(record)
-    if pooled and pooled.is_dir() and (found is None or found["key"] != key):
+def _run_stage(folder: Path, stage: Stage, say: Callable[[str], None], pooled: Path | None) -> Step:
+    output_key, result_key = stage.output_key, stage.result_key
+    found = read_step(folder)
+    complete = found is not None and found.result is not None and found.result_key == result_key
+    if pooled and pooled.is_dir() and not complete:
         shutil.rmtree(folder, ignore_errors=True)
         _link(pooled, folder)
-        found = read_record(record)
-    if found is not None and found["key"] == key:
-        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # where a kill came just before
+        found = read_step(folder)
+    if found is not None and found.result is not None and found.result_key == result_key:
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # left by a kill just before
         say(f"{folder.name}: found")
-        return Step(folder, key, made, found["seconds"], found["result"])
-    begun = _begun(record)
-    stays = begun is not None and begun["made"] == made
-    if not stays:
+        return Step(folder, output_key, result_key, found.seconds, found.result)
+    kept = found is not None and found.output_key == output_key
+    if not kept:
         shutil.rmtree(folder, ignore_errors=True)
-    before = float(begun.get("seconds", 0.0)) if begun and stays else 0.0
-    draft = {"key": key, "made": made, "seconds": before}
-    if begun != draft:
-        write_json(record, draft)
-    anew = "measured anew, for what measures it" if stays else "anew, for what it depends on"
-    say(f"{folder.name}: {anew} has changed" if found else folder.name)
+    before = found.seconds if found is not None and kept else 0.0
+    redone = "re-evaluated: evaluation settings" if kept else "redone: what it depends on has"
+    say(f"{folder.name}: {redone} changed" if found and found.result else folder.name)
+
+    def write(seconds: float, result: StageRecord | None = None) -> None:
+        record = StepRecord(
+            output_key=output_key, result_key=result_key, seconds=seconds, result=result
+        )
+        write_record(folder / "step.json", record)
+
     start = time.perf_counter()
-    result = work(folder)
-    seconds = round(before + time.perf_counter() - start, 1)
-    write_json(record, {"key": key, "made": made, "seconds": seconds, "result": result})
+
+    def elapsed() -> float:
+        return round(before + time.perf_counter() - start, 1)
+
+    write(before)
+    output_file = folder / OUTPUT_FILE
+    if output_file.is_file():
+        output = json.loads(output_file.read_text("utf-8"))
+    else:
+        output = stage.make(folder)
+        write_json(output_file, output)
+        write(elapsed())
+    result = _RESULT.validate_python({**output, **stage.measure(folder)})
+    seconds = elapsed()
+    write(seconds, result)
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     if pooled:
         _link(folder, pooled)
-    return Step(folder, key, made, seconds, result)
+    return Step(folder, output_key, result_key, seconds, result)
+
+
+def read_step(folder: Path) -> StepRecord | None:
+    """Read what a stage's folder records; None where nothing was begun there.
+
+    Raises:
+        RunError: the record is there but cannot be read, or is of another version.
+    """
+    path = folder / "step.json"
+    return read_record(path, StepRecord) if os.path.lexists(path) else None
 
 
 def clear_drafts(folder: Path) -> None:
-    """Remove what a killed process left half-written in a run's folder.
+    """Delete what a killed process left half-written in a run's folder.
 
-    Only for who is alone there. Exports, which others may be writing, are left.
+    Only for a process that holds the folder's lock. Exports, which others may be writing, are kept.
     """
     drafts = [*(folder / "steps").rglob(".*.part"), *(folder / "figures").glob(".*.part")]
     for name in RUN_FILES:
@@ -154,9 +225,9 @@ def clear_drafts(folder: Path) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give a step a second place; its files are replaced, never written into."""
+    """Give a stage a second place; its files are replaced, never written into."""
     draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    shutil.rmtree(draft, ignore_errors=True)  # of a process of that number that was killed
+    shutil.rmtree(draft, ignore_errors=True)  # of a killed process with the same number
     shutil.copytree(source, draft, copy_function=_link_or_copy)
     try:
         draft.rename(target)
@@ -169,23 +240,3 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # not every file system has links
         shutil.copy2(source, target)
-
-
-def _begun(path: Path) -> dict[str, Any] | None:
-    """What stands of the step that a folder was begun for, whether it is done or not."""
-    try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        whole = {type(record["key"]), type(record["made"])} == {str}
-        return record if whole and isinstance(record.get("seconds", 0.0), float | int) else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """Give what a step wrote last; None where it is not done."""
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        whole = isinstance(record["seconds"], float | int) and isinstance(record["result"], dict)
-        return record if whole and "key" in record else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None

@@ -1,97 +1,150 @@
-"""Phases: which layers and channel groups one is about, and what it may keep."""
+"""The phases of a recipe: which channel groups each may cut, its budget, and its method."""
+
+from collections.abc import Mapping
 
 from torch import nn
 
-from secateur.config.compress import Phase
+from secateur.config.compress import Phase as PhaseSection
 from secateur.config.recipe import Recipe
-from secateur.errors import RecipeError
+from secateur.errors import PruningError, RecipeError
 from secateur.models.architecture import Architecture
-from secateur.models.network import build_network, example_input, layer_names, layers, raw_network
+from secateur.models.network import build_network, example_input, layers, raw_network
 from secateur.models.ssd import SSDArchitecture, grid_sizes
-from secateur.pruning.baselines.torch_pruning import load_torch_pruning
-from secateur.pruning.graph.trace import ChannelGraph, channel_groups
-from secateur.pruning.importance import norm_scales
-from secateur.pruning.selection.budget import Budget, share_out, within_reach
+from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.graph.trace import channel_groups
+from secateur.pruning.graph.trial_cut import with_fixed
+from secateur.pruning.phase import Network, Phase, phase_penalty
+from secateur.pruning.selection.budget import divide_budget, within_reach
+from secateur.pruning.selection.match import match_groups
+from secateur.pruning.settings import Method
 
 
-def network_groups(model: nn.Module, architecture: Architecture) -> ChannelGraph:
-    """Find the channel groups of a detector or classifier."""
-    return channel_groups(raw_network(model), example_input(architecture))
+def network_groups(
+    model: nn.Module, architecture: Architecture, fixed: Mapping[str, str] | None = None
+) -> ChannelGraph:
+    """Find the channel groups of a detector or classifier.
+
+    Args:
+        model: the network.
+        architecture: of its dense network.
+        fixed: groups that may not be cut as well, and why.
+    """
+    graph = channel_groups(raw_network(model), example_input(architecture))
+    return with_fixed(graph, dict(fixed or {}))
 
 
-def phase_layers(phase: Phase, architecture: Architecture) -> list[str]:
-    """The layers from a phase's first to its last, by the paper's names.
+def phase_groups(section: PhaseSection, model: nn.Module, graph: ChannelGraph) -> list[str]:
+    """Channel groups that a phase may cut, in the order the network runs.
+
+    ``conv1_1-conv4_3`` names a run of consecutive layers, by alias or path. Its last layer only
+    gives G blocks, because the next phase cuts it; the network's last layer has no next phase, and
+    is cut too. Anything else is a list of paths and patterns, separated by commas.
 
     Raises:
-        RecipeError: a name is unknown, or the order is wrong.
+        RecipeError: a name is unknown, the order is wrong, or nothing there can be pruned.
     """
-    names = layer_names(architecture)
-    first, _, last = phase.layers.partition("-")
+    paths = layers(model)
+    first, dash, last = section.layers.partition("-")
+    names = list(paths)
+    if not dash and first not in paths:
+        try:
+            return match_groups(graph, [part.strip() for part in section.layers.split(",")])
+        except PruningError as error:
+            raise RecipeError(f"phase {section.layers}: {error}") from None
     for name in (first, last or first):
-        if name not in names:
+        if name not in paths:
             raise RecipeError(
-                f"phase {phase.layers}: the network has no layer {name!r}; "
+                f"phase {section.layers}: the network has no layer {name!r}; "
                 f"it has {', '.join(names)}"
             )
     named = names[names.index(first) : names.index(last or first) + 1]
     if len(named) < 2:
-        raise RecipeError(f"phase {phase.layers}: name a first and a later last layer")
-    return named
-
-
-def phase_groups(
-    phase: Phase, model: nn.Module, architecture: Architecture, graph: ChannelGraph
-) -> list[str]:
-    """Channel groups whose filters a phase may remove, in the order the network runs.
-
-    The phase's last layer only gives G blocks, its own filters go in the next phase; but the
-    network's last layer has no next phase, and loses filters too.
-    """
-    named = phase_layers(phase, architecture)
-    if named[-1] != layer_names(architecture)[-1]:
+        raise RecipeError(f"phase {section.layers}: name a first and a later last layer")
+    if named[-1] != names[-1]:
         named = named[:-1]
-    paths = layers(model)
-    producers = {paths[layer] for layer in named}
+    producers = {paths[name] for name in named}
     return [n for n, g in graph.prunable().items() if producers & set(g.producers)]
+
+
+def recipe_phases(recipe: Recipe, model: nn.Module, graph: ChannelGraph) -> list[Phase]:
+    """Resolve the phases of a recipe.
+
+    The budget is divided among the phases. A phase with a budget of its own gets its part of that
+    one, as if it were every phase's.
+
+    Args:
+        recipe: what to do.
+        model: the dense network.
+        graph: its channel groups.
+
+    Raises:
+        RecipeError: a layer is unknown, or settings do not fit together.
+        BudgetError: a budget cannot be met.
+        MissingExtraError: a criterion needs a package that is not installed.
+    """
+    sections = [recipe.phase(number) for number in range(1, len(recipe.compress.phases) + 1)]
+    groups = [phase_groups(section, model, graph) for section, *_ in sections]
+    selects = [select for _, _, select, _ in sections]
+    budgets = within_reach(
+        graph,
+        groups,
+        [
+            divide_budget(graph, groups, select.keep_params, select.keep_macs)[number]
+            for number, select in enumerate(selects)
+        ],
+        [select.min_filters for select in selects],
+        [select.settings.known_round_to for select in selects],
+    )
+    phases = []
+    for number, (section, sparsify, select, retrain) in enumerate(sections, start=1):
+        try:
+            method = Method(
+                sparsify.settings,
+                recipe.compress.threshold.settings,
+                select.settings,
+                recipe.compress.remove.settings,
+                retrain.distill,
+            )
+        except PruningError as error:
+            raise RecipeError(f"phase {section.layers}: {error}") from None
+        goal, budget = select.goal, budgets[number - 1]
+        phases.append(
+            Phase(
+                number,
+                tuple(groups[number - 1]),
+                goal,
+                method,
+                budget if goal.has_budget else None,
+            )
+        )
+    return phases
 
 
 def check_phases(recipe: Recipe, architecture: Architecture) -> None:
     """Refuse phases that could not be carried out, before hours are spent.
 
     Raises:
-        RecipeError: a layer is unknown, or a criterion has nothing to read.
+        RecipeError: a layer is unknown, or a criterion or penalty has nothing to act on.
         BudgetError: a budget cannot be met.
         MissingExtraError: a criterion needs a package that is not installed.
     """
     model = build_network(architecture)
     graph = network_groups(model, architecture)
-    phase_budgets(recipe, model, architecture, graph)
-    for number in range(1, len(recipe.compress.phases) + 1):
-        phase, sparsify, select, _ = recipe.phase(number)
-        for pair in ("norm_scale", "group_norm"):
-            if (select.criterion == pair) != (sparsify.penalty == pair):
-                raise RecipeError(
-                    f"phase {phase.layers}: the penalty {pair} and the criterion of that name go "
-                    "together"
-                )
-            if sparsify.penalty == pair and sparsify.group_strength:
-                raise RecipeError(
-                    f"phase {phase.layers}: group_strength has no place beside the penalty {pair}; "
-                    "leave it out"
-                )
-        if select.criterion == "group_norm":
-            load_torch_pruning()
-        by_norms = select.criterion == "norm_scale"
-        groups = phase_groups(phase, model, architecture, graph)
-        if by_norms and not any(norm_scales(graph, graph.groups[name]) for name in groups):
-            raise RecipeError(
-                f"phase {phase.layers}: no layer has a batch norm, whose scale the criterion "
-                "norm_scale reads; set model.batch_norm, or take another criterion"
-            )
+    raw = Network(model, graph, example_input(architecture), raw_network)
+    for section, phase in zip(
+        recipe.compress.phases, recipe_phases(recipe, model, graph), strict=True
+    ):
+        criterion = phase.method.selection.ranks_by
+        criterion.check()
+        if criterion.sparsifies:
+            try:
+                phase_penalty(raw, phase)
+            except PruningError as error:
+                raise RecipeError(f"phase {section.layers}: {error}") from None
 
 
 def check_norms(recipe: Recipe, architecture: Architecture, processes: int = 1) -> None:
-    """Refuse batches of one picture where a batch norm would then see one value a channel.
+    """Refuse batches of one picture where a batch norm would then see one value per channel.
 
     Raises:
         RecipeError: a training has such batches.
@@ -103,38 +156,6 @@ def check_norms(recipe: Recipe, architecture: Architecture, processes: int = 1) 
         return
     if any(each.batch_size <= processes for each in recipe.trainings().values()):
         raise RecipeError(
-            "batch_size: with one picture a process the batch norm of the last detection layer, "
-            "whose map is one cell, has one value a channel and no variance; take 2 or more"
+            "batch_size: with one picture per process the batch norm of the last detection layer, "
+            "whose map is one cell, sees one value per channel and no variance; take 2 or more"
         )
-
-
-def phase_budgets(
-    recipe: Recipe, model: nn.Module, architecture: Architecture, graph: ChannelGraph
-) -> list[Budget]:
-    """Share the recipe's budget for the end of the run out to its phases.
-
-    Each phase may name a budget of its own, which is then shared out as if it were all phases'.
-
-    Args:
-        recipe: what to do.
-        model: the dense network.
-        architecture: its own.
-        graph: its channel groups.
-
-    Raises:
-        BudgetError: a budget cannot be met.
-    """
-    phases = [recipe.phase(number) for number in range(1, len(recipe.compress.phases) + 1)]
-    groups = [phase_groups(phase, model, architecture, graph) for phase, *_ in phases]
-    selects = [select for _, _, select, _ in phases]
-    budgets = [
-        share_out(graph, groups, select.keep_params, select.keep_macs)[number]
-        for number, select in enumerate(selects)
-    ]
-    return within_reach(
-        graph,
-        groups,
-        budgets,
-        [select.min_filters for select in selects],
-        [select.least_round_to for select in selects],
-    )

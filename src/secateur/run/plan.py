@@ -19,14 +19,8 @@ from secateur.models.layer_costs import layer_names_by_path
 from secateur.models.network import build_network, layer_names
 from secateur.models.weights import check_weights
 from secateur.pruning.selection.budget import Budget
-from secateur.run.phases import (
-    check_norms,
-    check_phases,
-    network_groups,
-    phase_budgets,
-    phase_groups,
-)
-from secateur.run.run import check_evaluation
+from secateur.run.context import check_evaluation
+from secateur.run.phases import check_norms, check_phases, network_groups, recipe_phases
 from secateur.tasks.task import task_of
 
 
@@ -105,22 +99,22 @@ def plan(recipe: Recipe) -> Plan:
     graph = network_groups(model, architecture)
     names = layer_names_by_path(model, architecture)
     phases: list[PhasePlan] = []
-    budgets = phase_budgets(recipe, model, architecture, graph)
-    for number, budget in enumerate(budgets, start=1):
-        phase, sparsify, select, retrain = recipe.phase(number)
+    for phase in recipe_phases(recipe, model, graph):
+        section, sparsify, select, retrain = recipe.phase(phase.number)
+        budget = phase.budget or Budget()
         if _bounded(budget) and not all(_bounded(before.budget) for before in phases):
             notes.append(
-                f"whether phase {number} can meet its budget is not known: a phase before it has "
-                "none, and leaves what it leaves"
+                f"whether phase {phase.number} can meet its budget is not known: a phase before it "
+                "has none"
             )
-        groups = phase_groups(phase, model, architecture, graph)
+        groups = [graph.groups[name] for name in phase.groups]
         phases.append(
             PhasePlan(
-                phase.layers,
-                {names[graph.groups[g].producers[0]]: graph.groups[g].channels for g in groups},
+                section.layers,
+                {names[group.producers[0]]: group.channels for group in groups},
                 _goal(select, recipe.evaluate.metric),
                 budget,
-                sparsify.steps if select.sparsifies else 0,
+                sparsify.steps if select.settings.ranks_by.sparsifies else 0,
                 retrain.steps,
             )
         )

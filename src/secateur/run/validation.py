@@ -7,7 +7,7 @@ from torch import nn
 
 from secateur.data.source import PictureSet
 from secateur.models.architecture import Architecture
-from secateur.run.run import Run
+from secateur.run.context import Run
 from secateur.tasks.progressive_validation import ProgressiveValidation
 
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from secateur.errors import DivergedError
-from secateur.pruning.penalties import Penalties
+from secateur.pruning.penalties.penalty import Penalties
 from secateur.training.checkpoint import TrainingState
 from secateur.training.recorded_passes import record_passes
 

@@ -18,8 +18,8 @@ from secateur.experiments.sweep.trial import Outcome, all_steps, trial_folder
 from secateur.files.atomic_write import write_text
 from secateur.models.cost import count_macs, count_params
 from secateur.models.network import example_input, raw_network
+from secateur.run.context import Network, Reporter
 from secateur.run.pipeline import compress_recipe
-from secateur.run.run import Network, Reporter
 
 RESULT_FILE = "sweep.json"
 FRONT = "front"

@@ -13,7 +13,7 @@ from secateur.errors import RecipeError
 from secateur.experiments.phasing import one_phase, split_layers, with_phases
 from secateur.models.architecture import Architecture
 from secateur.models.network import build_network
-from secateur.pruning.graph.trace import ChannelGraph
+from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.selection.rounding import fewest_channels
 from secateur.run.phases import network_groups, phase_groups, phase_layers
 

@@ -28,7 +28,7 @@ from secateur.experiments.sweep.storage import check_recipe, connected, default_
 from secateur.experiments.sweep.trial import Context, Outcome, run_trial, trial_folder, untested
 from secateur.files.lock import lock
 from secateur.files.optional import quiet
-from secateur.run.run import Reporter, open_run
+from secateur.run.context import Reporter, open_run
 from secateur.run.stages import train_dense
 
 # Seconds between looks at the trials of other processes.

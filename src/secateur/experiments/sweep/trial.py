@@ -12,9 +12,9 @@ from secateur.config.recipe import Recipe
 from secateur.errors import DivergedError, PruningError, RecipeError
 from secateur.experiments.series import POOL
 from secateur.experiments.sweep.early_stopping import Finished, broken, outperformed
+from secateur.run.context import Reporter, open_run
 from secateur.run.folder import TRIALS, Step
 from secateur.run.pipeline import run_phases
-from secateur.run.run import Reporter, open_run
 
 TIMING = Conditions(seconds=5.0)
 
@@ -85,21 +85,21 @@ def run_trial(
     last = len(recipe.compress.phases)
 
     def watch(step: Step) -> None:
-        phase, _, kind = step.folder.name.partition("-")
-        place = int(phase.removeprefix("phase"))
+        record, reason = step.result, None
+        place = record.phase
         _, sparsify, _, retrain = recipe.phase(place)
-        metric, reason = step.result["metric"], None
-        if kind == "sparsify":
+        metric = record.metrics[recipe.evaluate.metric]
+        if record.kind == "sparsify":
             outcome.steps += sparsify.steps
             reason = broken(metric, context.dense)
-        elif kind == "retrain":
+        elif record.kind == "retrain":
             outcome.steps += retrain.steps
             if place < last:
                 reason = broken(metric, context.dense)
             else:
                 outcome.accuracy = metric
-        elif place == last:
-            params, macs = step.result["params"], step.result["macs"]
+        elif record.kind == "remove" and place == last:
+            params, macs = record.params, record.macs
             outcome.removed, outcome.params, outcome.macs = metric, params, macs
             reason = outperformed(metric, params, macs, finished())
         if reason and give_up:

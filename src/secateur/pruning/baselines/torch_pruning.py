@@ -1,18 +1,17 @@
-"""Torch-Pruning's group norm pruner, a baseline: the package itself, held to our phases and budgets.
+"""Torch-Pruning's group norm pruner as a baseline: the package itself, in our phases and budgets.
 
-Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023. Theirs are the groups of tensors
-that depend on each other, the importance of channels, and the training that draws groups to zero.
-Ours are the layers of a phase, the budget, and the removal, which is proven like any other.
+Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023. The package gives the groups of
+dependent tensors, the importance of channels, and the penalty that drives groups to zero. We give
+the layers of a phase, the budget, and the removal, which is verified like any other.
 
-Where the package leaves a choice, it is made as in its own benchmark of the method with sparsity
-learning (``group_sl`` in ``reproduce/main.py`` of its repository, on CIFAR, called as its readme
-says):
+Open choices are those of its own benchmark of the method with sparsity learning (``group_sl`` in
+``reproduce/main.py`` of its repository, on CIFAR):
 
 - a channel's importance is the mean of the squared norms of its slices of the group's weights, as
   a share of the group's largest;
-- all layers are cut at one importance, in 400 steps, each of which measures it anew;
-- γ goes from 1 to 16, and there is no weight decay beside the penalty: ``comparing.variants`` sets
-  the decay, and λ, which is 5e-4 there and by validation ten times that here.
+- all layers are cut at one importance, in 400 steps, each of which recomputes it;
+- γ ranges from 1 to 16, and there is no weight decay beside the penalty. ``experiments.variants``
+  sets the decay, and λ, which is 5e-4 there and, chosen by validation, ten times that here.
 
 Only the comparison needs the package; it comes with the extra ``dev``.
 """
@@ -29,43 +28,34 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from secateur.files.optional import require
+from secateur.models.example_inputs import ExampleInputs, call_arguments
 from secateur.models.modes import evaluating
-from secateur.pruning.graph.trace import ChannelGraph, ChannelGroup
-from secateur.pruning.importance import Importance
-from secateur.pruning.penalties import Penalties, prunable_weights
+from secateur.pruning.criteria.importance import Importance, Scored
+from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup
+from secateur.pruning.penalties.penalty import Penalties
 from secateur.pruning.selection.rounding import fewest_channels
+from secateur.pruning.sparsity import prunable_weights
 
-# In how many steps all channels would go.
+# Steps in which all channels would be removed.
 CUTS = 400
 
 
-def group_norm(
-    model: nn.Module,
-    graph: ChannelGraph,
-    groups: Sequence[str],
-    example_input: Tensor,
-    min_filters: int = 1,
-) -> Importance:
-    """Give the order in which Torch-Pruning takes channels out, from 0.
+def group_norm(scored: Scored) -> Importance:
+    """Rank channels in the order in which Torch-Pruning removes them, from 0.
 
-    It prunes in small steps, and channels that are gone no longer count in the norms of their
-    neighbours. Here they are zeroed instead of cut, which leaves these norms, and shares of the
-    largest of them, the same. Those that would stay in any case come last.
-
-    Args:
-        model: the network the groups were found in; left as it is.
-        graph: its channel groups.
-        groups: names of those wanted; only their channels go.
-        example_input: what the network can be traced with.
-        min_filters: kept in each group.
+    It prunes in small steps, and removed channels no longer count in the norms of their neighbours.
+    Here they are zeroed instead, which leaves these norms, and their shares of the largest, the
+    same. The ``min_filters`` that are kept in any case come last.
 
     Raises:
         MissingExtraError: Torch-Pruning is not installed.
     """
-    names = list(groups)
+    model, graph, min_filters = scored.model, scored.graph, scored.min_filters
+    example_inputs = scored.example_inputs
+    names = list(scored.groups)
     cut = copy.deepcopy(model)
     tensors = {name: parameter.detach() for name, parameter in cut.named_parameters()}
-    importances = _importances(cut, graph, names, example_input)
+    importances = _importances(cut, graph, names, example_inputs)
     fewest = fewest_channels(graph, names, min_filters)
     left = {name: list(range(graph.groups[name].channels)) for name in names}
     total = sum(map(len, left.values()))
@@ -99,24 +89,25 @@ def penalize_group_norms(
     model: nn.Module,
     graph: ChannelGraph,
     groups: Sequence[str],
-    strength: float,
-    example_input: Tensor,
+    example_inputs: ExampleInputs,
+    strength: float | None = None,
 ) -> Penalties:
     """Build the penalty that Torch-Pruning trains with: ``GroupNormPruner.regularize``.
 
-    Groups of one channel are left out: there the package divides zero by zero.
+    Groups of one channel are excluded: there the package divides zero by zero.
 
     Args:
         model: the network to be trained with it.
         graph: its channel groups.
-        groups: names of those whose channels may go.
-        strength: the package's ``reg``, in units of the loss.
-        example_input: what the network can be traced with.
+        groups: names of those that may lose channels.
+        example_inputs: what the network can be traced with.
+        strength: the package's ``reg``, in units of the loss; by default its benchmark's 5e-4.
 
     Raises:
         MissingExtraError: Torch-Pruning is not installed.
         PruningError: every weight of the groups is frozen.
     """
+    strength = 5e-4 if strength is None else strength
     package = load_torch_pruning()
     weights = prunable_weights(model, graph, groups)
     several = [graph.groups[name] for name in groups if graph.groups[name].channels > 1]
@@ -129,14 +120,16 @@ def penalize_group_norms(
     with _traceable(model):
         pruner = package.pruner.GroupNormPruner(
             model,
-            (example_input,),
+            call_arguments(example_inputs)[0],
             importance=_importance(package),
             reg=strength,
             global_pruning=True,
             ignored_layers=others,
         )
     names = {parameter: name for name, parameter in model.named_parameters()}
-    return Penalties([GroupNorms(pruner, model)], {names[weight]: weight for weight in weights})
+    return Penalties(
+        [GroupNorms(pruner, model)], {names[weight]: weight for weight in weights}, strength
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +171,7 @@ def _importance(package: Any) -> Any:
 
 
 def _importances(
-    model: nn.Module, graph: ChannelGraph, names: Sequence[str], example_input: Tensor
+    model: nn.Module, graph: ChannelGraph, names: Sequence[str], example_inputs: ExampleInputs
 ) -> Callable[[str], list[float]]:
     """Give what tells the importance of a group's channels, as the model's weights are then."""
     package = load_torch_pruning()
@@ -186,7 +179,9 @@ def _importances(
     producers = {name: graph.groups[name].of_role("producer")[0] for name in names}
     coupled = {}
     with _traceable(model):
-        dependencies = package.DependencyGraph().build_dependency(model, (example_input,))
+        dependencies = package.DependencyGraph().build_dependency(
+            model, call_arguments(example_inputs)[0]
+        )
         for name, producer in producers.items():
             layer = model.get_submodule(graph.groups[name].producers[0])
             coupled[name] = dependencies.get_pruning_group(

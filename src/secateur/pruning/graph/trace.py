@@ -19,10 +19,8 @@ from secateur.errors import PruningError, first_line
 from secateur.models.example_inputs import ExampleInputs, call_arguments
 from secateur.models.modes import evaluating
 from secateur.pruning.graph.flow import Flow
-from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup, Member, Role
+from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.graph.trial_cut import fix_breaking
-
-__all__ = ["ChannelGraph", "ChannelGroup", "Member", "Role", "channel_groups", "evaluating"]
 
 
 def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGraph:

@@ -1,1 +1,1 @@
-"""Which filters are kept: by sparsity levels or by a budget."""
+"""Selection: which channels are kept, by sparsity levels or by a budget."""

@@ -1,118 +1,105 @@
-"""How a budget is shared out to the layers where a criterion only ranks the channels.
+"""Allocation of a budget to layers where a criterion only ranks the channels.
 
-``select_by_budget`` weighs loss against cost; most published criteria do not. They take the same
-share of every layer, or cut all layers at one importance.
+``select_by_budget`` weighs loss against cost. Most published criteria do not: they remove the same
+share of every layer, or everything below one importance in all layers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from secateur.errors import BudgetError
-from secateur.pruning.graph.trace import ChannelGraph
-from secateur.pruning.selection.budget import Reach
+from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.selection.budget import Budget
 from secateur.pruning.selection.rounding import fewest_channels
-from secateur.pruning.selection.select import meets
 
-# Halvings of an interval of shares: finer than any layer is wide.
-_HALVINGS = 20
+# Bisections of an interval of shares: finer than any layer is wide.
+_BISECTIONS = 20
 
 
 def keep_same_share(
     graph: ChannelGraph,
     importance: Mapping[str, Tensor],
-    *,
-    params: float | None = None,
-    macs: float | None = None,
-    later: Sequence[Reach] = (),
+    budget: Budget,
     min_filters: int = 1,
 ) -> dict[str, Tensor]:
-    """Keep the same share of every group, of each the channels most importance.
+    """Keep the same share of every group: its most important channels.
 
     Args:
         graph: the network's channel groups.
         importance: of every channel of the groups that may lose some, (channels,) each.
-        params: parameters the whole network may have; None for any number.
-        macs: multiply-adds likewise.
-        later: what later phases must still be able to come down to.
+        budget: what the whole network may have.
         min_filters: kept in each group.
 
     Returns:
-        The kept channels by group, rising.
+        Indices of the kept channels by group, ascending.
 
     Raises:
-        BudgetError: even ``min_filters`` everywhere are over the budget.
+        BudgetError: even ``min_filters`` in every group exceed the budget.
     """
-    fewest = fewest_channels(graph, importance, min_filters, 1)
+    fewest = _fewest(graph, importance, budget, min_filters)
 
-    def left(share: float) -> dict[str, int]:
+    def counts(share: float) -> dict[str, int]:
         return {n: max(fewest[n], int(share * len(each))) for n, each in importance.items()}
 
-    _check(graph, fewest, params, macs, later)
     low, high = 0.0, 1.0
-    if meets(graph, left(high), params, macs, later):
+    if budget.is_met(graph, counts(high)):
         low = high
-    for _ in range(_HALVINGS):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        fits = meets(graph, left(middle), params, macs, later)
+        fits = budget.is_met(graph, counts(middle))
         low, high = (middle, high) if fits else (low, middle)
-    counts = left(low)
+    kept = counts(low)
     return {
-        name: each.argsort(descending=True, stable=True)[: counts[name]].sort().values
+        name: each.argsort(descending=True, stable=True)[: kept[name]].sort().values
         for name, each in importance.items()
     }
 
 
-def keep_above_one_importance(
+def keep_most_important(
     graph: ChannelGraph,
     importance: Mapping[str, Tensor],
-    *,
-    params: float | None = None,
-    macs: float | None = None,
-    later: Sequence[Reach] = (),
+    budget: Budget,
     min_filters: int = 1,
 ) -> dict[str, Tensor]:
-    """Keep the channels of all groups that are importance most, whatever their layer.
+    """Keep the most important channels of all groups, whatever their layer.
 
-    Arguments, result and errors are those of ``keep_same_share``; the best ``min_filters`` of each
-    group stay in any case.
+    Arguments, result and errors are those of ``keep_same_share``; the most important
+    ``min_filters`` of each group are kept in any case.
     """
-    fewest = fewest_channels(graph, importance, min_filters, 1)
-    _check(graph, fewest, params, macs, later)
-    going = []
+    fewest = _fewest(graph, importance, budget, min_filters)
+    order = []
     for name, each in importance.items():
-        order = each.argsort(stable=True)[: len(each) - fewest[name]].tolist()
-        going += [(float(each[channel]), name, channel) for channel in order]
-    going.sort(key=lambda entry: entry[0])
+        removable = each.argsort(stable=True)[: len(each) - fewest[name]].tolist()
+        order += [(float(each[channel]), name, channel) for channel in removable]
+    order.sort(key=lambda entry: entry[0])
 
-    def left(removed: int) -> dict[str, int]:
-        counts = {name: len(each) for name, each in importance.items()}
-        for _, name, _ in going[:removed]:
-            counts[name] -= 1
-        return counts
+    def counts(removed: int) -> dict[str, int]:
+        left = {name: len(each) for name, each in importance.items()}
+        for _, name, _ in order[:removed]:
+            left[name] -= 1
+        return left
 
-    low, high = 0, len(going)
+    low, high = 0, len(order)
     while low < high:
         middle = (low + high) // 2
-        fits = meets(graph, left(middle), params, macs, later)
+        fits = budget.is_met(graph, counts(middle))
         low, high = (low, middle) if fits else (middle + 1, high)
-    gone = {(name, channel) for _, name, channel in going[:low]}
+    removed = {(name, channel) for _, name, channel in order[:low]}
     return {
-        name: torch.tensor([i for i in range(len(each)) if (name, i) not in gone])
+        name: torch.tensor([i for i in range(len(each)) if (name, i) not in removed])
         for name, each in importance.items()
     }
 
 
-def _check(
-    graph: ChannelGraph,
-    fewest: Mapping[str, int],
-    params: float | None,
-    macs: float | None,
-    later: Sequence[Reach],
-) -> None:
-    if not meets(graph, fewest, params, macs, later):
+def _fewest(
+    graph: ChannelGraph, importance: Mapping[str, Tensor], budget: Budget, min_filters: int
+) -> dict[str, int]:
+    fewest = fewest_channels(graph, importance, min_filters)
+    if not budget.is_met(graph, fewest):
         raise BudgetError(
             "the budget cannot be met: with min_filters kept in every group of the phase the "
             "network is still too large; allow more, or name more layers"
         )
+    return fewest

@@ -1,22 +1,22 @@
-"""Budgets: what a network may have after a phase, and how far each phase goes towards the end."""
+"""Budgets: what a network may have after a phase, and how a budget is divided among phases."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from secateur.errors import BudgetError
-from secateur.pruning.graph.trace import ChannelGraph
+from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.selection.rounding import RoundTo, fewest_channels, least_in_words
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What later phases, up to one of them, must still be able to bring the network down to.
+    """What later phases, up to one of them, must still be able to reduce the network to.
 
     Attributes:
-        params: parameters behind that phase, None for any number.
-        macs: multiply-adds for one picture behind it, likewise.
-        fewest: the least channels that these phases leave in the groups they cut.
+        params: parameters after that phase; None for any number.
+        macs: multiply-adds for one picture after it; None for any number.
+        fewest: the fewest channels that these phases leave in the groups they cut.
     """
 
     params: int | None
@@ -31,22 +31,39 @@ class Budget:
     Attributes:
         params: parameters.
         macs: multiply-adds for one picture.
-        later: what each later phase that has a budget needs this one to leave possible, in their
-            order.
+        later: what each later phase with a budget needs this one to leave possible, in order.
     """
 
-    params: int | None
-    macs: int | None
+    params: float | None = None
+    macs: float | None = None
     later: tuple[Reach, ...] = ()
 
+    def is_met(self, graph: ChannelGraph, counts: Mapping[str, int]) -> bool:
+        """Tell whether the network meets the budget with so many channels left in some groups.
 
-def share_out(
+        Args:
+            graph: the network's channel groups.
+            counts: channels by group; groups that are not named keep all.
+        """
+        if not _within(graph.cost(counts), self.params, self.macs):
+            return False
+        for reach in self.later:
+            fewest = {
+                name: min(count, counts.get(name, graph.groups[name].channels))
+                for name, count in reach.fewest.items()
+            }
+            if not _within(graph.cost({**counts, **fewest}), reach.params, reach.macs):
+                return False
+        return True
+
+
+def divide_budget(
     graph: ChannelGraph,
     phases: Sequence[Sequence[str]],
     keep_params: float | None,
     keep_macs: float | None,
 ) -> list[Budget]:
-    """Share a budget for the end out to the phases.
+    """Divide a budget for the end of a run among its phases.
 
     A tensor that n phases cut should keep the share b of its cost in the end, so b^(m/n) after the
     m-th. The last phase meets the budget itself.
@@ -55,7 +72,7 @@ def share_out(
         graph: of the dense network.
         phases: the groups that lose channels in each.
         keep_params: share of the dense network's parameters left after the last phase.
-        keep_macs: share of its MACs likewise.
+        keep_macs: share of its MACs left after the last phase.
     """
     cuts = [{m.name for name in names for m in graph.groups[name].members} for names in phases]
     sizes = {name: math.prod(shape) for name, shape in graph.shapes.items()}
@@ -67,11 +84,11 @@ def share_out(
             return None
         if done == len(cuts):
             return int(keep * sum(costs.values()))
-        left = 0.0
+        kept = 0.0
         for name, cost in costs.items():
             n, m = (sum(name in cut for cut in some) for some in (cuts, cuts[:done]))
-            left += cost * (keep ** (m / n) if n else 1.0)
-        return int(left)
+            kept += cost * (keep ** (m / n) if n else 1.0)
+        return int(kept)
 
     return [
         Budget(allowed(keep_params, params, done), allowed(keep_macs, macs, done))
@@ -86,7 +103,7 @@ def within_reach(
     min_filters: Sequence[int],
     round_to: Sequence[RoundTo],
 ) -> list[Budget]:
-    """Have every phase leave possible what the later ones are to meet.
+    """Make every phase leave possible what the later ones must meet.
 
     Args:
         graph: of the dense network.
@@ -96,8 +113,8 @@ def within_reach(
         round_to: width steps of the groups, to which ``min_filters`` is rounded up, by phase.
 
     Raises:
-        BudgetError: even the fewest filters in each layer would not meet a budget; the message
-            has the numbers.
+        BudgetError: even the fewest filters in each layer exceed a budget; the message has the
+            numbers.
     """
     fewest = [
         fewest_channels(graph, names, least, step)
@@ -105,27 +122,27 @@ def within_reach(
     ]
 
     def reach(done: int, number: int) -> Reach:
-        """What phases behind the first ``done`` and up to a number come down to."""
+        """What the phases after the first ``done``, up to a number, can reduce the network to."""
         least: dict[str, int] = {}
         for some in fewest[done:number]:
             least |= {name: min(count, least.get(name, count)) for name, count in some.items()}
-        return Reach(budgets[number - 1].params, budgets[number - 1].macs, least)
+        params, macs = budgets[number - 1].params, budgets[number - 1].macs
+        return Reach(
+            None if params is None else int(params), None if macs is None else int(macs), least
+        )
 
-    count = len(budgets)
-    for number in range(1, count + 1):
+    for number, (least, step) in enumerate(zip(min_filters, round_to, strict=True), start=1):
         whole = reach(0, number)
-        for what, limit, least in zip(
+        for what, limit, cost in zip(
             ("parameters", "MACs"),
             (whole.params, whole.macs),
             graph.cost(whole.fewest),
             strict=True,
         ):
-            if limit is not None and least > limit:
-                step = round_to[number - 1]
-                words = least_in_words(min_filters[number - 1], step)
+            if limit is not None and cost > limit:
                 raise BudgetError(
-                    f"phase {number} cannot come down to {limit:,} {what}: {least:,} are left even "
-                    f"with {words} in each layer that it and the "
+                    f"phase {number} cannot come down to {limit:,} {what}: {cost:,} are left even "
+                    f"with {least_in_words(least, step)} in each layer that it and the "
                     "phases before it cut; keep more, name more layers, or lower min_filters"
                     f"{'' if step == 1 else ' or round_to'}"
                 )
@@ -140,13 +157,13 @@ def within_reach(
     ]
 
 
-def halve_sizes(attempts: int, holds: Callable[[float], bool]) -> None:
-    """Look for the smallest size that holds, by halving the interval that it must lie in.
+def bisect_sizes(attempts: int, holds: Callable[[float], bool]) -> None:
+    """Search for the smallest size that holds by bisection.
 
     Args:
         attempts: how many sizes are tried.
-        holds: tries a size, from 0 to 1 as for ``size_between``, and tells whether it will do; a
-            larger one then does too.
+        holds: tries a size, from 0 to 1 as for ``size_between``, and tells whether it holds; then
+            any larger size holds too.
     """
     low, high = 0.0, 1.0
     for _ in range(attempts):
@@ -161,9 +178,9 @@ def size_between(
     min_filters: int,
     round_to: RoundTo = 1,
 ) -> Budget:
-    """A size between the least that a phase can leave (``keep`` 0) and the whole network (1).
+    """Give a size between the least that a phase can leave (``keep`` 0) and all of it (1).
 
-    Parameters and MACs move together, each between its own ends, for a phase may hold most of
+    Parameters and MACs move together, each between its own ends, because a phase may hold most of
     the one and little of the other.
     """
     fewest = fewest_channels(graph, names, min_filters, round_to)
@@ -172,3 +189,7 @@ def size_between(
         int(least_params + keep * (params - least_params)),
         int(least_macs + keep * (macs - least_macs)),
     )
+
+
+def _within(cost: tuple[int, int], params: float | None, macs: float | None) -> bool:
+    return (params is None or cost[0] <= params) and (macs is None or cost[1] <= macs)

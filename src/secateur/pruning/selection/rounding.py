@@ -1,11 +1,11 @@
-"""Widths: how many channels a group may keep, at least so many and a multiple of its width step."""
+"""Rounding: how many channels a group may keep, at least a minimum and a multiple of its step."""
 
 from collections.abc import Iterable, Mapping
 
 from secateur.errors import PruningError
 from secateur.pruning.graph.groups import ChannelGraph
 
-# The width step of every group, or of those named; of the others it is 1.
+# One width step for every group, or width steps by group; a group that is not named has 1.
 RoundTo = int | Mapping[str, int]
 
 
@@ -14,11 +14,11 @@ def width_steps(graph: ChannelGraph, names: Iterable[str], round_to: RoundTo) ->
 
     Args:
         graph: the network's channel groups.
-        names: the groups asked about.
-        round_to: one width step for all, or width steps by group; of one not named it is 1.
+        names: the groups in question.
+        round_to: one width step for all, or width steps by group.
 
     Raises:
-        PruningError: a width step is no whole number from 1, or is of a group that is not there.
+        PruningError: a width step is not a whole number of at least 1, or names an unknown group.
     """
     names = list(names)
     if not isinstance(round_to, Mapping):
@@ -36,12 +36,14 @@ def fewest_channels(
 ) -> dict[str, int]:
     """Give the fewest channels that each group may be left with.
 
-    They are ``min_filters``, or the group's own least if that is more, rounded up to the group's
-    width step; all of its channels, where it has no more than that.
+    That is the larger of ``min_filters`` and the group's own minimum, rounded up to the group's
+    width step, or all of its channels if it has no more.
 
     Raises:
-        PruningError: as for ``width_steps``.
+        PruningError: ``min_filters`` is not a whole number of at least 1, or as ``width_steps``.
     """
+    if not isinstance(min_filters, int) or min_filters < 1:
+        raise PruningError(f"min_filters is {min_filters}; give a whole number, 1 or more")
     steps = width_steps(graph, names, round_to)
     groups = {name: graph.groups[name] for name in steps}
     return {
@@ -51,10 +53,10 @@ def fewest_channels(
 
 
 def rounded_up(count: int, step: int) -> int:
-    """Give the least multiple of a width step that is no less than a count."""
+    """Round a count up to a multiple of a width step."""
     return -(-count // step) * step
 
 
 def least_in_words(min_filters: int, round_to: RoundTo) -> str:
-    """Say what ``fewest_channels`` gives, for a message."""
-    return f"{min_filters} filters{'' if round_to == 1 else ' (rounded up as round_to says)'}"
+    """Describe what ``fewest_channels`` gives, for a message."""
+    return f"{min_filters} filters{'' if round_to == 1 else ' (rounded up to round_to)'}"

@@ -1,24 +1,22 @@
-"""What every step of a run shares: its recipe, its pictures, its folder, its networks."""
+"""What every stage of a run shares: its recipe, its pictures, its folder, its processes."""
 
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.utilities import move_data_to_device
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
-from secateur.config.train import Training
 from secateur.data.source import PictureSet, Splits, describe, missing_classes, read_splits
 from secateur.distributed.processes import Processes, join_processes
 from secateur.distributed.rank import own_rank
@@ -29,13 +27,14 @@ from secateur.models.architecture import Architecture
 from secateur.models.network_file import load_network
 from secateur.models.weights import check_weights
 from secateur.pruning.selection.measured_rounding import check_runtime
-from secateur.run.folder import Step, Trail, Work, fingerprint, run_step
+from secateur.run.folder import Make, Stage, Step, Trail, fingerprint, run_stage
 from secateur.run.phases import check_norms, check_phases
+from secateur.run.records import Provenance
 from secateur.tasks.task import Task, task_of
 
 
 class Reporter(Protocol):
-    """Where a run tells what it does."""
+    """Where a run reports progress."""
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -43,22 +42,41 @@ class Reporter(Protocol):
     def bar(
         self, title: str, total: int, done: int = 0
     ) -> AbstractContextManager[Callable[..., None]]:
-        """Show progress; what it gives is called once for each unit done."""
+        """Show progress; call what it gives once for each unit done."""
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """A network at some point of the run."""
+class Handle:
+    """A network of a run, on disk.
 
-    model: nn.Module
-    architecture: Architecture
+    Attributes:
+        path: of its file.
+        key: a fingerprint of all that the network depends on.
+        architecture: of the dense network.
+    """
+
     path: Path
     key: str
+    architecture: Architecture
+
+    def load(self) -> nn.Module:
+        """Read the network, in evaluation mode, on the CPU.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        try:
+            return load_network(self.path).model
+        except ModelError:
+            raise RunError(
+                f"{self.path}: is missing or damaged; delete {self.path.parent} and give the "
+                "command again"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What every step of a run shares."""
+    """What every stage of a run shares."""
 
     recipe: Recipe
     folder: Path
@@ -70,40 +88,17 @@ class Run:
     trail: Trail
     pool: Path | None = None
 
-    def step(
-        self,
-        name: str,
-        depends_on: Mapping[str, Any],
-        work: Work,
-        *,
-        together: bool = False,
-        measured_by: Mapping[str, Any] | None = None,
-    ) -> Step:
-        """Do a step in its own folder of the run.
+    def do(self, stage: Stage) -> Step:
+        """Do a stage in its own folder of the run, or find it done."""
 
-        Args:
-            name: its own, and its folder's.
-            depends_on: as for ``run_step``.
-            work: likewise.
-            together: the work trains or evaluates, and all processes do it, each its share;
-                otherwise the first does it alone.
-            measured_by: as for ``run_step``.
-        """
-
-        def do(work: Work) -> Step:
-            folder = self.folder / "steps" / name
-            return run_step(
-                folder,
-                depends_on,
-                work,
-                measured_by=measured_by,
-                say=self.reporter.say,
-                pool=self.pool,
-            )
+        def lead(make: Make, measure: Make) -> Step:
+            led = replace(stage, make=make, measure=measure)
+            folder = self.folder / "steps" / stage.name
+            return run_stage(folder, led, self.reporter.say, self.pool)
 
         with translated_errors():
-            step = self.processes.step(do, work, shared=together)
-        self.trail.add(name)
+            step = self.processes.step(lead, stage.make, stage.measure, shared=stage.shared)
+        self.trail.add(stage.name)
         return step
 
     @property
@@ -112,12 +107,17 @@ class Run:
         return self.processes.fabric
 
     @property
+    def architecture(self) -> Architecture:
+        """Of the dense network."""
+        return recipe_architecture(self.recipe, self.splits.train.classes)
+
+    @property
     def evaluated(self) -> PictureSet:
-        """The pictures that both networks are held against at the end."""
+        """The pictures that both networks are evaluated on at the end."""
         return self.splits.test or self.splits.validation
 
     def seed(self, name: str) -> int:
-        """A seed for one step; steps do not share chances, so that each can be redone alone."""
+        """A seed for one stage; stages share none, so that each can be redone alone."""
         digest = hashlib.sha256(f"{self.recipe.seed} {name}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
 
@@ -128,13 +128,13 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
     Args:
         recipe: what to do.
         folder: the run's.
-        reporter: told of what goes on.
-        pool: a folder of steps that several runs share; None for none.
+        reporter: prints progress.
+        pool: a folder of stages that several runs share; None for none.
     """
     batch_sizes = {name: each.batch_size for name, each in recipe.trainings().items()}
     processes = join_processes(folder, batch_sizes, bf16=recipe.precision == "bf16")
     folder = processes.folder
-    with processes.one_rank_at_a_time():  # for some pictures are drawn when they are first read
+    with processes.one_rank_at_a_time():  # some pictures are drawn when they are first read
         splits = read_splits(recipe.data, recipe.model.input_size, recipe.seed)
         architecture = recipe_architecture(recipe, splits.train.classes)
         check_phases(recipe, architecture)
@@ -146,7 +146,7 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
         selects = [recipe.phase(number + 1)[2] for number in range(len(recipe.compress.phases))]
         for runtime in {select.runtime for select in selects if select.round_to == "auto"}:
             check_runtime(runtime)
-        _tell_of_missing_classes(splits, reporter)
+        _warn_of_missing_classes(splits, reporter)
         root = recipe.data.root
         described = {
             name: describe(part, root)
@@ -165,7 +165,7 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
 
 
 def check_evaluation(task: Task, splits: Splits, architecture: Architecture) -> None:
-    """See that networks can be measured on what is there for it.
+    """Check that networks can be evaluated on these pictures.
 
     Raises:
         DataError: they cannot.
@@ -175,75 +175,32 @@ def check_evaluation(task: Task, splits: Splits, architecture: Architecture) -> 
         task.check(splits.test, architecture, "test")
 
 
-def _tell_of_missing_classes(splits: Splits, reporter: Reporter) -> None:
-    """Say so where a class cannot be learnt, or its accuracy not be seen, for want of examples."""
+def _warn_of_missing_classes(splits: Splits, reporter: Reporter) -> None:
+    """Warn of classes that cannot be learnt or validated, because they have no examples."""
     for part, pictures, consequence in (
-        ("training", splits.train, "the network will not learn them"),
-        ("validation", splits.validation, "no decision will heed them"),
+        ("training", splits.train, "the network cannot learn them"),
+        ("validation", splits.validation, "these classes do not affect validation"),
     ):
         missing = missing_classes(pictures)
         if missing:
             names = ", ".join(missing[:5]) + (" ..." if missing[5:] else "")
             reporter.say(
                 f"{len(missing)} of {len(pictures.classes)} classes have no example among the "
-                f"{part} pictures, and {consequence}: {names}"
+                f"{part} pictures; {consequence}: {names}"
             )
 
 
-def load_step(step: Step) -> Network:
-    """Read the network a step wrote.
-
-    Raises:
-        RunError: it went missing or is broken.
-    """
-    path = step.folder / "network.safetensors"
-    try:
-        file = load_network(path)
-    except ModelError:
-        raise RunError(
-            f"{path}: is missing or broken; delete {step.folder} and give the command again"
-        ) from None
-    return Network(file.model, file.architecture, path, step.made)
-
-
-def batch_losses(
-    run: Run,
-    model: nn.Module,
-    architecture: Architecture,
-    training: Training,
-    batches: int,
-    seed: int,
-) -> Iterator[Tensor]:
-    """Give the loss of some training batches, each a forward pass made when it is asked for.
-
-    Args:
-        run: the run.
-        model: a network; its mode is left as it is, and in the end it is on the CPU.
-        architecture: its own.
-        training: whose batches are taken.
-        batches: how many.
-        seed: of their choice and augmentation.
-    """
-    device = run.fabric.device
-    settings = training.model_copy(update={"steps": batches})
-    loss = run.task.loss(architecture)
-    model.to(device)
-    for batch in run.task.batches(run.splits.train, architecture, settings, seed, device):
-        yield loss(model, *move_data_to_device(batch, device))
-    model.cpu()
-
-
-def provenance() -> dict[str, Any]:
+def provenance() -> Provenance:
     """Say what made the result: versions, machine and date."""
     packages = ("secateur", "torch", "torchvision", "lightning")
-    return {
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
-        "machine": {
+    return Provenance(
+        versions={"python": platform.python_version()} | {p: version(p) for p in packages},
+        machine={
             "system": platform.platform(),
             "processor": platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             **({"processes": count} if (count := own_rank().world_size) > 1 else {}),
         },
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,1 @@
+"""Penalties that induce sparsity in training, one kind a file."""

@@ -1,0 +1,71 @@
+"""Which channel groups a pattern of layer paths selects."""
+
+import difflib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from secateur.errors import PruningError
+from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup
+
+
+def match_groups(graph: ChannelGraph, patterns: Sequence[str] | None = None) -> list[str]:
+    """Find the prunable channel groups of the layers named.
+
+    Args:
+        graph: the network's channel groups.
+        patterns: each the path of a layer that produces channels, of a module that contains such
+            layers, or a pattern of paths (``layer1.*.conv1``, in which ``*`` matches dots too);
+            None for all.
+
+    Returns:
+        The groups' names, in the order the network runs.
+
+    Raises:
+        PruningError: a pattern matches no such layer, or only layers that cannot be pruned; or
+            nothing in the network can be pruned.
+    """
+    free = graph.prunable()
+    if not free:
+        raise PruningError(f"no channel of this network can be pruned: {_reasons(graph, 3)}")
+    if patterns is None:
+        return list(free)
+    paths = {name: (name, *group.producers) for name, group in graph.groups.items()}
+    chosen: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        matched = {
+            n for n, own in paths.items() if any(p == pattern or _is_of(p, pattern) for p in own)
+        }
+        if not matched:
+            known = [path for own in paths.values() for path in own]
+            near = difflib.get_close_matches(pattern, known, 1, 0)
+            raise PruningError(
+                f"{pattern!r} matches no layer that produces channels; did you mean {near[0]!r}?"
+            )
+        if matched.isdisjoint(free):
+            first = next(n for n in graph.groups if n in matched)
+            raise PruningError(f"{pattern!r} cannot be pruned: {graph.groups[first].fixed}")
+        chosen |= matched
+    return [name for name in free if name in chosen]
+
+
+def free_group(graph: ChannelGraph, name: str) -> ChannelGroup:
+    """Give a group that may be pruned.
+
+    Raises:
+        PruningError: it is fixed.
+    """
+    group = graph.groups[name]
+    if group.fixed is not None:
+        raise PruningError(f"{name} cannot be pruned: {group.fixed}")
+    return group
+
+
+def _is_of(path: str, pattern: str) -> bool:
+    return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}.*")
+
+
+def _reasons(graph: ChannelGraph, count: int) -> str:
+    """Say why the first few groups are fixed."""
+    fixed = [(n, g.fixed) for n, g in graph.groups.items() if g.fixed is not None]
+    more = "" if len(fixed) <= count else f", and {len(fixed) - count} more"
+    return ", ".join(f"{name} ({reason})" for name, reason in fixed[:count]) + more

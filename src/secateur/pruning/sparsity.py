@@ -1,0 +1,112 @@
+"""Sparsity: the weights that a phase makes sparse, and how sparse they are."""
+
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import PruningError
+from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.selection.match import match_groups
+
+
+class Blocks(NamedTuple):
+    """The blocks F_i or G_i that a weight holds.
+
+    Attributes:
+        weight: the weight.
+        dim: the dimension that the blocks are slices of.
+        block: the number of the block that each position along ``dim`` belongs to, (size,) int64;
+            None where each position is a block. After a flattened map, or in a grouped
+            convolution, a channel has several positions.
+    """
+
+    weight: nn.Parameter
+    dim: int
+    block: Tensor | None = None
+
+
+def prunable_weights(
+    model: nn.Module, graph: ChannelGraph, groups: Sequence[str] | None = None
+) -> list[nn.Parameter]:
+    """Weights to make sparse: those that produce or read a removable channel.
+
+    They are the producers and consumers of the groups, except frozen ones, which no training
+    changes.
+
+    Args:
+        model: the network the groups were found in.
+        graph: its channel groups.
+        groups: layers that may lose channels, as paths or patterns (``layer1.*``); None for all.
+
+    Raises:
+        PruningError: as for ``prunable_blocks``.
+    """
+    return list(dict.fromkeys(weight for weight, *_ in prunable_blocks(model, graph, groups)))
+
+
+def prunable_blocks(
+    model: nn.Module, graph: ChannelGraph, groups: Sequence[str] | None = None
+) -> list[Blocks]:
+    """The same weights, each with the positions of its blocks F_i or G_i.
+
+    A weight that produces channels of one group and reads those of another occurs twice.
+
+    Raises:
+        PruningError: a pattern matches nothing that can be pruned, all the weights are frozen, or
+            the graph is of another network.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    found: dict[tuple[nn.Parameter, int], Tensor] = {}
+    for name in match_groups(graph, groups):
+        for member in graph.groups[name].members:
+            if member.role == "follower" or member.name not in graph.parameters:
+                continue
+            if member.name not in parameters:
+                raise PruningError(
+                    f"the model has no parameter {member.name}; give the very module whose "
+                    "channel groups these are"
+                )
+            weight, index = parameters[member.name], member.index.cpu()
+            if weight.requires_grad:
+                block = found.setdefault(
+                    (weight, member.dim), torch.arange(weight.shape[member.dim])
+                )
+                block[index] = index[:, :1]
+    if not found:
+        raise PruningError(
+            "every weight that produces or reads these channels is frozen, so none can become "
+            "sparse; unfreeze some, or name other layers"
+        )
+    return [
+        Blocks(weight, dim, block.to(weight.device) if bool((block.diff() != 1).any()) else None)
+        for (weight, dim), block in found.items()
+    ]
+
+
+def zero_share(
+    weights: Iterable[Tensor], threshold: float = 0.0, units: Iterable[float] | None = None
+) -> float:
+    """Zeros ÷ elements over all the tensors, where |w| < threshold counts as zero too.
+
+    Args:
+        weights: the tensors.
+        threshold: t.
+        units: the unit of t for each tensor; None for 1.
+    """
+    zeros = elements = 0
+    for weight, unit in zip(weights, repeat(1.0) if units is None else units, strict=False):
+        zeros += int(((weight == 0) | (weight.abs() < threshold * unit)).sum())
+        elements += weight.numel()
+    return zeros / elements
+
+
+@torch.no_grad()
+def apply_threshold(
+    weights: Iterable[Tensor], threshold: float, units: Iterable[float] | None = None
+) -> None:
+    """Zero, in place, every weight whose magnitude is below the threshold; as ``zero_share``."""
+    for weight, unit in zip(weights, repeat(1.0) if units is None else units, strict=False):
+        weight.masked_fill_(weight.abs() < threshold * unit, 0)
