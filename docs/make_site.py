@@ -71,12 +71,13 @@ def convert(source: str, names: dict[str, str]) -> tuple[str, dict[str, str]]:
 
 def reference() -> str:
     """Return the reference page: every public name below the title of its room."""
-    tree = ast.parse((ROOT / "src" / "secateur" / "__init__.py").read_text("utf-8"))
+    tree = ast.parse((ROOT / "src" / "secateur" / "__init__.pyi").read_text("utf-8"))
     found: dict[str, list[str]] = {room: [] for room in ROOMS}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("secateur."):
             home = str(node.module)
-            found[home.split(".")[1]] += [f"{home}.{a.name}" for a in node.names if not a.asname]
+            names = (a.name for a in node.names if a.asname == a.name)
+            found[home.split(".")[1]] += [f"{home}.{name}" for name in names]
     lines = ["# API reference", "", "The public names of `secateur`. Import them from the top: "]
     lines += ["`from secateur import compress`.", ""]
     for room, objects in found.items():

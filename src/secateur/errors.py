@@ -1,24 +1,24 @@
-"""The exceptions secateur raises, all in one place.
+"""The exceptions of secateur, all in one place.
 
 ``SecateurError``
 ├── ``RecipeError``    the recipe is wrong: an unknown key, a value out of range
-├── ``DataError``      a picture, an annotation or a folder of them is wrong
+├── ``DataError``      an image, an annotation or a folder of them is wrong
 ├── ``ModelError``     a network file or an architecture is wrong
 ├── ``PruningError``   a step of the method cannot be carried out as asked
-│   └── ``BudgetError``   not even the least that may be kept fits the budget
-├── ``ExportError``    an export does not do what its network does, or cannot be made
-├── ``MissingExtraError``   a package that only some commands need is not installed
+│   └── ``BudgetError``   the smallest network that is allowed exceeds the budget
+├── ``ExportError``    a network cannot be exported, or the export failed its verification
+├── ``MissingExtraError``   an optional package is not installed
 └── ``RunError``       a run folder is wrong or in use
-    ├── ``DivergedError``   a training's loss or gradients are no longer finite
+    ├── ``DivergedError``   the loss or the gradients of a training are not finite
     └── ``LostError``   another process of the run has ended
 
-Each message is one line that names the file or the entry and the cure. The command line prints
-it and ends with exit code 2; a traceback means a fault of ours.
+Each message is one line that names the file or the entry, what is wrong, and the cure. The command
+line prints it and exits with code 2; a traceback is a bug in secateur.
 """
 
 
 class SecateurError(Exception):
-    """What went wrong is the input's, and the message says how to mend it."""
+    """The input is wrong; the message says what and how to correct it."""
 
 
 class RecipeError(SecateurError):
@@ -26,7 +26,7 @@ class RecipeError(SecateurError):
 
 
 class DataError(SecateurError):
-    """A picture, an annotation or a folder of them is wrong."""
+    """An image, an annotation or a folder of them is wrong."""
 
 
 class ModelError(SecateurError):
@@ -38,15 +38,15 @@ class PruningError(SecateurError):
 
 
 class BudgetError(PruningError):
-    """Not even the least that may be kept fits the budget."""
+    """The smallest network that is allowed exceeds the budget."""
 
 
 class ExportError(SecateurError):
-    """An export does not do what its network does, or cannot be made."""
+    """A network cannot be exported, or the export failed its verification."""
 
 
 class MissingExtraError(SecateurError):
-    """A package that only some commands need is not installed."""
+    """An optional package is not installed."""
 
 
 class RunError(SecateurError):
@@ -54,7 +54,7 @@ class RunError(SecateurError):
 
 
 class DivergedError(RunError):
-    """A training's loss or gradients are no longer finite."""
+    """The loss or the gradients of a training are not finite."""
 
 
 class LostError(RunError):
@@ -62,5 +62,5 @@ class LostError(RunError):
 
 
 def first_line(error: BaseException) -> str:
-    """Give the first line of what an error says, or its kind where it says nothing."""
+    """Return the first line of an error's message, or its class name if there is none."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from secateur.cli.console import ConsoleReporter, open_console, say
-from secateur.cli.options import Json, check_runtime
+from secateur.cli.options import Json, choice
 from secateur.cli.table import add_row, fits, make_table, narrow
 from secateur.runtimes.table import RUNTIMES
 
 if TYPE_CHECKING:
     from secateur.benchmark.benchmark import Benchmark, Measurement
     from secateur.benchmark.memory import Memory
-    from secateur.benchmark.times import Times
+    from secateur.benchmark.timing import Times
 
 
 def benchmark(
@@ -32,11 +32,8 @@ def benchmark(
     ],
     runtimes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--runtime",
-            parser=check_runtime,
-            metavar="|".join(RUNTIMES),
-            help="What runs them. Default: by each file's format. Repeatable.",
+        choice(
+            "--runtime", RUNTIMES, "What runs them. Default: by each file's format. Repeatable."
         ),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N,N", help="Batch sizes, such as 1 or 1,8.")] = "1",
@@ -84,22 +81,22 @@ def benchmark(
     """
     from secateur.benchmark.benchmark import batch_sizes
     from secateur.benchmark.benchmark import benchmark as measure
+    from secateur.benchmark.preparation import Conditions
     from secateur.export.target import picture_shape
     from secateur.files.atomic_write import write_json
 
     reporter = ConsoleReporter(open_console(stderr=True))
-    result = measure(
-        models,
-        runtimes or (),
-        batch_sizes(batch),
-        threads,
+    conditions = Conditions(
+        runtimes=runtimes or (),
+        batches=batch_sizes(batch),
+        threads=threads,
         shape=picture_shape(shape),
         compiled=compiled,
         seconds=seconds,
         runs=runs,
         data=data,
-        bar=reporter.bar,
     )
+    result = measure(models, conditions, reporter.bar)
     if as_json:
         typer.echo(json.dumps(asdict(result), indent=2))
     else:

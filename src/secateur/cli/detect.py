@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from secateur.cli.console import ConsoleReporter, open_console, say
-from secateur.cli.options import Json, Model, check_runtime
+from secateur.cli.options import Json, Model, choice
 from secateur.cli.table import add_row, make_table
 from secateur.runtimes.table import RUNTIMES
 
@@ -29,11 +29,7 @@ def detect(
     ] = 0.4,
     runtime: Annotated[
         str | None,
-        typer.Option(
-            parser=check_runtime,
-            metavar="|".join(RUNTIMES),
-            help="What runs the network. Default: by the file's format.",
-        ),
+        choice("--runtime", RUNTIMES, "What runs the network. Default: by the file's format."),
     ] = None,
     as_json: Json = False,
 ) -> None:

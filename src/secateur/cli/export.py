@@ -1,16 +1,19 @@
 """``secateur export``: a file for ONNX Runtime or OpenVINO, or a torch file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.table import Table
 
 from secateur.cli.console import ConsoleReporter, open_console, say
+from secateur.cli.options import choice
 from secateur.cli.table import add_row, make_table
+from secateur.export.table import EXPORTS, PRECISIONS
 
 if TYPE_CHECKING:
     from secateur.export.export import Export
+    from secateur.runtimes.header import Precision
 
 
 def export(
@@ -23,18 +26,16 @@ def export(
         ),
     ],
     file_format: Annotated[
-        Literal["onnx", "openvino", "torch"],
-        typer.Option(
-            "--format",
-            help="onnx; openvino, an .xml with its .bin; or torch, a network file with its batch "
-            "norms folded into the convolutions.",
-        ),
+        str,
+        choice("--format", EXPORTS, ". ".join(f"{n}: {e.description}" for n, e in EXPORTS.items())),
     ] = "onnx",
     precision: Annotated[
-        Literal["fp32", "fp16", "int8"],
-        typer.Option(
-            help="Arithmetic precision. int8 is calibrated on images, and its accuracy is measured "
-            "on validation."
+        str,
+        choice(
+            "--precision",
+            PRECISIONS,
+            "Arithmetic precision. int8 is calibrated on images, and its accuracy is measured on "
+            "validation.",
         ),
     ] = "fp32",
     out: Annotated[
@@ -98,17 +99,23 @@ def export(
     (NMS may choose differently between nearly equal boxes). In int8, the metric on validation may
     fall by MAX_DROP at most. A file that fails is deleted. FILE.json holds the measurements.
     """
-    from secateur.export.export import export as export_network
-    from secateur.export.source import load_source
+    from secateur.export.export import export_network
     from secateur.export.target import Target, picture_shape
+    from secateur.inference.torch_network import TorchNetwork
 
     target = Target(
-        file_format, precision, not nms, dynamic_batch, picture_shape(shape), score, max_drop
+        file_format,
+        cast("Precision", precision),
+        not nms,
+        dynamic_batch,
+        picture_shape(shape),
+        score,
+        max_drop,
     )
-    source = load_source(model)
+    network = TorchNetwork.load(model)
     file = out or target.file_for(model)
     reporter = ConsoleReporter(open_console(stderr=True))
-    result = export_network(source, file, target, data=data, split=split, bar=reporter.bar)
+    result = export_network(network, file, target, data=data, split=split, bar=reporter.bar)
     console = open_console()
     console.print(export_table(result))
     say(console, f"written: {file}")
@@ -117,14 +124,14 @@ def export(
 def export_table(export: "Export") -> Table:
     """List what was written and how far it agrees with the original network."""
     table = make_table("", "export")
-    description = export.description
+    header = export.header
     add_row(table, "bytes", f"{export.bytes:,}")
-    add_row(table, "precision", description["precision"])
-    add_row(table, "outputs", description["outputs"])
-    shape = description["shape"]
+    add_row(table, "precision", header["precision"])
+    add_row(table, "outputs", header["outputs"])
+    shape = header["shape"]
     sides = f"{shape[0]} by {shape[1]} pixels" if shape else "any size"
-    add_row(table, "images", f"{description['batch'] or 'any number'}, {sides}")
-    provenance = description["provenance"]
+    add_row(table, "images", f"{header['batch'] or 'any number'}, {sides}")
+    provenance = header["provenance"]
     if "score" in provenance and "boxes" in provenance:
         limits = f"at most {provenance['boxes']} an image, of scores above {provenance['score']:g}"
         add_row(table, "boxes", limits)

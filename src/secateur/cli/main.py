@@ -36,13 +36,7 @@ from secateur.errors import (
     RunError,
     SecateurError,
 )
-from secateur.files.signals import (
-    TERMINATED,
-    asked_to_end,
-    handle_sigterm,
-    ignore_signals,
-    lost_signals_resent,
-)
+from secateur.files.signals import TERMINATED, ignore_signals, is_terminating, signals_raised
 
 WRONG_INPUT = 2
 INTERRUPTED = 130  # by Ctrl-C
@@ -118,15 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A character that the terminal's encoding lacks must not end a run.
             stream.reconfigure(errors="backslashreplace")
-    handle_sigterm()
     try:
         try:
-            with lost_signals_resent():
+            with signals_raised():
                 app(arguments)
             return
         except SecateurError as error:
             ignore_signals()
-            if asked_to_end():  # the error follows from processes that the signal ended too
+            if is_terminating():  # the error follows from processes that the signal ended too
                 raise SystemExit(TERMINATED) from None
             message = " ".join(str(error).splitlines()) if _is_ours_to_print(error) else None
     except SystemExit as end:

@@ -1,11 +1,10 @@
 """Arguments and options that several commands take."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from secateur.runtimes.table import RUNTIMES
 
 if TYPE_CHECKING:
     from secateur.config.recipe import Recipe
@@ -39,15 +38,22 @@ Seeds = Annotated[int, typer.Option(min=1, help="Runs of each, with seeds 0, 1, 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
-def check_runtime(name: str) -> str:
-    """Accept the name of a runtime.
+def choice(flag: str, table: Iterable[str], text: str) -> Any:
+    """Make an option whose values are the names of a table.
 
-    Raises:
-        typer.BadParameter: there is no such runtime.
+    Args:
+        flag: such as ``--format``.
+        table: the names.
+        text: the help.
     """
-    if name not in RUNTIMES:
-        raise typer.BadParameter(f"{name!r} is not one of {', '.join(RUNTIMES)}")
-    return name
+    names = list(table)
+
+    def parse(name: str) -> str:
+        if name not in names:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(names)}")
+        return name
+
+    return typer.Option(flag, parser=parse, metavar="|".join(names), help=text)
 
 
 def run_folder(folder: Path | None, recipe: "Recipe", suffix: str = "") -> Path:

@@ -1,12 +1,13 @@
-"""How long work tells how far it is."""
+"""How a long computation reports its progress."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-# Of a title and a total; what it gives is called with the number done since.
+# Maps a title and a number of units of work to a context, in which a function that is called with
+# the number of units done since its last call advances the bar.
 Bar = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
 def no_bar(_title: str, _total: int) -> AbstractContextManager[Callable[..., None]]:
-    """Show nothing."""
+    """Take the place of a bar and show nothing."""
     return nullcontext(lambda *_: None)

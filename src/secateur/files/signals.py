@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: heeded once, not lost where Python would lose them, and not at the end.
+"""Ctrl-C and SIGTERM end the program by an exception, so that nothing half-written is left.
 
-What a signal's handler raises is raised wherever the program happens to be. In the callback of a
-weak reference, or where an object is taken apart, nothing can be raised, and the stop would be
-forgotten; and torch has many of these.
+An exception stops work inside a library, which a polled flag would not. But Python discards an
+exception that is raised in a finalizer or the callback of a weak reference, of which torch has
+many; such a signal is sent again.
 """
 
 import os
@@ -14,64 +14,69 @@ from contextlib import contextmanager
 
 # The exit code of a program that SIGTERM ended.
 TERMINATED = 143
-# Seconds, in which a callback is long over.
-_MOMENT = 0.1
+# Seconds until a discarded signal is sent again; callbacks are much shorter.
+_DELAY = 0.1
 
-_asked_to_end = threading.Event()
-
-
-def handle_sigterm() -> None:
-    """Have SIGTERM end the program as Ctrl-C does, so that nothing half-written is left."""
-    if threading.current_thread() is threading.main_thread():  # which alone hears of signals
-        _asked_to_end.clear()
-        signal.signal(signal.SIGTERM, _terminate)
-
-
-def asked_to_end() -> bool:
-    """Whether SIGTERM came."""
-    return _asked_to_end.is_set()
+_terminating = threading.Event()
 
 
 @contextmanager
-def lost_signals_resent() -> Iterator[None]:
-    """Have a stop that was lost come again a moment later."""
+def signals_raised() -> Iterator[None]:
+    """Raise ``SystemExit(143)`` at SIGTERM, and send a signal again whose exception is discarded.
+
+    Ctrl-C raises ``KeyboardInterrupt``, as always. The handler of SIGTERM stays installed until
+    ``ignore_signals``.
+    """
+    if _in_main_thread():
+        _terminating.clear()
+        signal.signal(signal.SIGTERM, _terminate)
     usual = sys.unraisablehook
 
-    def tell(lost: "sys.UnraisableHookArgs") -> None:
-        stop = lost.exc_value
-        if isinstance(stop, KeyboardInterrupt):
+    def hook(discarded: "sys.UnraisableHookArgs") -> None:
+        error = discarded.exc_value
+        if isinstance(error, KeyboardInterrupt):
             _send_later(signal.SIGINT)
-        elif isinstance(stop, SystemExit) and stop.code == TERMINATED:
-            _asked_to_end.clear()
+        elif isinstance(error, SystemExit) and error.code == TERMINATED:
+            _terminating.clear()
             _send_later(signal.SIGTERM)
         else:
-            usual(lost)
+            usual(discarded)
 
-    sys.unraisablehook = tell
+    sys.unraisablehook = hook
     try:
         yield
     finally:
         sys.unraisablehook = usual
 
 
-def ignore_signals() -> None:
-    """Let a program that is ending say why, and end, whoever asks it to meanwhile.
+def is_terminating() -> bool:
+    """Whether SIGTERM arrived."""
+    return _terminating.is_set()
 
-    torchrun asks all processes to as soon as one has ended.
+
+def ignore_signals() -> None:
+    """Ignore both signals while the program prints why it ends.
+
+    torchrun sends SIGTERM to all processes as soon as one has ended.
     """
-    if threading.current_thread() is threading.main_thread():
+    if _in_main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
 
 
+def _in_main_thread() -> bool:
+    """Python delivers signals to the main thread only, and only there a handler can be set."""
+    return threading.current_thread() is threading.main_thread()
+
+
 def _terminate(_signal: int, _frame: object) -> None:
-    # `timeout` asks twice, and the second would come amidst the cleaning up for the first.
-    if not _asked_to_end.is_set():
-        _asked_to_end.set()
+    # `timeout` sends SIGTERM twice; the second must not interrupt the cleanup after the first.
+    if not _terminating.is_set():
+        _terminating.set()
         raise SystemExit(TERMINATED)
 
 
 def _send_later(number: signal.Signals) -> None:
-    timer = threading.Timer(_MOMENT, os.kill, (os.getpid(), number))
+    timer = threading.Timer(_DELAY, os.kill, (os.getpid(), number))
     timer.daemon = True
     timer.start()
