@@ -9,9 +9,16 @@ from pydantic import BaseModel
 from secateur.config.compress import Compress, Phase, Remove, Select, Sparsify, ThresholdSearch
 from secateur.config.data import Augmentation, ClassAugmentation, ClassificationData, DetectionData
 from secateur.config.evaluate import Evaluate
-from secateur.config.model import SSDModel, VGGModel
+from secateur.config.model import model_sections
 from secateur.config.recipe import Recipe
 from secateur.config.train import DenseTraining, Retrain, Training
+
+
+def _named(section: type[BaseModel]) -> str:
+    """A section's docstring as part of a title: ``an SSD detector``."""
+    words = (section.__doc__ or "").rstrip(".")
+    return words[:1].lower() + words[1:]
+
 
 # Every section, with its path in the recipe.
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
@@ -20,8 +27,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("data.augmentation", Augmentation),
     ("data", ClassificationData),
     ("data.augmentation", ClassAugmentation),
-    ("model", SSDModel),
-    ("model", VGGModel),
+    *(("model", section) for section in model_sections()),
     ("train", DenseTraining),
     ("compress", Compress),
     ("compress.phases", Phase),
@@ -37,10 +43,9 @@ PLACES = [place for place, _ in SECTIONS]
 KINDS = {
     DetectionData: "a detector",
     Augmentation: "a detector",
-    SSDModel: "a detector",
     ClassificationData: "a classifier",
     ClassAugmentation: "a classifier",
-    VGGModel: "a classifier",
+    **{section: _named(section) for section in model_sections()},
 }
 
 INTRODUCTION = """\

@@ -119,7 +119,7 @@ def test_widths_are_read_back(batch_norm: bool) -> None:
     ("options", "message"),
     [
         ({"detection_layers": 7}, "ssd300 has 6 detection layers, not 7"),
-        ({"widths": {"conv9_9": 4}}, "no such layers: conv9_9; ssd300 has conv1_1, "),
+        ({"widths": {"conv9_9": 4}}, "no such layers: conv9_9; there are conv1_1, conv1_2, "),
         ({"widths": {"conv12_1": 4}}, "no such layers: conv12_1"),
         ({"aspect_ratios": ()}, "6 detection layers need 7 scales and 6 aspect_ratios"),
         ({"scales": (0.1, 0.2)}, "6 detection layers need 7 scales and 6 aspect_ratios"),

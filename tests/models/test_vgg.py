@@ -112,11 +112,13 @@ def test_architecture_survives_json() -> None:
 def test_faulty_architecture() -> None:
     with pytest.raises(ValueError, match="no such layers: conv6, fc7"):
         vgg_architecture(TEN, widths={"fc7": 5, "conv6": 5, "conv1_1": 5}, hidden=(512,))
-    with pytest.raises(ValueError, match="at most 2 hidden layers, not 3"):
+    with pytest.raises(ValueError, match="at most 2 items after validation, not 3"):
         vgg_architecture(TEN, hidden=(1, 2, 3))
-    with pytest.raises(ValueError, match=r"size 31 is too small for five poolings; .* 32 or more"):
+    with pytest.raises(ValueError, match=r"size\n  Input should be greater than or equal to 32"):
         vgg_architecture(TEN, size=31)
     good = vgg_architecture(TEN).model_dump()
+    with pytest.raises(ValueError, match=r"size 31 is too small for five poolings; .* 32 or more"):
+        VGGArchitecture.model_validate(good | {"size": 31})
     for wrong in (NARROW | {"fc7": 5}, {"fc6": 5} | NARROW, {"conv1_1": 5}):
         with pytest.raises(
             ValidationError, match="widths must name exactly these layers, in order"

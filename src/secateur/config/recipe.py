@@ -4,24 +4,26 @@ A recipe is a YAML file, without merge keys. Every key is known, typed and descr
 one is an error that names the nearest known key.
 """
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from secateur.config.compress import Compress, Phase, Select, Sparsify
 from secateur.config.data import ClassificationData, Data, DetectionData
 from secateur.config.evaluate import Evaluate
-from secateur.config.model import Model, SSDModel, VGGModel
-from secateur.config.section import Positive, Section, values
+from secateur.config.model import Model, default_network
+from secateur.config.section import UNKNOWN_ENTRY, Positive, Section
 from secateur.config.shipped import find_recipe
 from secateur.config.train import DenseTraining, Retrain, Training
+from secateur.data.formats.table import format_names
 from secateur.errors import RecipeError
 from secateur.files.safe_yaml import parse_yaml
+from secateur.models.network import NETWORKS
 
-_KINDS = {kind.__name__: kind for kind in (DetectionData, ClassificationData, SSDModel, VGGModel)}
+# Names that pydantic puts into an error's place, for the kinds of one section.
+_KINDS = {kind.__name__ for kind in (DetectionData, ClassificationData)}
 
 
 class Recipe(Section):
@@ -60,7 +62,7 @@ class Recipe(Section):
         found: dict[str, Training] = {"train": self.train} if self.train.steps else {}
         for number in range(1, len(self.compress.phases) + 1):
             _, sparsify, select, retrain = self.phase(number)
-            if select.sparsifies:
+            if select.settings.ranks_by.sparsifies:
                 found[f"phase {number}: sparsify"] = sparsify
             found[f"phase {number}: retrain"] = retrain
         return found
@@ -76,22 +78,23 @@ class Recipe(Section):
         if not all(isinstance(section, dict) for section in sections):
             return content  # wrong, and said so later
         model, data_section, evaluate = sections
-        network = model.get("network", SSDModel.model_fields["network"].default)
-        pairs = ((SSDModel, DetectionData), (VGGModel, ClassificationData))
-        wanted = [data for kind, data in pairs if network in values(kind, "network")]
-        given = [data for _, data in pairs if data_section.get("format") in values(data, "format")]
-        if wanted and given and wanted != given:
+        network = model.get("network", default_network())
+        if not isinstance(network, str) or network not in NETWORKS:
+            return content
+        task = NETWORKS[network].task
+        given = data_section.get("format")
+        if given not in format_names(task) and given in format_names():
             raise ValueError(
-                f"{network} cannot learn from data of format {data_section['format']}; it needs "
-                f"{', '.join(values(wanted[0], 'format'))}"
+                f"{network} cannot learn from data of format {given}; it needs "
+                f"{', '.join(format_names(task))}"
             )
-        if network == "vgg16":
+        if task == "classification":
             return {**content, "evaluate": {"metric": "top1", **evaluate}}
         return content
 
     @model_validator(mode="after")
     def _metric_fits(self) -> Self:
-        detector = isinstance(self.model, SSDModel)
+        detector = NETWORKS[self.model.network].task == "detection"
         if detector == (self.evaluate.metric == "top1"):
             metrics = "AP50_area, AP50_voc07 or AP_coco" if detector else "top1"
             raise ValueError(f"evaluate.metric of {self.model.network} must be {metrics}")
@@ -112,9 +115,8 @@ class Recipe(Section):
             try:
                 self.phase(number)
             except ValidationError as error:
-                sections = {kind.__name__: kind for kind in (Sparsify, Select, Retrain)}
                 place = ("compress", "phases", number - 1, error.title.lower())
-                raise ValueError(_first_error(error, place, sections[error.title])) from None
+                raise ValueError(_first_error(error, place)) from None
         return self
 
 
@@ -172,29 +174,14 @@ def _change(content: dict[str, Any], change: str) -> None:
         raise RecipeError(f"--set {change}: there is no such place in the recipe") from None
 
 
-def _first_error(
-    error: ValidationError, place: Sequence[str | int] = (), root: type[BaseModel] | None = None
-) -> str:
-    """Say what is wrong first, and where: of a section, ``root``, at its place in the recipe."""
+def _first_error(error: ValidationError, place: Sequence[str | int] = ()) -> str:
+    """Say what is wrong first, and where: in a section at its place in the recipe."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in (*place, *first["loc"]) if part not in _KINDS)
-    if first["type"] == "extra_forbidden":
-        section = _section(first["loc"][:-1], root or Recipe)
-        near = difflib.get_close_matches(str(first["loc"][-1]), section, 1, 0)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"unknown entry {where}{hint}"
+    if first["type"] == UNKNOWN_ENTRY:
+        section = f"{where}." if where else ""
+        return f"unknown entry {section}{first['ctx']['entry']}{first['ctx']['hint']}"
     if first["type"] == "missing":
         return f"{where} is missing; add it"
     words = first["msg"].removeprefix("Value error, ")
     return f"{where}: {words}" if where else words
-
-
-def _section(path: Sequence[str | int], root: type[BaseModel]) -> list[str]:
-    """Names of the entries known at a place below a section."""
-    model: Any = root
-    for part in path:
-        if part in _KINDS:
-            model = _KINDS[str(part)]
-        elif not isinstance(part, int) and part in getattr(model, "model_fields", {}):
-            model = Phase if part == "phases" else model.model_fields[part].annotation
-    return list(model.model_fields)

@@ -1,12 +1,18 @@
 """What all sections of a recipe have in common."""
 
-from typing import Annotated, Any, get_args
+import difflib
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+# Type of the error of an unknown entry.
+UNKNOWN_ENTRY = "unknown_entry"
 
 
 class Section(BaseModel):
@@ -14,26 +20,18 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-
-def values(section: type[Section], entry: str) -> tuple[str, ...]:
-    """The words that an entry can be."""
-    return get_args(section.model_fields[entry].annotation)
-
-
-def kind_of(*sections: type[Section], entry: str) -> Discriminator:
-    """Tell which section is meant by one entry, whose values no two sections share."""
-    kinds = {value: section.__name__ for section in sections for value in values(section, entry)}
-    names = list(kinds)
-
-    def kind(section: Any) -> str | None:
-        if isinstance(section, BaseModel):
-            return type(section).__name__
-        default = sections[0].model_fields[entry].default
-        value = section.get(entry, default) if isinstance(section, dict) else None
-        return kinds.get(value) if isinstance(value, str) else None
-
-    return Discriminator(
-        kind,
-        custom_error_type="unknown_kind",
-        custom_error_message=f"{entry} must be {', '.join(names[:-1])} or {names[-1]}",
-    )
+    @model_validator(mode="before")
+    @classmethod
+    def _entries_are_known(cls, content: Any) -> Any:
+        """Refuse an unknown entry, and name the nearest known one."""
+        unknown = (
+            [key for key in content if key not in cls.model_fields] if type(content) is dict else []
+        )
+        if unknown:
+            entry = str(unknown[0])
+            near = difflib.get_close_matches(entry, list(cls.model_fields), 1, 0)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise PydanticCustomError(
+                UNKNOWN_ENTRY, "unknown entry {entry}{hint}", {"entry": entry, "hint": hint}
+            )
+        return content

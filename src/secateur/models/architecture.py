@@ -1,6 +1,6 @@
-"""What every network of the table NETWORKS has: an architecture, and how it is built."""
+"""What a network of the table NETWORKS has: options, an architecture, and how it is built."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -11,14 +11,41 @@ from torch import nn
 Width = Annotated[int, Field(ge=1, le=2**16)]
 LARGEST_SIZE = 4096  # side of a square input, pixels
 PositiveFloat = Annotated[float, Field(gt=0)]
+ShareFloat = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+# A share of the full number of filters, or filters by layer.
+Widths = Annotated[float, Field(gt=0, le=4)] | dict[str, Count]
 
 Task = Literal["detection", "classification"]
 
 
-class Architecture(BaseModel):
-    """The arguments that build a dense network; subclasses add those of their own.
+class Options(BaseModel):
+    """What a recipe can say about a network; a subclass for each kind of network adds entries.
 
-    Network files store them in the header, and a slim network's shapes in its tensors.
+    A subclass narrows ``network`` to its names. All descriptions are in the recipe's words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: str = Field(description="name of the network")
+    size: Annotated[int, Field(ge=32, le=LARGEST_SIZE)] | None = Field(
+        None, description="side of the input, pixels; null: the network's own"
+    )
+    batch_norm: bool = Field(False, description="batch norm after every convolution")
+
+    @property
+    def input_size(self) -> int:
+        """Side of the input, pixels."""
+        if self.size is None:
+            raise ValueError(f"{self.network} has no size of its own; name one")
+        return self.size
+
+
+class Architecture(BaseModel):
+    """The arguments that build a dense network: options with nothing left open, and the classes.
+
+    Network files store them in the header; a slim network's shapes are those of its tensors.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -33,6 +60,26 @@ class Architecture(BaseModel):
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
         description="of the input's channels, 0 to 1"
     )
+
+
+def resolve_widths(
+    widths: float | Mapping[str, int], full: Mapping[str, int], known: Collection[str]
+) -> dict[str, int]:
+    """Give the filters of each layer.
+
+    Args:
+        widths: a share of the full widths, or filters by layer; other layers have full width.
+        full: full width of each layer.
+        known: names that are allowed in ``widths``.
+
+    Raises:
+        ValueError: a layer is unknown.
+    """
+    if not isinstance(widths, Mapping):
+        return {name: max(1, round(filters * widths)) for name, filters in full.items()}
+    if unknown := sorted(set(widths) - set(known)):
+        raise ValueError(f"no such layers: {', '.join(unknown)}; there are {', '.join(known)}")
+    return {name: widths.get(name, filters) for name, filters in full.items()}
 
 
 def weighted_layers(model: nn.Module) -> dict[str, str]:
@@ -60,7 +107,10 @@ class NetworkBuilder:
 
     Attributes:
         task: what the network does.
-        architecture: type of its arguments.
+        options: type of its entries in a recipe.
+        architecture: type of its arguments in a network file.
+        resolve: gives the architecture for options, class names, and whether images are resized to
+            the input's size; raises ValueError if they contradict each other.
         build: builds the dense network with fresh weights.
         modules: classes of the networks it builds, and of their raw parts.
         published: gives the architecture with all the filters that were published.
@@ -73,7 +123,9 @@ class NetworkBuilder:
     """
 
     task: Task
+    options: type[Options]
     architecture: type[Architecture]
+    resolve: Callable[[Any, tuple[str, ...], bool], Architecture]
     build: Callable[[Any], nn.Module]
     modules: tuple[type[nn.Module], ...]
     published: Callable[[Any], Architecture] = _same

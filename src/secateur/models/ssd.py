@@ -17,7 +17,18 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD, SSDHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from secateur.models.architecture import Architecture, NetworkBuilder, PositiveFloat, Width
+from secateur.models.architecture import (
+    LARGEST_SIZE,
+    Architecture,
+    Count,
+    NetworkBuilder,
+    Options,
+    PositiveFloat,
+    ShareFloat,
+    Width,
+    Widths,
+    resolve_widths,
+)
 
 # Filters of each layer at full width (paper, Table 1).
 FULL_WIDTHS: dict[str, int] = {
@@ -54,6 +65,50 @@ VGG_STD = (1 / 255, 1 / 255, 1 / 255)
 Ratio = Annotated[int, Field(ge=1, le=2**10)]
 
 
+class SSDOptions(Options):
+    """An SSD detector on VGG16."""
+
+    network: Literal["ssd300", "ssd512"] = Field("ssd300", description="extra layers after VGG16")
+    size: Annotated[int, Field(ge=32, le=LARGEST_SIZE)] | None = Field(
+        None, description="side of the input, pixels; null: the network's own, 300 or 512"
+    )
+    batch_norm: bool = Field(
+        False, description="batch norm after every convolution of the backbone"
+    )
+    widths: Widths = Field(
+        1.0, description="share of the full number of filters, or filters by layer"
+    )
+    detection_layers: Count | None = Field(
+        None, description="number of detection layers kept, from the first; null: all"
+    )
+    scales: tuple[PositiveFloat, ...] | None = Field(
+        None,
+        description="default box size of each detection layer and one more, as shares of size; "
+        "null: SSD's own",
+    )
+    aspect_ratios: tuple[tuple[int, ...], ...] | None = Field(
+        None,
+        description="aspect ratios of the default boxes of each detection layer, besides 1; null: "
+        "SSD's own",
+    )
+    mean: tuple[ShareFloat, ShareFloat, ShareFloat] | None = Field(
+        None,
+        description="mean of the input's channels, 0 to 1; null: 0.48235, 0.45882, 0.40784, that "
+        "of torchvision's SSD300_VGG16_Weights and VGG16_Weights.IMAGENET1K_FEATURES; its other "
+        "weights need 0.485, 0.456, 0.406",
+    )
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
+        None,
+        description="standard deviation of the input's channels, 0 to 1; null: 1/255 each; "
+        "torchvision's other weights need 0.229, 0.224, 0.225",
+    )
+
+    @property
+    def input_size(self) -> int:
+        """Side of the input, pixels."""
+        return self.size or int(self.network.removeprefix("ssd"))
+
+
 class SSDArchitecture(Architecture):
     """The arguments that build an SSD."""
 
@@ -88,60 +143,43 @@ class SSDArchitecture(Architecture):
 
 
 def ssd_architecture(
-    network: Literal["ssd300", "ssd512"],
-    classes: tuple[str, ...],
-    *,
-    size: int | None = None,
-    resize: bool = True,
-    batch_norm: bool = False,
-    detection_layers: int | None = None,
-    widths: float | Mapping[str, int] = 1.0,
-    scales: tuple[float, ...] | None = None,
-    aspect_ratios: tuple[tuple[int, ...], ...] | None = None,
-    mean: tuple[float, float, float] = VGG_MEAN,
-    std: tuple[float, float, float] = VGG_STD,
+    network: str, classes: tuple[str, ...], *, resize: bool = True, **options: Any
 ) -> SSDArchitecture:
-    """Fill in what a network's name implies.
+    """Give the architecture of an SSD.
 
     Args:
-        network: which extra layers follow VGG16.
+        network: ``ssd300`` or ``ssd512``.
         classes: names, without the background.
-        size: side of the square the default boxes refer to, in pixels; by default the network's.
-        resize: whether pictures are resized to that square.
-        batch_norm: whether one follows every convolution but the heads'.
-        detection_layers: how many of the first are kept; by default all.
-        widths: a share of the full widths, or the filters of some layers by name (others full).
-        scales: default box size of each detection layer and one more, in shares of the size.
-        aspect_ratios: of each detection layer, beside 1.
-        mean: of the input's channels, 0–1.
-        std: of the input's channels, 0–1.
+        resize: whether images are resized to the input's size.
+        options: as in ``SSDOptions``, which has the defaults.
 
     Raises:
-        ValueError: the entries do not fit together.
+        ValueError: the entries contradict each other.
     """
-    k = detection_layers or len(DETECTION_LAYERS[network])
+    return resolve(SSDOptions.model_validate({"network": network, **options}), classes, resize)
+
+
+def resolve(options: SSDOptions, classes: tuple[str, ...], resize: bool) -> SSDArchitecture:
+    """Give the architecture for a recipe's options; arguments as for ``ssd_architecture``."""
+    network = options.network
+    k = options.detection_layers or len(DETECTION_LAYERS[network])
     full = {name: FULL_WIDTHS[name] for name in layer_names(network, k)}
-    if isinstance(widths, Mapping):
-        known = layer_names(network, len(DETECTION_LAYERS[network]))  # some may be left out here
-        if unknown := set(widths) - set(known):
-            raise ValueError(
-                f"no such layers: {', '.join(sorted(unknown))}; {network} has {', '.join(known)}"
-            )
-        filled = {name: widths.get(name, filters) for name, filters in full.items()}
-    else:
-        filled = {name: max(1, round(filters * widths)) for name, filters in full.items()}
+    # Names of layers that this number of detection layers leaves out are allowed.
+    known = layer_names(network, len(DETECTION_LAYERS[network]))
     return SSDArchitecture(
         network=network,
         classes=classes,
-        size=size or int(network.removeprefix("ssd")),
+        size=options.input_size,
         resize=resize,
-        batch_norm=batch_norm,
+        batch_norm=options.batch_norm,
         detection_layers=k,
-        widths=filled,
-        scales=SCALES[network][: k + 1] if scales is None else scales,
-        aspect_ratios=ASPECT_RATIOS[network][:k] if aspect_ratios is None else aspect_ratios,
-        mean=mean,
-        std=std,
+        widths=resolve_widths(options.widths, full, known),
+        scales=SCALES[network][: k + 1] if options.scales is None else options.scales,
+        aspect_ratios=(
+            ASPECT_RATIOS[network][:k] if options.aspect_ratios is None else options.aspect_ratios
+        ),
+        mean=options.mean or VGG_MEAN,
+        std=options.std or VGG_STD,
     )
 
 
@@ -419,7 +457,9 @@ def _published(architecture: SSDArchitecture) -> SSDArchitecture:
 
 BUILDER = NetworkBuilder(
     task="detection",
+    options=SSDOptions,
     architecture=SSDArchitecture,
+    resolve=resolve,
     build=build_ssd,
     modules=(SSD, RawSSD),
     published=_published,

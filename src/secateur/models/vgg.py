@@ -5,15 +5,25 @@ At full widths, with two hidden layers of 4096 and a pooled map of 7 × 7, the s
 pooled map of 1 × 1 it is the form that is usual for CIFAR-10.
 """
 
-from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 from torchvision.models.vgg import VGG, make_layers
 
-from secateur.models.architecture import Architecture, NetworkBuilder, Width
+from secateur.models.architecture import (
+    LARGEST_SIZE,
+    Architecture,
+    Count,
+    NetworkBuilder,
+    Options,
+    PositiveFloat,
+    ShareFloat,
+    Width,
+    Widths,
+    resolve_widths,
+)
 
 # Filters of each convolution at full width (paper, Table 1, column D).
 CONVOLUTIONS: dict[str, int] = {
@@ -30,6 +40,36 @@ LEAST_SIZE = 32
 # Of the published ImageNet weights.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class VGGOptions(Options):
+    """A VGG16 classifier."""
+
+    network: Literal["vgg16"] = Field("vgg16", description="13 convolutions and linear layers")
+    size: Annotated[int, Field(ge=LEAST_SIZE, le=LARGEST_SIZE)] = Field(
+        224, description="side that every image is resized to, pixels"
+    )
+    batch_norm: bool = Field(True, description="batch norm after every convolution")
+    widths: Widths = Field(
+        1.0, description="share of the full number of filters, or filters by layer"
+    )
+    hidden: Annotated[tuple[Count, ...], Field(max_length=2)] = Field(
+        (4096, 4096),
+        description="outputs of the linear layers fc6 and fc7 before the last, at widths 1; "
+        "[512] on CIFAR-10",
+    )
+    pool: Count = Field(
+        7, description="side of the map that the linear layers read, cells; 1 on CIFAR-10"
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.5, description="share of the linear layers' outputs that training drops"
+    )
+    mean: tuple[ShareFloat, ShareFloat, ShareFloat] = Field(
+        IMAGENET_MEAN, description="mean of the input's channels, 0 to 1"
+    )
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
+        IMAGENET_STD, description="standard deviation of the input's channels, 0 to 1"
+    )
 
 
 class VGGArchitecture(Architecture):
@@ -62,53 +102,38 @@ class VGGArchitecture(Architecture):
         return self
 
 
-def vgg_architecture(
-    classes: tuple[str, ...],
-    *,
-    size: int = 224,
-    batch_norm: bool = True,
-    widths: float | Mapping[str, int] = 1.0,
-    hidden: tuple[int, ...] = (4096, 4096),
-    pool: int = 7,
-    dropout: float = 0.5,
-    mean: tuple[float, float, float] = IMAGENET_MEAN,
-    std: tuple[float, float, float] = IMAGENET_STD,
-) -> VGGArchitecture:
-    """Fill in what the name VGG16 implies.
+def vgg_architecture(classes: tuple[str, ...], **options: Any) -> VGGArchitecture:
+    """Give the architecture of a VGG16.
 
     Args:
         classes: names.
-        size: side of the square input, pixels.
-        batch_norm: whether one follows every convolution.
-        widths: a share of the full widths, or those of some layers by name (others full).
-        hidden: full widths of the hidden linear layers: none, one or two.
-        pool: side of the averaged map that the linear layers read, cells.
-        dropout: share of a hidden layer's outputs.
-        mean: of the input's channels, 0–1.
-        std: of the input's channels, 0–1.
+        options: as in ``VGGOptions``, which has the defaults.
 
     Raises:
-        ValueError: the entries do not fit together.
+        ValueError: the entries contradict each other.
     """
-    if len(hidden) > len(HIDDEN):
-        raise ValueError(f"a VGG16 has at most {len(HIDDEN)} hidden layers, not {len(hidden)}")
-    full = CONVOLUTIONS | dict(zip(HIDDEN, hidden, strict=False))
-    if isinstance(widths, Mapping):
-        if unknown := set(widths) - set(full):
-            raise ValueError(f"no such layers: {', '.join(sorted(unknown))}")
-        filled = {name: widths.get(name, outputs) for name, outputs in full.items()}
-    else:
-        filled = {name: max(1, round(outputs * widths)) for name, outputs in full.items()}
+    return resolve(VGGOptions.model_validate(options), classes)
+
+
+def resolve(options: VGGOptions, classes: tuple[str, ...], resize: bool = True) -> VGGArchitecture:
+    """Give the architecture for a recipe's options.
+
+    Raises:
+        ValueError: as for ``vgg_architecture``, or images are not resized.
+    """
+    if not resize:
+        raise ValueError("a VGG16 reads images of one size; resize them")
+    full = CONVOLUTIONS | dict(zip(HIDDEN, options.hidden, strict=False))
     return VGGArchitecture(
-        network="vgg16",
+        network=options.network,
         classes=classes,
-        size=size,
-        batch_norm=batch_norm,
-        widths=filled,
-        pool=pool,
-        dropout=dropout,
-        mean=mean,
-        std=std,
+        size=options.size,
+        batch_norm=options.batch_norm,
+        widths=resolve_widths(options.widths, full, full),
+        pool=options.pool,
+        dropout=options.dropout,
+        mean=options.mean,
+        std=options.std,
     )
 
 
@@ -174,7 +199,9 @@ def _outputs(vgg: nn.Module, architecture: VGGArchitecture) -> dict[str, str]:  
 
 BUILDER = NetworkBuilder(
     task="classification",
+    options=VGGOptions,
     architecture=VGGArchitecture,
+    resolve=resolve,
     build=build_vgg,
     modules=(VGG,),
     published=_published,
