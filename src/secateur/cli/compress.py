@@ -141,8 +141,8 @@ def show_duration(console: Console, duration: "Duration") -> None:
     )
 
 
-def _limit(count: int | None) -> str:
-    return "any" if count is None else f"{count:,}"
+def _limit(count: float | None) -> str:
+    return "any" if count is None else f"{count:,.0f}"
 
 
 def _span(seconds: float) -> str:

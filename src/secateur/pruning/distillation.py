@@ -40,7 +40,7 @@ def distilled(student: nn.Module, teacher: nn.Module, weight: float) -> Iterator
             target = next(targets)
             if not output.requires_grad:
                 return output
-            pulled: Tensor = _Pull.apply(output, target, weight)  # type: ignore[no-untyped-call]
+            pulled: Tensor = _Pull.apply(output, target, weight)
             return pulled
 
         return tree_map_only(Tensor, add, outputs)
@@ -62,6 +62,6 @@ class _Pull(torch.autograd.Function):
         return output.view_as(output)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (pull,) = ctx.saved_tensors
         return gradient + pull, None, None

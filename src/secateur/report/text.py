@@ -60,7 +60,7 @@ def selection_text(run: RunRecord) -> str:
     text = ["Every filter by the share of zeros in its weights (F) and in those that read it (G)."]
     if any(select.s_F is not None for select in selects):
         text.append("Filters in the shaded region are removed, down to the layer's minimum.")
-    criteria = {(s.criterion, s.way_of_allocation) for s in selects if s.s_F is None}
+    criteria = {(s.criterion, s.settings.divides_by) for s in selects if s.s_F is None}
     for criterion, allocation in sorted(criteria):
         text.append(
             f"Where the goal is a size, no region is fixed: filters are removed by the criterion "

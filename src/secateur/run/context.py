@@ -29,7 +29,6 @@ from secateur.models.weights import check_weights
 from secateur.pruning.selection.measured_rounding import check_runtime
 from secateur.run.folder import Make, Stage, Step, Trail, fingerprint, run_stage
 from secateur.run.phases import check_norms, check_phases
-from secateur.run.records import Provenance
 from secateur.tasks.task import Task, task_of
 
 
@@ -190,17 +189,17 @@ def _warn_of_missing_classes(splits: Splits, reporter: Reporter) -> None:
             )
 
 
-def provenance() -> Provenance:
+def provenance() -> dict[str, Any]:
     """Say what made the result: versions, machine and date."""
     packages = ("secateur", "torch", "torchvision", "lightning")
-    return Provenance(
-        versions={"python": platform.python_version()} | {p: version(p) for p in packages},
-        machine={
+    return {
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
+        "machine": {
             "system": platform.platform(),
             "processor": platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             **({"processes": count} if (count := own_rank().world_size) > 1 else {}),
         },
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

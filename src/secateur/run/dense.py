@@ -1,12 +1,14 @@
 """The dense network of a recipe, without the phases that follow."""
 
 from pathlib import Path
+from typing import cast
 
 from secateur.config.recipe import Recipe
 from secateur.files.lock import lock
 from secateur.models.layer_costs import DENSE_FILE
 from secateur.models.network_file import save_network
 from secateur.run.context import Reporter, open_run
+from secateur.run.records import TrainingRecord
 from secateur.run.stages import train_dense
 
 
@@ -33,7 +35,7 @@ def train_recipe(recipe: Recipe, folder: Path, reporter: Reporter) -> Path:
             "role": "dense",
             "metric": recipe.evaluate.metric,
             "split": "validation",
-            "value": step.result["metric"],
+            "value": cast(TrainingRecord, step.result).metrics[recipe.evaluate.metric],
         }
-        save_network(file, dense.model, dense.architecture, provenance)
+        save_network(file, dense.load(), dense.architecture, provenance)
     return file

@@ -10,12 +10,13 @@ from lightning.fabric.utilities import move_data_to_device
 from secateur.config.architecture import recipe_architecture
 from secateur.config.data import DetectionData
 from secateur.config.recipe import Recipe
-from secateur.data.source import PictureSet
+from secateur.data.formats.format import PictureSet
 from secateur.distributed.processes import open_fabric
 from secateur.files.translated_errors import translated_errors
 from secateur.models.network import build_network
 from secateur.tasks.task import task_of
-from secateur.training.loop import Schedule, train
+from secateur.training.loop import train
+from secateur.training.schedule import Schedule
 
 # Steps with each size of batch; all but the last warm up.
 _STEPS = 3

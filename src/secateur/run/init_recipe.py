@@ -12,6 +12,7 @@ import torch
 
 from secateur.config.data import DetectionData
 from secateur.data.detection_set import DetectionSet
+from secateur.data.formats.table import FORMATS
 from secateur.data.layout import Layout, guess_layout
 from secateur.data.source import read_detection_split
 from secateur.errors import RecipeError
@@ -143,7 +144,7 @@ def first_recipe(folder: Path, file: Path, weights: str | None = None) -> FirstR
         RecipeError: weights are given for a classifier.
     """
     layout = guess_layout(folder)
-    if layout.format != "folders":
+    if FORMATS[layout.format].task == "detection":
         return _detector_recipe(folder, layout, file, weights)
     if weights is not None:
         raise RecipeError(
@@ -154,8 +155,6 @@ def first_recipe(folder: Path, file: Path, weights: str | None = None) -> FirstR
 
 
 def _detector_recipe(folder: Path, layout: Layout, file: Path, weights: str | None) -> FirstRecipe:
-    if layout.format == "folders":
-        raise ValueError("class folders hold no boxes")
     data = DetectionData(
         format=layout.format,
         root=folder,

@@ -111,6 +111,7 @@ class PhaseSteps:
                 return validations[0]
 
             found = work.threshold(network, phase, reference, validation)
+            network.model.cpu()  # validation leaves it on the device
             self._save(folder, network.model)
             trials = zip(found.trace, validations[0].evaluated, strict=True)
             return {

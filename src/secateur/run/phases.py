@@ -1,6 +1,6 @@
 """The phases of a recipe: which channel groups each may cut, its budget, and its method."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -33,34 +33,51 @@ def network_groups(
     return with_fixed(graph, dict(fixed or {}))
 
 
+def phase_layers(layers: str, names: Sequence[str]) -> list[str] | None:
+    """The consecutive layers from a phase's first to its last.
+
+    Args:
+        layers: as a recipe writes it, ``conv1_1-conv4_3``.
+        names: of the network's layers, by alias or path, in the order they run.
+
+    Returns:
+        Their names; None where it is no such range.
+
+    Raises:
+        RecipeError: a name is unknown, or the order is wrong.
+    """
+    first, dash, last = layers.partition("-")
+    if not dash and first not in names:
+        return None
+    for name in (first, last or first):
+        if name not in names:
+            raise RecipeError(
+                f"phase {layers}: the network has no layer {name!r}; it has {', '.join(names)}"
+            )
+    named = names[names.index(first) : names.index(last or first) + 1]
+    if len(named) < 2:
+        raise RecipeError(f"phase {layers}: name a first and a later last layer")
+    return list(named)
+
+
 def phase_groups(section: PhaseSection, model: nn.Module, graph: ChannelGraph) -> list[str]:
     """Channel groups that a phase may cut, in the order the network runs.
 
-    ``conv1_1-conv4_3`` names a run of consecutive layers, by alias or path. Its last layer only
-    gives G blocks, because the next phase cuts it; the network's last layer has no next phase, and
-    is cut too. Anything else is a list of paths and patterns, separated by commas.
+    ``conv1_1-conv4_3`` names consecutive layers, by alias or path. The last one only gives G
+    blocks, because the next phase cuts it; the network's last layer has no next phase, and is cut
+    too. Anything else is a list of paths and patterns, separated by commas.
 
     Raises:
         RecipeError: a name is unknown, the order is wrong, or nothing there can be pruned.
     """
     paths = layers(model)
-    first, dash, last = section.layers.partition("-")
-    names = list(paths)
-    if not dash and first not in paths:
+    named = phase_layers(section.layers, list(paths))
+    if named is None:
         try:
             return match_groups(graph, [part.strip() for part in section.layers.split(",")])
         except PruningError as error:
             raise RecipeError(f"phase {section.layers}: {error}") from None
-    for name in (first, last or first):
-        if name not in paths:
-            raise RecipeError(
-                f"phase {section.layers}: the network has no layer {name!r}; "
-                f"it has {', '.join(names)}"
-            )
-    named = names[names.index(first) : names.index(last or first) + 1]
-    if len(named) < 2:
-        raise RecipeError(f"phase {section.layers}: name a first and a later last layer")
-    if named[-1] != names[-1]:
+    if named[-1] != list(paths)[-1]:
         named = named[:-1]
     producers = {paths[name] for name in named}
     return [n for n, g in graph.prunable().items() if producers & set(g.producers)]

@@ -23,6 +23,7 @@ from secateur.run.records import (
     AttemptSummary,
     EvaluationRecord,
     PhaseSummary,
+    Provenance,
     Summary,
     TrainingRecord,
     write_record,
@@ -88,7 +89,7 @@ def _compress(run: Run) -> Summary:
         phases=found.phases,
         seed=recipe.seed,
         recipe=recipe.model_dump(mode="json"),
-        provenance=provenance(),
+        provenance=Provenance.model_validate(provenance()),
         seconds={step.folder.name: step.seconds for step in steps},
     )
     for record in (dense, slim):

@@ -5,14 +5,9 @@ from pathlib import Path
 
 from secateur.config.architecture import recipe_architecture
 from secateur.config.compress import Select
-from secateur.config.data import Data
 from secateur.config.recipe import Recipe
-from secateur.data.formats.cifar10 import CIFAR10_CLASSES
-from secateur.data.formats.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
-from secateur.data.formats.signs import CLASSES as SIGN_CLASSES
-from secateur.data.formats.signs import PICTURES, signs_folder
-from secateur.data.formats.voc import VOC_CLASSES
-from secateur.data.source import PictureSet, Splits, read_splits
+from secateur.data.formats.format import PictureSet
+from secateur.data.source import Splits, expected_classes, read_splits, would_generate
 from secateur.errors import DataError
 from secateur.models.architecture import Architecture
 from secateur.models.layer_costs import layer_names_by_path
@@ -148,22 +143,20 @@ def _pictures(recipe: Recipe) -> tuple[Splits | None, tuple[str, ...], list[str]
     """The pictures, if they are there, names of the classes, and what to say of both."""
     data = recipe.data
     size = recipe.model.input_size
-    if data.format == "signs":
-        wanted = [split for split in (data.train, data.test) if split in PICTURES]
-        if not all(signs_folder(data.root, split, size=size).is_dir() for split in wanted):
-            return None, SIGN_CLASSES, []  # to read them would draw them
+    expected = expected_classes(data)
+    if expected is not None and would_generate(data, size):
+        return None, expected, []
     try:
         splits = read_splits(data, size, recipe.seed)
     except DataError as error:
         if data.root.is_dir():
             raise  # something is there, and wrong
-        classes = _assumed_classes(data)
-        if classes is None:
+        if expected is None:
             raise
         return (
             None,
-            classes,
-            [f"the pictures cannot be read, {len(classes)} classes assumed: {error}"],
+            expected,
+            [f"the pictures cannot be read, {len(expected)} classes assumed: {error}"],
         )
     validation = len(splits.validation)
     trained = f"{len(splits.train) + validation:,} pictures in {data.train}"
@@ -171,22 +164,6 @@ def _pictures(recipe: Recipe) -> tuple[Splits | None, tuple[str, ...], list[str]
     if splits.test is not None:
         notes.append(f"{len(splits.test):,} pictures in {data.test}")
     return splits, splits.train.classes, notes
-
-
-def _assumed_classes(data: Data) -> tuple[str, ...] | None:
-    if isinstance(data.classes, tuple):
-        return data.classes
-    match data.format:
-        case "voc":
-            return VOC_CLASSES
-        case "gtsdb":
-            schemes = {"super": tuple(SUPER_CATEGORIES), "sign": ("sign",)}
-            return schemes.get(data.classes or "43", GTSDB_CLASSES)
-        case "gtsrb":
-            return GTSDB_CLASSES  # the same signs
-        case "cifar10":
-            return CIFAR10_CLASSES
-    return None
 
 
 def _goal(select: Select, metric: str) -> str:

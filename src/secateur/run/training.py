@@ -18,8 +18,9 @@ from secateur.run.folder import UNFINISHED
 from secateur.run.validation import validate
 from secateur.tasks.distillation import Teacher
 from secateur.training.checkpoint import TrainingState
-from secateur.training.log import DEAR_POINTS, POINTS, Log, is_point, training_log
-from secateur.training.loop import Schedule, learning_rate_share, train
+from secateur.training.log import MAX_POINTS, MAX_SLOW_POINTS, Log, is_point, training_log
+from secateur.training.loop import train
+from secateur.training.schedule import Schedule
 
 NETWORK_FILE = "network.safetensors"
 
@@ -107,10 +108,9 @@ class StageTraining:
 
             def on_step(step: int, loss: float) -> None:
                 advance(1, f"loss {loss:.2f}")
-                if is_point(step, steps, POINTS):
-                    rate = schedule.lr * learning_rate_share(schedule, step, steps)
-                    log({"loss": loss, "lr": rate}, step)
-                if penalty is not None and is_point(step, steps, DEAR_POINTS):
+                if is_point(step, steps, MAX_POINTS):
+                    log({"loss": loss, "lr": schedule.learning_rate(step, steps)}, step)
+                if penalty is not None and is_point(step, steps, MAX_SLOW_POINTS):
                     log({"zeros": zero_share(penalty.weights.values())}, step)
 
             trace = train(

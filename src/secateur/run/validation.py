@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from secateur.data.source import PictureSet
+from secateur.data.formats.format import PictureSet
 from secateur.models.architecture import Architecture
 from secateur.run.context import Run
 from secateur.tasks.progressive_validation import ProgressiveValidation

@@ -12,7 +12,7 @@ from secateur.config.recipe import Recipe
 from secateur.errors import RecipeError
 from secateur.experiments.phasing import one_phase, split_layers, with_phases
 from secateur.models.architecture import Architecture
-from secateur.models.network import build_network
+from secateur.models.network import build_network, layer_names
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.selection.rounding import fewest_channels
 from secateur.run.phases import network_groups, phase_groups, phase_layers
@@ -164,10 +164,10 @@ def search_space(recipe: Recipe, goal: Goal, architecture: Architecture) -> Spac
     graph = network_groups(model, architecture)
 
     def groups(phases: Sequence[str]) -> list[list[str]]:
-        return [phase_groups(Phase(layers=each), model, architecture, graph) for each in phases]
+        return [phase_groups(Phase(layers=each), model, graph) for each in phases]
 
     own_phases = [phase.layers for phase in recipe.compress.phases]
-    layers = phase_layers(Phase(layers=one_phase(recipe)[0]), architecture)
+    layers = phase_layers(one_phase(recipe)[0], layer_names(architecture)) or []
     most = min(MOST_PHASES, len(layers) - 1)
     splits = {str(n): split_layers(layers, n) for n in range(1, most + 1)}
     choices: dict[str, Sequence[str]] = {

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import BudgetError
-from secateur.pruning.graph.trace import ChannelGraph, evaluating
+from secateur.models.modes import evaluating
+from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.selection.levels import Choice
 from secateur.pruning.selection.rounding import rounded_up
-from secateur.pruning.selection.select import Choice
-from secateur.runtimes.compiled import compile_module
-from secateur.runtimes.table import Runtime
+from secateur.runtimes.table import compile_module
 
 # The width steps in question, from the finest.
 STEPS = (1, 4, 8, 16, 32)
@@ -27,7 +27,7 @@ STEPS = (1, 4, 8, 16, 32)
 TOLERANCE = 1.02
 
 # Prepares a module and an input for a runtime; what it gives is one run.
-Compile = Callable[[nn.Module, Tensor, Runtime], Callable[[], object]]
+Compile = Callable[[nn.Module, Tensor, str], Callable[[], object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,22 @@ class WidthSteps:
 
     steps: dict[str, int]
     times: dict[str, dict[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSteps:
+    """Width steps as they were measured on a runtime and used.
+
+    Attributes:
+        runtime: a name of ``RUNTIMES``.
+        found: what was measured.
+        used: the width step of each group that the selection was made with, which the budget may
+            have made finer.
+    """
+
+    runtime: str
+    found: WidthSteps
+    used: dict[str, int]
 
 
 def best_step(times: Mapping[int, float]) -> int:
@@ -88,7 +104,7 @@ def measure_width_steps(
     graph: ChannelGraph,
     expected: Mapping[str, int],
     *,
-    runtime: Runtime,
+    runtime: str,
     compile_layer: Compile = compile_module,
     clock: Callable[[], float] = time.perf_counter,
     seconds: float = 2.0,
@@ -129,7 +145,7 @@ def measure_width_steps(
     return WidthSteps(steps, times)
 
 
-def check_runtime(runtime: Runtime) -> None:
+def check_runtime(runtime: str) -> None:
     """Run a layer of one weight, so that a runtime which is not there is missed at once.
 
     Raises:
@@ -244,7 +260,7 @@ def _layers(
 def _medians(
     layers: Sequence[_Layer],
     widths: Sequence[int],
-    runtime: Runtime,
+    runtime: str,
     compile_layer: Compile,
     clock: Callable[[], float],
     seconds: float,
