@@ -11,6 +11,7 @@ from torch import Tensor
 from secateur.cli.console import ConsoleReporter
 from secateur.config.recipe import load_recipe
 from secateur.run.context import open_run
+from secateur.run.records import TrainingRecord
 from secateur.run.stages import train_dense
 from secateur.run.validation import growing_validation, validate
 from secateur.tasks.progressive_validation import GROUPS, MIN_PICTURES, ProgressiveValidation
@@ -38,8 +39,10 @@ def test_a_run_gets_the_metric_of_plain_validation(
     recipe = load_recipe(write_recipe(tmp_path / "pictures", TINY))
     run = open_run(recipe, tmp_path / "run", ConsoleReporter(Console(quiet=True)))
     network, step = train_dense(run)
-    model, architecture = network.model, network.architecture
-    metric = step.result["metric"]
+    model, architecture = network.load(), network.architecture
+    assert isinstance(step.result, TrainingRecord)
+    metric = step.result.metrics["AP50_area"]
+    assert metric is not None
     look = growing_validation(run, "threshold", model, architecture, metric, metric - 100)
     assert look.sizes == [2], "a quarter of six"
     assert measured(look) == (metric, 6)

@@ -1,4 +1,4 @@
-"""Recorded passes are those of single launches."""
+"""Trainings with and without recorded passes give the same network."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,15 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 from lightning.fabric import Fabric
-from secateur.tasks.detection.detection import ssd_loss
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from secateur.data.cached_batches import CachedBatches
 from secateur.data.classification_set import ClassificationSet
 from secateur.models.ssd import build_ssd, ssd_architecture
+from secateur.tasks.detection.loss import ssd_loss
 from secateur.training import loop as training
-from secateur.training.loop import Schedule, train
+from secateur.training.loop import train
+from secateur.training.schedule import Schedule
 
 SCHEDULE = Schedule("sgd", 0.05, 1e-4, 0.0, "constant", clip=5.0)
 STEPS, BATCH = 6, 16
@@ -60,7 +61,7 @@ def detector(precision: str) -> Outcome:
     pictures = torch.randint(0, 256, (STEPS * BATCH, 3, 96, 96), dtype=torch.uint8)
     corners = 50 * torch.rand(len(pictures), 3, 2)
     boxes = torch.cat([corners, corners + 5 + 40 * torch.rand(len(pictures), 3, 2)], -1)
-    labels = torch.randint(0, 3, (len(pictures), 3))  # with pictures of few objects, or none
+    labels = torch.randint(0, 3, (len(pictures), 3))  # some pictures have few objects or none
     samples = [*zip(pictures, boxes, labels, strict=True)]
     batches = DataLoader(samples, BATCH)  # type: ignore[arg-type, var-annotated]
     schedule = replace(SCHEDULE, lr=0.02)
@@ -71,13 +72,13 @@ def detector(precision: str) -> Outcome:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(("precision", "apart"), [("32-true", 1e-3), ("bf16-mixed", 3e-2)])
 @pytest.mark.parametrize("trained", [classifier, detector])
-def test_replayed_training_is_that_of_single_launches(
+def test_recorded_passes_do_not_change_a_training(
     trained: Callable[[str], Outcome],
     precision: str,
     apart: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # whose 10 bits are too few
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # has only 10 bits
     recorded = trained(precision)
     monkeypatch.setattr(training, "record_passes", lambda *_args, **_options: None)
     single = trained(precision)

@@ -1,4 +1,4 @@
-"""The training loop, on a network of a few weights."""
+"""The training loop on a small network."""
 
 import warnings
 from dataclasses import replace
@@ -14,10 +14,11 @@ from secateur.errors import DivergedError
 from secateur.pruning.penalties.l1 import L1Proximal
 from secateur.pruning.penalties.penalty import Penalties
 from secateur.training.checkpoint import TrainingState
-from secateur.training.loop import Schedule, learning_rate_share, make_optimizer, train
+from secateur.training.loop import train
+from secateur.training.schedule import Schedule
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of its own imports
+    warnings.simplefilter("ignore")  # from lightning's imports
     from lightning.fabric import Fabric
 
 torch.set_num_threads(1)
@@ -44,46 +45,79 @@ def fabric() -> Fabric:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_loss_falls(optimizer: str) -> None:
-    model, told = network(), []
+    model, steps = network(), []
     schedule = Schedule(optimizer, 0.05, 0.0, 0.1, "cosine", clip=1.0)
     trace = train(
-        fabric(), model, loss, batches(), schedule, on_step=lambda *step: told.append(step)
+        fabric(), model, loss, batches(), schedule, on_step=lambda *step: steps.append(step)
     )
     assert len(trace) == 40
-    assert told == list(enumerate(trace, start=1))
+    assert steps == list(enumerate(trace, start=1))
     assert not model.training
     with torch.no_grad():
         after, before = (loss(m.eval(), *batches(1).dataset.tensors) for m in (model, network()))
     assert after < 0.3 * before
 
 
-def test_same_seed_gives_the_same_bits() -> None:
-    states = []
-    for _ in range(2):
-        model = network()
-        train(fabric(), model, loss, batches(), SGD)
-        states.append(model.state_dict())
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_one_process_trains_as_a_plain_loop_does(clip: float | None) -> None:
+    def dropout_network() -> nn.Sequential:
+        return nn.Sequential(*network(), nn.Dropout(0.5), nn.Linear(1, 1))
+
+    schedule = replace(SGD, decay="constant", warmup=0.0, weight_decay=0.01, clip=clip)
+    ours, plain = dropout_network(), dropout_network()
+    plain.load_state_dict(ours.state_dict())
+    torch.manual_seed(3)
+    trace = train(fabric(), ours, loss, batches(12), schedule)
+
+    torch.manual_seed(3)
+    weights = [p for p in plain.parameters() if p.dim() > 1]
+    others = [p for p in plain.parameters() if p.dim() == 1]
+    groups = [{"params": weights, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(groups, lr=0.05, momentum=0.9)
+    expected = []
+    for batch in batches(12):
+        optimizer.zero_grad()
+        value = loss(plain, *batch)
+        value.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(plain.parameters(), clip)
+        optimizer.step()
+        expected.append(value.item())
+    assert trace == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(ours.state_dict(), plain.state_dict())
+
+
+def test_ranks_draw_different_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    traces = []
+    for rank in (0, 1, 2, 1):
+        monkeypatch.setattr(Fabric, "global_rank", rank)
+        model = nn.Sequential(*network(), nn.Dropout(0.5))
+        torch.manual_seed(3)
+        traces.append(train(fabric(), model, loss, batches(3), SGD))
+    assert traces[1] == traces[3]
+    assert len({*map(tuple, traces)}) == 3
 
 
 class StoppedError(Exception):
-    """A process ends."""
+    """Interrupts a training."""
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("at", [1, 7, 12])
-def test_a_stopped_training_ends_like_one_that_was_not(
-    optimizer: str, at: int, tmp_path: Path
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_resumed_training_gives_the_network_of_an_uninterrupted_one(
+    optimizer: str, at: int, rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Fabric, "global_rank", rank)
     schedule = Schedule(optimizer, 0.05, 0.01, 0.1, "cosine", clip=1.0)
 
     def run(state: TrainingState | None, *, stop: int | None) -> tuple[nn.Module, list[float]]:
         model = nn.Sequential(*network(), nn.Dropout(0.5), nn.Linear(1, 1))
         torch.manual_seed(3)
-        told: list[int] = []
+        steps: list[int] = []
 
         def on_step(step: int, _: float) -> None:
-            told.append(step)
+            steps.append(step)
             if step == stop:
                 raise StoppedError
 
@@ -99,14 +133,14 @@ def test_a_stopped_training_ends_like_one_that_was_not(
             on_step=on_step,
             state=state,
         )
-        assert told == list(range(done + 1, 13))
+        assert steps == list(range(done + 1, 13))
         return model, trace
 
     whole, trace = run(None, stop=None)
     path = tmp_path / "training.safetensors"
     with pytest.raises(StoppedError):
         run(TrainingState(path, interval=0.0), stop=at)
-    # What a step has told of is written behind it.
+    # The checkpoint of a step is written after its callback.
     assert TrainingState(path).steps_done() == at - 1
     again, found = run(TrainingState(path, interval=0.0), stop=None)
     assert found == trace
@@ -114,23 +148,23 @@ def test_a_stopped_training_ends_like_one_that_was_not(
         assert torch.equal(again.state_dict()[name], value), name
 
 
-def test_bfloat16_leaves_what_a_batch_holds() -> None:
-    """Boxes are in pixels, and 301 would become 300."""
+def test_bfloat16_does_not_round_batches() -> None:
+    """A box side of 301 pixels would be rounded to 300."""
     net, seen = network(), []
     width = next(net.parameters()).shape[1]
 
-    def noted(model: nn.Module, x: Tensor) -> Tensor:
-        said = model(x / 301)
-        seen.append((x.dtype, float(x.max()), said.dtype))
-        return said.float().square().mean()
+    def recording_loss(model: nn.Module, x: Tensor) -> Tensor:
+        output = model(x / 301)
+        seen.append((x.dtype, float(x.max()), output.dtype))
+        return output.float().square().mean()
 
     rows = DataLoader(TensorDataset(torch.full((4, width), 301.0)), batch_size=4)
     schedule = Schedule("sgd", 1e-3, 0.0, 0.0, "constant")
-    train(open_fabric(bf16=True), net, noted, rows, schedule)
+    train(open_fabric(bf16=True), net, recording_loss, rows, schedule)
     assert seen == [(torch.float32, 301.0, torch.bfloat16)]
 
 
-def test_a_state_is_written_when_it_is_due_and_not_before(tmp_path: Path) -> None:
+def test_a_checkpoint_is_written_when_it_is_due(tmp_path: Path) -> None:
     state = TrainingState(tmp_path / "training.safetensors", interval=5.0)
     train(fabric(), network(), loss, batches(5), SGD, state=state)
     assert state.steps_done() == 0
@@ -139,13 +173,13 @@ def test_a_state_is_written_when_it_is_due_and_not_before(tmp_path: Path) -> Non
     assert state.steps_done() == 5
 
 
-def test_a_broken_state_is_none(tmp_path: Path) -> None:
+def test_a_broken_file_is_no_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "training.safetensors"
     path.write_bytes(b"half a file")
     assert TrainingState(path).steps_done() == 0
 
 
-def test_frozen_parameters_stay() -> None:
+def test_frozen_parameters_are_not_changed() -> None:
     model = network()
     model[0].requires_grad_(requires_grad=False)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -156,52 +190,39 @@ def test_frozen_parameters_stay() -> None:
     assert same == ["0.weight", "0.bias"]
 
 
-def test_penalty_makes_zeros() -> None:
+def test_penalty_shrinks_weights_by_the_learning_rate_of_every_step() -> None:
     model = network()
-    weight = model[0].weight
-    train(fabric(), model, loss, batches(), SGD, penalty=Penalties([L1Proximal([weight], 5.0)]))
-    assert int((weight == 0).sum()) > 0
+    before = model[0].weight.detach().clone()
+    strength = 0.02
+
+    def flat(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return 0 * loss(net, x, y)
+
+    schedule = replace(SGD, weight_decay=0.0)
+    penalty = Penalties([L1Proximal([model[0].weight], strength)])
+    train(fabric(), model, flat, batches(40), schedule, penalty=penalty)
+    total = strength * sum(schedule.learning_rate(step, 40) for step in range(1, 41))
+    expected = before.sign() * (before.abs() - total).clamp(min=0)
+    torch.testing.assert_close(model[0].weight, expected)
+    assert 0 < int((expected == 0).sum()) < expected.numel()
+    assert torch.equal(model[0].weight == 0, expected == 0)
 
 
-def test_loss_that_is_no_number() -> None:
-    words = r"the training diverged at step 1 of 3 \(loss nan\); lower the learning rate"
+def test_a_loss_that_is_not_finite() -> None:
+    message = r"the training diverged at step 1 of 3 \(loss nan\); lower the learning rate"
     for clip in (None, 1.0):
         schedule = replace(SGD, clip=clip)
-        with pytest.raises(DivergedError, match=words):
+        with pytest.raises(DivergedError, match=message):
             train(
                 fabric(), network(), lambda m, x, y: loss(m, x, y) * torch.nan, batches(3), schedule
             )
 
 
-def test_gradients_that_are_no_numbers() -> None:
+def test_gradients_that_are_not_finite() -> None:
     def steep(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        # The root of zero, whose slope is infinite.
+        # The gradient of the square root of 0 is infinite.
         return loss(model, x, y) + (model[3].bias * 0).abs().sqrt().sum()
 
     schedule = replace(SGD, clip=1.0)
     with pytest.raises(DivergedError, match=r"diverged at step 1 of 3 \(loss \d"):
         train(fabric(), network(), steep, batches(3), schedule)
-
-
-def test_norms_and_biases_are_not_decayed() -> None:
-    model = network()
-    decayed, free = make_optimizer(model, SGD).param_groups
-    assert [id(p) for p in decayed["params"]] == [id(model[0].weight), id(model[3].weight)]
-    assert (decayed["weight_decay"], free["weight_decay"], len(free["params"])) == (5e-4, 0.0, 4)
-
-
-@pytest.mark.parametrize(
-    ("decay", "warmup", "shares"),
-    [
-        ("constant", 0.0, {1: 1.0, 100: 1.0}),
-        ("constant", 0.1, {1: 0.1, 5: 0.5, 10: 1.0, 11: 1.0, 100: 1.0}),
-        ("cosine", 0.0, {50: 0.5, 100: 0.0, 25: 0.8535534}),
-        ("cosine", 0.2, {10: 0.5, 20: 1.0, 60: 0.5, 100: 0.0}),
-        ("step", 0.0, {1: 1.0, 66: 1.0, 67: 0.1, 83: 0.1, 84: 0.01, 100: 0.01}),
-        ("step", 0.1, {5: 0.5, 10: 1.0, 66: 1.0, 67: 0.1}),
-    ],
-)
-def test_learning_rate_share(decay: str, warmup: float, shares: dict[int, float]) -> None:
-    schedule = Schedule("sgd", 1.0, 0.0, warmup, decay)
-    for step, share in shares.items():
-        assert learning_rate_share(schedule, step, 100) == pytest.approx(share, abs=1e-7)

@@ -1,1 +1,1 @@
-"""One training loop and what it keeps."""
+"""Training: the loop, its schedule, checkpoints and logs."""

@@ -1,7 +1,7 @@
-"""A training that was stopped goes on where it was: its state, written every few minutes.
+"""Checkpoints, from which an interrupted training resumes.
 
-What it has drawn from chance is part of it, and batches depend on their number alone, so the end is
-the same as of a training that was never stopped.
+A checkpoint includes the states of the random number generators, and a batch depends on its number
+alone, so a resumed training gives the same network as one that was not interrupted.
 """
 
 import time
@@ -16,20 +16,21 @@ from torch.optim import SGD, AdamW, Optimizer
 from secateur.errors import RunError
 from secateur.files.atomic_write import atomic_write
 
-# Minutes between two writings: the most that is lost.
+# Minutes between two checkpoints.
 INTERVAL = 5.0
 
-_TRACE, _CHANCE, _CHANCE_CUDA = "trace", "chance", "chance cuda"
-# What an optimiser keeps of each parameter.
-_KEPT = {SGD: {"momentum_buffer"}, AdamW: {"step", "exp_avg", "exp_avg_sq"}}
+# Names of tensors in the file, beside those of the model and the optimiser.
+_TRACE, _RNG, _RNG_CUDA = "trace", "rng", "rng cuda"
+# The state that an optimiser has for each parameter.
+_OPTIMIZER_STATE = {SGD: {"momentum_buffer"}, AdamW: {"step", "exp_avg", "exp_avg_sq"}}
 
 
 class TrainingState:
-    """The file of a training's state, and when it was last written.
+    """The checkpoint file of one training.
 
     Attributes:
-        path: of the file; there is none before the first writing.
-        interval: minutes between writings.
+        path: of the file; it does not exist before the first checkpoint.
+        interval: minutes between two checkpoints; an interruption loses at most that much.
     """
 
     def __init__(self, path: Path, interval: float = INTERVAL) -> None:
@@ -37,14 +38,14 @@ class TrainingState:
         self.interval = interval
         self._last = time.monotonic()
 
-    def steps_done(self, most: int | None = None) -> int:
-        """Steps that need not be done again; 0 where nothing was written.
+    def steps_done(self, steps: int | None = None) -> int:
+        """Number of steps that the checkpoint contains; 0 without a readable file.
 
         Args:
-            most: that the training has; None for any number.
+            steps: of the whole training; None to accept any number.
 
         Raises:
-            RunError: the file has more.
+            RunError: the checkpoint contains more.
         """
         try:
             with safe_open(self.path, "pt") as file:
@@ -52,60 +53,60 @@ class TrainingState:
                 shape, kind = trace.get_shape(), trace.get_dtype()
         except (OSError, SafetensorError):
             return 0
-        if len(shape) != 1 or kind != "F64" or (most is not None and shape[0] > most):
-            raise self._altered()
+        if len(shape) != 1 or kind != "F64" or (steps is not None and shape[0] > steps):
+            raise self._mismatch()
         return int(shape[0])
 
     def restore(self, model: nn.Module, optimizer: Optimizer) -> list[float]:
-        """Put everything as it was when the state was written, chance included.
+        """Restore network, optimiser and random number generators.
 
         Returns:
-            The losses of the steps that were done; none where nothing was written.
+            The losses of the steps done; empty without a checkpoint.
 
         Raises:
-            RunError: the file is not of this training.
+            RunError: the file is not a checkpoint of this training.
         """
         if self.steps_done() == 0:
             return []
         try:
             return self._restore(model, optimizer)
-        # Of tensors that are missing, of other shapes, or under other names.
+        # Tensors are missing or have other shapes or names.
         except (OSError, SafetensorError, KeyError, RuntimeError, TypeError, ValueError):
-            raise self._altered() from None
+            raise self._mismatch() from None
 
     def _restore(self, model: nn.Module, optimizer: Optimizer) -> list[float]:
-        # Copies, for what is read maps the file, which is to be replaced.
+        # Clones, since the tensors map the file, which will be replaced.
         tensors = {name: tensor.clone() for name, tensor in load_file(self.path).items()}
         trace: list[float] = tensors.pop(_TRACE).tolist()
-        model.load_state_dict(_under("model", tensors))
+        model.load_state_dict(_with_prefix("model.", tensors))
         state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _under("optimizer", tensors).items():
+        for name, tensor in _with_prefix("optimizer.", tensors).items():
             number, _, entry = name.partition(".")
             state.setdefault(int(number), {})[entry] = tensor
         groups = optimizer.state_dict()["param_groups"]
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for place, entries in state.items():
-            wanted = parameters[place].shape if 0 <= place < len(parameters) else None
+        for index, entries in state.items():
+            expected = parameters[index].shape if 0 <= index < len(parameters) else None
             shapes = {value.shape for entry, value in entries.items() if entry != "step"}
-            if entries.keys() != _KEPT[type(optimizer)] or shapes != {wanted}:
-                raise ValueError("not what this optimiser keeps of this parameter")
+            if entries.keys() != _OPTIMIZER_STATE[type(optimizer)] or shapes != {expected}:
+                raise ValueError("not this optimiser's state of this parameter")
         optimizer.load_state_dict({"state": state, "param_groups": groups})
         for parameter, entries in optimizer.state.items():
             for entry, value in entries.items():
-                if value.shape == parameter.shape:  # in the parameter's own order of memory
+                if value.shape == parameter.shape:  # in the parameter's memory format
                     entries[entry] = torch.empty_like(parameter).copy_(value)
-        torch.set_rng_state(tensors[_CHANCE])
-        if _CHANCE_CUDA in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors[_CHANCE_CUDA])
+        torch.set_rng_state(tensors[_RNG])
+        if _RNG_CUDA in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors[_RNG_CUDA])
         return trace
 
-    def _altered(self) -> RunError:
+    def _mismatch(self) -> RunError:
         return RunError(
-            f"{self.path}: does not fit its training; delete it, and the training starts anew"
+            f"{self.path}: is not a checkpoint of this training; delete it to train from the start"
         )
 
     def write_when_due(self, model: nn.Module, optimizer: Optimizer, trace: list[float]) -> None:
-        """Write the state behind a step, if the last writing was long enough ago."""
+        """Write a checkpoint after a step if the last one is older than the interval."""
         if time.monotonic() - self._last < 60 * self.interval:
             return
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
@@ -114,15 +115,14 @@ class TrainingState:
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{number}.{entry}"] = value
         tensors[_TRACE] = torch.tensor(trace, dtype=torch.float64)
-        tensors[_CHANCE] = torch.get_rng_state()
+        tensors[_RNG] = torch.get_rng_state()
         if torch.cuda.is_available():
-            tensors[_CHANCE_CUDA] = torch.cuda.get_rng_state()
+            tensors[_RNG_CUDA] = torch.cuda.get_rng_state()
         with atomic_write(self.path) as draft:
-            # Copies, for safetensors refuses tensors that share memory.
+            # Clones, since safetensors refuses tensors that share memory.
             save_file({n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}, draft)
         self._last = time.monotonic()
 
 
-def _under(place: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    prefix = f"{place}."
+def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

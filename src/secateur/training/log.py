@@ -1,4 +1,4 @@
-"""Curves of a training as an event file, for TensorBoard."""
+"""Event files with the curves of a training, for TensorBoard."""
 
 import math
 import shutil
@@ -7,28 +7,28 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-# A SummaryWriter would write in a thread, which tells nobody of a full disk.
+# A SummaryWriter writes in a thread, where an error such as a full disk is lost.
 from tensorboardX import RecordWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 from secateur.files.atomic_write import unwritable
 
-POINTS = 1000  # of a curve, at most
-DEAR_POINTS = 50  # likewise, of one whose values take time
+MAX_POINTS = 1000  # of a curve
+MAX_SLOW_POINTS = 50  # of a curve whose values take long to compute
 
 Log = Callable[[Mapping[str, float], int], None]
 
 
 @contextmanager
 def training_log(folder: Path, done: int = 0) -> Iterator[Log]:
-    """Give what writes values, by name, at a step's number; closed whatever happens.
+    """Open a log; the context gives a function that writes values, by name, at a step.
 
     Args:
-        folder: of this training alone; what an earlier one left there goes, for both would be
-            drawn as one curve.
-        done: steps of this training that were done before it was stopped; what was logged of them
-            stays, and of later ones it does not count.
+        folder: of this training only. Logs of an earlier training in it are deleted, since
+            TensorBoard would draw both as one curve.
+        done: steps of this training before it was interrupted. Their values are kept, and values
+            of later steps are superseded.
 
     Raises:
         RunError: the folder cannot be written to, or the disk is full.
@@ -37,13 +37,13 @@ def training_log(folder: Path, done: int = 0) -> Iterator[Log]:
         if done == 0:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        # The name that TensorBoard looks for, and reads in the order of the times.
+        # TensorBoard finds files by this name and reads them in the order of their times.
         writer = RecordWriter(str(folder / f"events.out.tfevents.{time.time_ns()}"))
         writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
         if done:
-            begun = SessionLog(status=SessionLog.SessionStatus.Value("START"))
+            restart = SessionLog(status=SessionLog.SessionStatus.Value("START"))
             writer.write(
-                Event(wall_time=time.time(), step=done + 1, session_log=begun).SerializeToString()
+                Event(wall_time=time.time(), step=done + 1, session_log=restart).SerializeToString()
             )
     except OSError as error:
         raise unwritable(folder, error) from error
@@ -53,7 +53,7 @@ def training_log(folder: Path, done: int = 0) -> Iterator[Log]:
         event = Event(wall_time=time.time(), step=step, summary=Summary(value=curves))
         try:
             writer.write(event.SerializeToString())
-            writer.flush()  # before the state is written that a killed training goes on from
+            writer.flush()  # before the checkpoint of this step is written
         except OSError as error:
             raise unwritable(folder, error) from error
 
@@ -67,5 +67,8 @@ def training_log(folder: Path, done: int = 0) -> Iterator[Log]:
 
 
 def is_point(step: int, steps: int, points: int) -> bool:
-    """Tell whether one of ``steps``, from 1, is among at most ``points`` even ones; the last is."""
+    """Whether a step, from 1 to ``steps``, is one of at most ``points`` evenly spaced ones.
+
+    The last step always is.
+    """
     return step % math.ceil(steps / points) == 0 or step == steps

@@ -1,6 +1,6 @@
-"""Forward and backward passes as one launch.
+"""Forward and backward passes of a training as CUDA graphs.
 
-For networks whose parts a GPU has done sooner than Python can ask for them.
+Without them the GPU waits for Python in networks of many small operations.
 """
 
 from collections.abc import Sequence
@@ -11,24 +11,24 @@ from torch import Tensor, nn
 
 
 def record_passes(objective: nn.Module, batch: Sequence[Tensor], *, bf16: bool) -> None:
-    """Record a module's forward and backward passes as CUDA graphs, and replay them from now on.
+    """Record a module's forward and backward passes as CUDA graphs, which later calls replay.
 
-    What the rehearsal changes (statistics of norms, chance) is put back, so that a training sees
-    no more than its own steps.
+    The warm-up passes change the running statistics of norms and the state of the random number
+    generator; both are restored.
 
     Args:
-        objective: in training mode, on a GPU; it gives a loss, takes the batches that it is trained
-            with, and waits for nothing and moves nothing on the way.
-        batch: one of them; all later ones have its shapes and types.
+        objective: in training mode, on a GPU; gives the loss of a batch, without synchronising with
+            the device or copying to it.
+        batch: one batch; all later ones have its shapes and types.
         bf16: compute under autocast in bfloat16.
     """
     buffers = {buffer: buffer.clone() for buffer in objective.buffers()}
-    chance = torch.cuda.get_rng_state()
-    # A weight's bf16 copy may not be kept from one replay to the next: the weight has changed.
+    rng_state = torch.cuda.get_rng_state()
+    # A weight's cached bf16 copy would be stale in the next replay.
     autocast = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
     with autocast if bf16 else nullcontext():
         torch.cuda.make_graphed_callables(objective, tuple(batch), allow_unused_input=True)
-    torch.cuda.set_rng_state(chance)
+    torch.cuda.set_rng_state(rng_state)
     with torch.no_grad():
         for buffer, before in buffers.items():
             buffer.copy_(before)
