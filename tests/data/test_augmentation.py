@@ -32,7 +32,7 @@ SMOOTH = torch.stack(
 
 
 class Fixed(Random):
-    """Chances that are settled: the same each time, or one after the other."""
+    """Fixed random numbers: one value each time, or several in turn."""
 
     def __init__(self, *values: float) -> None:
         super().__init__(0)
@@ -43,7 +43,7 @@ class Fixed(Random):
 
 
 def seeded(seed: int) -> Random:
-    return Random(seed)  # noqa: S311 # no secret
+    return Random(seed)  # noqa: S311 # not a secret
 
 
 def image(pixels: Tensor) -> Image.Image:
@@ -66,7 +66,7 @@ def annotated(boxes: list[list[float]], width: int = 90, height: int = 60) -> An
     [
         View(0, 0, 90, 60),
         View(10, 5, 45, 50),  # enlarged one way
-        View(-90, -60, 270, 180),  # a canvas round the picture
+        View(-90, -60, 270, 180),  # a canvas around the picture
         View(-37, -11, 200, 233),
         View(-50, -21, 81, 57),  # leaves it to the top left
         View(41, 33, 100, 55),  # and to the bottom right
@@ -81,7 +81,7 @@ def test_view_is_that_of_a_painted_canvas(view: View) -> None:
     assert found.shape == (3, 48, 48)
     assert found.dtype == torch.uint8
     difference = (found.int() - wanted).abs().amax(0)
-    # But for the picture's edge, where one blends and the other takes the nearer.
+    # Except at the picture's edge, where one blends and the other takes the nearest pixel.
     exact = view.x >= 0 and view.y >= 0 and view.x + view.width <= 90 and view.y + view.height <= 60
     if exact:
         assert difference.max() == 0
@@ -109,7 +109,7 @@ def test_changes_are_those_of_torchvision(
     theirs: Callable[[Tensor, float], Tensor],
     factors: tuple[float, ...],
 ) -> None:
-    # All corners and edges of the colour cube, greys, and what lies between.
+    # A grid over the colour cube, with its corners, edges and greys.
     levels = torch.tensor([0.0, 51, 102, 153, 204, 255])
     cube = torch.cartesian_prod(levels, levels, levels).T
     for factor in factors:
@@ -123,9 +123,9 @@ def test_contrast_is_about_the_whole_picture() -> None:
     # Half is black and half is white: about the mean of both, the white half becomes light grey.
     pixels = torch.full((3, 4, 4), 255, dtype=torch.uint8)
     sample = torch.cat([torch.zeros(3, 8), torch.full((3, 8), 255)], 1).byte()
-    # Left out are brightness, saturation, hue and the order of channels; contrast is halved.
-    chances = Fixed(0.9, 0.1, 0.0, 0.9, 0.9, 0.9, 0.9)
-    assert photometric.distort(pixels, sample, chances).unique().tolist() == [191]
+    # Brightness, saturation, hue and channel order do not change; contrast is halved.
+    rng = Fixed(0.9, 0.1, 0.0, 0.9, 0.9, 0.9, 0.9)
+    assert photometric.distort(pixels, sample, rng).unique().tolist() == [191]
 
 
 def test_distortion_keeps_what_is_not_drawn() -> None:
@@ -133,7 +133,7 @@ def test_distortion_keeps_what_is_not_drawn() -> None:
 
 
 def test_zoom_by_hand() -> None:
-    # 0.25 of the 90 and of the 60 pixels that are left.
+    # 0.25 of the 90 and of the 60 remaining pixels.
     assert zoomed_out(View(0, 0, 90, 60), 2.0, Fixed(0.25)) == View(-22, -15, 180, 120)
 
 
@@ -167,7 +167,7 @@ def test_whole_pictures_and_their_boxes() -> None:
     boxes = [[0.0, 0, 90, 60], [9, 6, 11, 30], [45, 30, 60, 59]]
     pixels, target = transform(annotated(boxes), image(SMOOTH), seeded(0))
     assert torch.equal(pixels, functional.resize(SMOOTH, [30, 30], antialias=True))
-    # The second is two thirds of a pixel wide, too little to be seen.
+    # The second is two thirds of a pixel wide, which is invisible.
     assert target["boxes"].tolist() == [[0, 0, 30, 30], [15, 15, 20, 29.5]]
     assert target["labels"].tolist() == [1, 3]
 

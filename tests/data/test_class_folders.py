@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from secateur.data.classification_set import ClassificationSet, read_pictures, squeeze
+from secateur.data.classification_set import ClassificationSet, read_pictures, resize_to_square
 from secateur.data.formats.class_folders import read_class_folders
 from secateur.errors import DataError
 
@@ -53,9 +53,9 @@ def test_classes_in_the_users_order(root: Path) -> None:
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (["cat", "dog", "emu"], r"train: has no class 'emu'; restore it or take it off"),
-        (["cat"], r"train: has a class 'dog', which is not among the 1 classes"),
-        (["cat", "dog", "cat"], r"train: classes names one class twice; take one"),
+        (["cat", "dog", "emu"], r"train: has no class 'emu'; restore it or remove it from"),
+        (["cat"], r"train: has a class 'dog', which is not one of the 1 classes"),
+        (["cat", "dog", "cat"], r"train: classes names one class twice; remove one"),
     ],
 )
 def test_other_classes(root: Path, classes: list[str], message: str) -> None:
@@ -128,9 +128,9 @@ def deep(path: Path) -> None:
     [
         (broken, r"x\.png: not a readable picture \(.*\); replace it or remove it"),
         (wrong, r"x\.png: not a readable picture; replace it or remove it"),
-        (large, r"x\.png: more than 89 million pixels; make it smaller or remove it"),
-        (huge, r"x\.png: more than 89 million pixels; make it smaller or remove it"),
-        (deep, r"x\.png: its pixels \(I;16\) are not of 8 bits; save it again"),
+        (large, r"x\.png: has more than 89 million pixels; make it smaller or remove it"),
+        (huge, r"x\.png: has more than 89 million pixels; make it smaller or remove it"),
+        (deep, r"x\.png: its pixels \(I;16\) do not have 8 bits a channel; save it again"),
     ],
 )
 def test_faulty_picture(tmp_path: Path, write: Callable[[Path], None], message: str) -> None:
@@ -158,7 +158,7 @@ def test_orientation_of_a_camera(tmp_path: Path) -> None:
     left_red = Image.new("RGB", (4, 4))
     left_red.paste((255, 0, 0), (0, 0, 2, 4))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90° clockwise
+    exif[0x0112] = 6  # rotate by 90° clockwise
     left_red.save(tmp_path / "x.png", exif=exif)
     red = read_pictures([tmp_path / "x.png"], 4, tmp_path)[0, 0]
     assert red.tolist() == [[255] * 4] * 2 + [[0] * 4] * 2
@@ -173,16 +173,18 @@ def test_other_modes(tmp_path: Path, mode: str) -> None:
     assert pixels.tolist() == [[[[255] * 4] * 4] * 3]
 
 
-def test_squeezed_pictures_are_averaged(tmp_path: Path) -> None:
-    # Stripes of one pixel: whoever only picks pixels finds no grey.
+def test_resized_pictures_are_averaged(tmp_path: Path) -> None:
+    # Stripes of one pixel: resizing without antialiasing would give no grey.
     stripes = np.zeros((32, 32, 3), np.uint8)
     stripes[:, ::2] = 255
     Image.fromarray(stripes).save(tmp_path / "x.png")
     pixels = read_pictures([tmp_path / "x.png"], 4, tmp_path)
     assert 120 <= pixels[..., 1:3].min() <= pixels[..., 1:3].max() <= 135
-    again = squeeze(torch.from_numpy(stripes).permute(2, 0, 1)[None].repeat(70, 1, 1, 1), 4)
+    again = resize_to_square(
+        torch.from_numpy(stripes).permute(2, 0, 1)[None].repeat(70, 1, 1, 1), 4
+    )
     assert (again.int() - pixels.int()).abs().max() <= 1
-    assert squeeze(again, 4) is again
+    assert resize_to_square(again, 4) is again
 
 
 def test_subset_and_checks() -> None:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from secateur.data.formats.gtsdb import GTSDB_CLASSES
 from secateur.data.formats.gtsrb import read_gtsrb
-from secateur.data.track_split import split_tracks
+from secateur.data.splits import split_tracks
 from secateur.errors import DataError
 
 HEADER = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\n"
@@ -69,7 +69,7 @@ def test_published_test(published: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["", "GTSRB", "GTSRB/Final_Test"])
-def test_list_of_the_test_in_a_folder_above(published: Path, place: str) -> None:
+def test_test_list_in_a_parent_folder(published: Path, place: str) -> None:
     source = published / "GTSRB/Final_Test/Images/GT-final_test.csv"
     source.rename(published / place / "GT-final_test.csv")
     assert read_gtsrb(published, "test", 4).labels.tolist() == [16, 1, 42]
@@ -111,7 +111,7 @@ def test_classes_in_the_users_order(published: Path) -> None:
     train = read_gtsrb(published, "train", 4, order)
     assert train.labels.tolist() == sorted([*range(43), *range(43), 42 - 7])
     assert train.pixels[:, 0, 0, 0].tolist() == [42 - label for label in train.labels.tolist()]
-    with pytest.raises(DataError, match="has no class 'sign'; restore it or take it off classes"):
+    with pytest.raises(DataError, match="has no class 'sign'; restore it or remove it from"):
         read_gtsrb(published, "train", 4, ["sign"])
 
 
@@ -147,7 +147,7 @@ def test_missing(published: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"00001_00000\.ppm: picture not found, but .*GT-00007\.cs"):
         read_gtsrb(published, "train", 4)
     (training / "00043").mkdir()
-    with pytest.raises(DataError, match=r"00043: no class of GTSRB; name it 00000 to 00042"):
+    with pytest.raises(DataError, match=r"00043: not a class of GTSRB; name it 00000 to 00042"):
         read_gtsrb(published, "train", 4)
     (training / "00043").rmdir()
     (training / "00005").rename(training / ".00005")

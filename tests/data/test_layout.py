@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from secateur.data.layout import Layout, class_folder_splits, guess_layout
+from secateur.data.formats.class_folders import class_folder_splits
+from secateur.data.layout import Layout, guess_layout
 from secateur.errors import DataError
 
 
@@ -26,7 +27,7 @@ def write(root: Path, *files: str, text: str = "") -> None:
 def test_voc(tmp_path: Path, lists: str, train: str, test: str | None, folder: str) -> None:
     write(tmp_path / folder, *(f"ImageSets/Main/{name}.txt" for name in lists.split()), text="a\n")
     write(tmp_path / folder, "Annotations/a.xml", text="<x><object><name>dog</name></object></x>")
-    # Names are wanted, so an object without a box is already refused here.
+    # The class names are read, so an object without a box is already refused here.
     with pytest.raises(DataError, match=r"a\.xml: object 1 needs a bndbox"):
         guess_layout(tmp_path)
     write(tmp_path / folder, "Annotations/a.xml", text="<x/>")
@@ -79,7 +80,7 @@ def test_gtsdb(tmp_path: Path) -> None:
 
 def test_unknown(tmp_path: Path) -> None:
     write(tmp_path, "a.jpg")
-    with pytest.raises(DataError, match=r"no known layout .*VOC.*COCO.*YOLO.*GTSDB"):
+    with pytest.raises(DataError, match=r"unknown layout .*VOC.*COCO.*YOLO.*gt\.txt.*SPLIT/CLASS"):
         guess_layout(tmp_path)
     with pytest.raises(DataError, match=r"nowhere: data folder not found; correct the path"):
         guess_layout(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""The drawn sign set: the same from the same seed, boxes that fit, a folder drawn whole."""
+"""The drawn signs: reproducible from the seed, with tight boxes, in complete folders."""
 
 import io
 import itertools
@@ -67,7 +67,7 @@ def test_set_reads_back_what_was_drawn(tmp_path):
     "plate", [*itertools.chain(*SIGNS.values()), *DISTRACTORS], ids=lambda plate: plate[0][0]
 )
 @pytest.mark.parametrize("pixels", [12.0, 40.3])
-def test_box_is_tight_round_what_is_drawn(plate, pixels):
+def test_box_is_tight_around_the_plate(plate, pixels):
     rng = np.random.default_rng(0)
     patch, (left, top), box = draw_plate(plate, pixels, 7.4, 9.7, rng)
     rows, columns = np.nonzero(np.asarray(patch)[..., 3] > 0)
@@ -77,8 +77,8 @@ def test_box_is_tight_round_what_is_drawn(plate, pixels):
         left + columns.max() + 1,
         top + rows.max() + 1,
     )
-    # The pixels of an outline begin and end within the pixels that its box begins and ends in;
-    # a thin corner may be too thin to be drawn.
+    # The outline starts and ends in the pixels in which its box starts and ends, except for corners
+    # that are too thin to be drawn.
     np.testing.assert_allclose(seen, (*np.floor(box[:2]), *np.ceil(box[2:])), atol=1.0, rtol=0)
     assert max(box[2] - box[0], box[3] - box[1]) == pytest.approx(pixels)
 
@@ -92,7 +92,7 @@ def test_marks_stay_on_their_plate():
 
 
 def test_two_hundred_pictures():
-    """Boxes lie inside and apart, sizes keep to their range, every class and count occurs."""
+    """Boxes are inside and disjoint, sizes are in range, every class and count occurs."""
     low, high = module.SIGN_PIXELS
     counts, seen, sides = set(), set(), []
     for index in range(200):
@@ -138,7 +138,7 @@ def test_other_parameters_have_other_folders(tmp_path):
     assert len(list(tmp_path.iterdir())) == 6
 
 
-def test_stopped_drawing_leaves_nothing(tmp_path, monkeypatch):
+def test_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch):
     def draw_one(split, index, **options):
         if index:
             raise KeyboardInterrupt
@@ -152,7 +152,7 @@ def test_stopped_drawing_leaves_nothing(tmp_path, monkeypatch):
     assert len(read_signs(tmp_path, "train", count=3).pictures) == 3
 
 
-def test_half_a_set_is_drawn_again(tmp_path):
+def test_incomplete_set_is_drawn_again(tmp_path):
     whole = read_signs(tmp_path, "train", count=2)
     (folder,) = tmp_path.iterdir()
     (folder / "annotations" / "train.json").unlink()
@@ -182,7 +182,7 @@ def test_annotations_are_coco(tmp_path):
     ],
 )
 def test_parameters_out_of_range(tmp_path, split, options):
-    with pytest.raises(DataError, match=r"choose|out of range"):
+    with pytest.raises(DataError, match=r"name it train or test|out of range"):
         read_signs(tmp_path, split, **options)
 
 

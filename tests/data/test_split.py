@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.data.formats.gtsdb import read_gtsdb
-from secateur.data.splits import split_validation
+from secateur.data.splits import split_pictures
 from secateur.errors import DataError
 
 
@@ -47,45 +47,45 @@ def test_parts_are_the_whole(labels: list[list[int]], share: float, seed: int) -
     count = round(share * len(labels))
     if not 0 < count < len(labels):
         with pytest.raises(DataError, match="change the share"):
-            split_validation(whole, share, seed)
+            split_pictures(whole, share, seed)
         return
-    training, validation = split_validation(whole, share, seed)
+    training, validation = split_pictures(whole, share, seed)
     assert len(validation.pictures) == count
     for part in (training, validation):
         assert part.classes == whole.classes
         assert names(part) == [name for name in names(whole) if name in names(part)]
     assert sorted(names(training) + names(validation)) == sorted(names(whole))
-    again = split_validation(whole, share, seed)
+    again = split_pictures(whole, share, seed)
     assert names(again[1]) == names(validation)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_each_class_is_in_both_parts(seed: int) -> None:
     rare = [[1], [1], [2, 2], [2], [3], [3, 3]]
-    training, validation = split_validation(dataset(*[[4]] * 20, *rare, []), 0.2, seed)
+    training, validation = split_pictures(dataset(*[[4]] * 20, *rare, []), 0.2, seed)
     assert labels_in(training) == labels_in(validation) == {1, 2, 3, 4}
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_single_picture_of_a_class_is_trained_on(seed: int) -> None:
-    training, _ = split_validation(dataset([1], [2], [2], [2]), 0.5, seed)
+    training, _ = split_pictures(dataset([1], [2], [2], [2]), 0.5, seed)
     assert 1 in labels_in(training)
 
 
 def test_the_seed_matters() -> None:
     whole = dataset(*[[1]] * 30)
-    assert names(split_validation(whole, 0.5, 0)[1]) != names(split_validation(whole, 0.5, 1)[1])
+    assert names(split_pictures(whole, 0.5, 0)[1]) != names(split_pictures(whole, 0.5, 1)[1])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 1.0, -1.0, 2.0])
 def test_empty_part(share: float) -> None:
     with pytest.raises(DataError, match="empty; change the share"):
-        split_validation(dataset([1], [1]), share, 0)
+        split_pictures(dataset([1], [1]), share, 0)
 
 
 def test_real_pictures(real_data: Path) -> None:
     whole = read_gtsdb(real_data / "gtsdb", "train", "43")
-    training, validation = split_validation(whole, 0.15, 0)
+    training, validation = split_pictures(whole, 0.15, 0)
     assert (len(training.pictures), len(validation.pictures)) == (510, 90)
     holders = [label for picture in whole.pictures for label in set(picture.labels.tolist())]
     assert labels_in(training) == set(holders)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur.data.classification_set import ClassificationSet
-from secateur.data.track_split import split_tracks
+from secateur.data.splits import split_tracks
 from secateur.errors import DataError
 
 

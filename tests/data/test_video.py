@@ -36,7 +36,7 @@ def test_odd_sides_lose_a_row_and_a_column(tmp_path: Path) -> None:
     video.close()
 
 
-# Where the matrix of a track stands behind the name of its header, and what phones write there.
+# Offset of a track's matrix after the name of its header, and the matrices that phones write.
 MATRIX = 40
 ONE = 1 << 16
 TURNS = {
@@ -48,12 +48,12 @@ TURNS = {
 
 
 @pytest.mark.parametrize("clockwise", TURNS)
-def test_a_phones_film_is_turned_as_people_see_it(clockwise: int, tmp_path: Path) -> None:
+def test_a_phones_video_is_rotated_upright(clockwise: int, tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    lying = np.zeros((32, 64, 3), np.uint8)
-    lying[:16, :32] = 255  # the first quarter is white
+    stored = np.zeros((32, 64, 3), np.uint8)
+    stored[:16, :32] = 255  # the first quarter is white
     with video_copy(path, Fraction(10)) as writer:
-        writer.write(Image.fromarray(lying))
+        writer.write(Image.fromarray(stored))
     file = bytearray(path.read_bytes())
     a, b, c, d = TURNS[clockwise]
     start = file.index(b"tkhd") + len(b"tkhd") + MATRIX
@@ -62,22 +62,22 @@ def test_a_phones_film_is_turned_as_people_see_it(clockwise: int, tmp_path: Path
     video = Video(path)
     pixels, _ = next(iter(video))
     video.close()
-    expected = np.rot90(lying, -clockwise // 90).transpose(2, 0, 1)
+    expected = np.rot90(stored, -clockwise // 90).transpose(2, 0, 1)
     assert pixels.shape == expected.shape
     assert np.abs(pixels.numpy().astype(int) - expected).mean() < 16
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no video", b"\0" * 5000])
-def test_what_is_no_video(content: bytes | None, tmp_path: Path) -> None:
+def test_not_a_video(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "[a].mp4"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=r"\[a\].mp4: holds no video"):
+    with pytest.raises(DataError, match=r"\[a\].mp4: not a readable video"):
         Video(path)
 
 
-def test_a_video_that_breaks_off(tmp_path: Path) -> None:
-    """The index stands behind the pictures, so that without it nothing can be read."""
+def test_a_truncated_video(tmp_path: Path) -> None:
+    """The index is after the frames; without it nothing can be read."""
     path = write_video(tmp_path / "a.mp4", list(range(0, 250, 5)))
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(DataError, match=r"a\.mp4"):

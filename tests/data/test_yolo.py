@@ -103,11 +103,11 @@ def test_faulty_line(root: Path, line: str, message: str) -> None:
         ("names: [cat,\n b: [", r"broken YAML, .*line 2.*; correct"),
         ("names: 2020-13-45", r"broken YAML, .*; correct"),
         ("names: !!python/object/apply:os.getcwd []", r"broken YAML, .*; correct"),
-        ("nc: 2", r"no names of classes; write names"),
-        ("", r"no names of classes; write names"),
-        ("names: []", r"no names of classes; write names"),
-        ("names: [yes, no]", r"no names of classes; write names .* quotes"),
-        ("names: {0: cat, 2: dog}", r"the ids in names have gaps; number them 0 to 1"),
+        ("nc: 2", r"no class names; write names"),
+        ("", r"no class names; write names"),
+        ("names: []", r"no class names; write names"),
+        ("names: [yes, no]", r"no class names; write names .* quotes"),
+        ("names: {0: cat, 2: dog}", r"the ids in names are not consecutive; number them 0 to 1"),
     ],
 )
 def test_faulty_names(root: Path, text: str, message: str) -> None:
@@ -150,7 +150,7 @@ def test_pictures_in_folders_and_labels_in_capitals(root: Path) -> None:
 
 def test_two_pictures_of_one_label_file(root: Path) -> None:
     Image.new("RGB", (40, 20)).save(root / "images/train/a.png")
-    with pytest.raises(DataError, match=r"a\.png: a\.jpg has the same name but for its ending"):
+    with pytest.raises(DataError, match=r"a\.png: a\.jpg differs from it in the suffix only"):
         read_yolo(root, "train", None)
 
 

@@ -1,1 +1,1 @@
-"""Pictures and boxes in: one reader a file, one form for all of them."""
+"""Read, split, augment and batch annotated pictures."""

@@ -1,27 +1,27 @@
-"""Batches from pictures that stay on the device, augmented there."""
+"""Batches of a classifier's pictures, which are kept and augmented on the device."""
 
 import math
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from secateur.data.classification_set import ClassificationSet
+from secateur.data.seeds import AUGMENTATION, derived_seed, epoch_order
 from secateur.distributed.rank import SINGLE, Rank
 
-# Pictures (N, 3, S, S) uint8 to (N, 3, S, S), uint8 or float, 0 to 255; all chance is drawn from
-# the generator, which is the CPU's.
+# From pictures (N, 3, S, S) uint8 to (N, 3, S, S), uint8 or float, 0 to 255. All random numbers
+# come from the generator, which is on the CPU.
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class CachedBatches:
-    """A given number of batches from an endless shuffled walk over pictures, but for the first.
+    """Batches of augmented pictures, shuffled in each epoch, without the first ``done``.
 
-    Batch ``p`` depends on the seed and on ``p`` alone, so no interruption changes what a training
-    sees; and all chance is drawn on the CPU, so that every device sees the same. Of several
-    processes each gives its part of every batch; the augmentation is to do likewise.
+    Batch ``p`` depends on the seed and on ``p`` only, so an interruption does not change what a
+    training sees. Random numbers are drawn on the CPU, so they are the same for every device. Each
+    of several processes gets its part of every batch; the augmentation must use the same ``rank``.
     """
 
     def __init__(
@@ -52,20 +52,19 @@ class CachedBatches:
         return map(self.batch, range(self.done, self.steps))
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Give a step's pixels (B, 3, S, S), 0 to 255, and labels (B,), on the device."""
+        """Return a step's pixels (B, 3, S, S), 0 to 255, and labels (B,), on the device."""
         own = self.rank.batch_slice(self.batch_size)
         index = self._positions(step)[own].to(self.pixels.device)
-        # Three numbers, so that no step has the seed of an epoch's order.
-        generator = torch.Generator().manual_seed(hash((self.seed, step, 1)))
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, AUGMENTATION, step))
         return self.augmentation(self.pixels[index], generator), self.labels[index]
 
     def _positions(self, step: int) -> Tensor:
-        """Which pictures make a batch, (B,) int64; it may reach over several epochs."""
+        """Positions of a batch's pictures, (B,) int64; a batch may span several epochs."""
         count = len(self.labels)
         first = step * self.batch_size
         last = first + self.batch_size
         epochs = range(first // count, (last - 1) // count + 1)
-        walk = torch.cat([_order(count, self.seed, epoch) for epoch in epochs])
+        walk = torch.cat([epoch_order(count, self.seed, epoch) for epoch in epochs])
         start = first - epochs.start * count
         return walk[start : start + self.batch_size]
 
@@ -81,21 +80,21 @@ def augment(
     generator: torch.Generator,
     rank: Rank = SINGLE,
 ) -> Tensor:
-    """Change each picture by chance; what would leave the picture is mirrored in from its border.
+    """Augment each picture at random; areas outside the picture mirror its content at the border.
 
     Args:
         pixels: (N, 3, S, S) uint8.
-        flip: mirror half the pictures.
-        shift: farthest, as a share of the side; by whole pixels, so that shifts do not blur.
-        zoom: largest factor by which a picture is enlarged or reduced, from 1.
-        rotate: farthest, degrees.
-        light: largest relative change of the brightness and of the contrast, 0–1.
-        generator: of all chance, on the CPU.
-        rank: whose part of a batch these are; random numbers are drawn for the whole, so that a
-            picture is changed alike by however many processes.
+        flip: mirror half of the pictures.
+        shift: largest shift along each axis ÷ side; by whole pixels, so that shifts do not blur.
+        zoom: largest factor by which a picture is enlarged or reduced, at least 1.
+        rotate: largest rotation in either direction, degrees.
+        light: largest relative change of brightness and of contrast, 0–1.
+        generator: of all random numbers, on the CPU.
+        rank: the process whose part of the batch ``pixels`` are. Random numbers are drawn for the
+            whole batch, so a picture is augmented in the same way by any number of processes.
 
     Returns:
-        (N, 3, S, S), 0 to 255: float32, or uint8 where there was no more to do than to mirror.
+        (N, 3, S, S), 0 to 255: float32, or uint8 if nothing but mirroring is enabled.
     """
     count, side, device = len(pixels) * rank.world_size, pixels.shape[-1], pixels.device
     own = rank.batch_slice(count)
@@ -106,11 +105,11 @@ def augment(
     if flip:
         mirrored = (torch.rand(count, generator=generator)[own] < 0.5).to(device)
         pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
-    farthest = round(shift * side)
-    if farthest > 0 or zoom > 1 or rotate > 0:
+    limit = round(shift * side)
+    if limit > 0 or zoom > 1 or rotate > 0:
         angle = between(-math.radians(rotate), math.radians(rotate))
         factor = zoom ** between(-1, 1)
-        shifts = torch.randint(-farthest, farthest + 1, (2, count), generator=generator)
+        shifts = torch.randint(-limit, limit + 1, (2, count), generator=generator)
         across, down = shifts[:, own]
         pixels = warp(pixels, affine(angle, factor, across, down, side).to(device))
     if light > 0:
@@ -125,16 +124,16 @@ def augment(
 
 
 def affine(angle: Tensor, factor: Tensor, across: Tensor, down: Tensor, side: int) -> Tensor:
-    """Matrices (N, 2, 3) for ``warp`` that enlarge and turn pictures about their middle, and shift.
+    """Return matrices (N, 2, 3) for ``warp`` that scale and rotate about the centre, then shift.
 
     Args:
-        angle: clockwise, radians, (N,).
-        factor: by which pictures are enlarged, (N,).
-        across: to the right, pixels, (N,).
-        down: pixels, (N,).
-        side: of the pictures, pixels.
+        angle: clockwise rotation, radians, (N,).
+        factor: scale, (N,).
+        across: shift to the right, pixels, (N,).
+        down: shift downwards, pixels, (N,).
+        side: side of the pictures, pixels.
     """
-    # They lead from a place in the result to one in the source, in units of half a side.
+    # They map positions in the result to positions in the source, in units of half a side.
     cos, sin = angle.cos() / factor, angle.sin() / factor
     x, y = across * (-2 / side), down * (-2 / side)
     rows = [cos, sin, cos * x + sin * y, -sin, cos, cos * y - sin * x]
@@ -142,14 +141,8 @@ def affine(angle: Tensor, factor: Tensor, across: Tensor, down: Tensor, side: in
 
 
 def warp(pixels: Tensor, matrices: Tensor) -> Tensor:
-    """Resample pictures (N, 3, S, S) along ``affine`` matrices (N, 2, 3), to float32."""
+    """Resample pictures (N, 3, S, S) with ``affine`` matrices (N, 2, 3), to float32."""
     grid = affine_grid(matrices, list(pixels.shape), align_corners=False)
     return grid_sample(
         pixels.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
-
-
-@lru_cache(maxsize=4)
-def _order(count: int, seed: int, epoch: int) -> Tensor:
-    generator = torch.Generator().manual_seed(hash((seed, epoch)))
-    return torch.randperm(count, generator=generator)

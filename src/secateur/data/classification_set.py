@@ -1,4 +1,4 @@
-"""Pictures with one class each, in the one form that every reader gives: all in memory."""
+"""Pictures with one class each, in memory, in the form that every reader returns."""
 
 import os
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ from torchvision.transforms.v2.functional import resize
 from secateur.data.image_io import bombs_refused, decode_picture
 from secateur.errors import DataError
 
-# Pictures that one thread decodes, or one call resizes, at a time.
+# Pictures that one thread decodes, or one call resizes.
 _CHUNK = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassificationSet:
-    """Pictures of one size and the class of each.
+    """Pictures of one size, each with a class.
 
     Attributes:
-        classes: names; label ``k`` is ``classes[k]``.
+        classes: class names; label ``k`` is ``classes[k]``.
         pixels: (N, 3, S, S) uint8, on the CPU.
         labels: (N,) int64, from 0.
-        names: where each picture came from, for messages and records.
-        tracks: pictures of one track show the same thing and never go to different splits;
-            by default each picture is its own.
+        names: name of each picture, for messages and records.
+        tracks: track of each picture; pictures of one track show the same object and are never
+            divided between splits. By default each picture is a track.
     """
 
     classes: tuple[str, ...]
@@ -50,7 +50,7 @@ class ClassificationSet:
         return len(self.names)
 
     def subset(self, indices: Sequence[int]) -> "ClassificationSet":
-        """Give the pictures at these positions, in this order, with the same classes."""
+        """Return the pictures at these positions, in this order, with the same classes."""
         chosen = torch.tensor(indices, dtype=torch.int64)
         return ClassificationSet(
             self.classes,
@@ -62,12 +62,15 @@ class ClassificationSet:
 
 
 def read_pictures(paths: Sequence[Path], size: int, root: Path) -> Tensor:
-    """Decode pictures as they are meant to be seen, resized to a square, (N, 3, S, S) uint8.
+    """Decode pictures and resize them to a square.
 
     Args:
         paths: the files.
-        size: side of the square, pixels; pictures that have it already stay as they are.
-        root: the data folder, which no link may leave.
+        size: side S of the square, pixels; pictures of this size are not resampled.
+        root: the data folder, out of which no link may lead.
+
+    Returns:
+        (N, 3, S, S) uint8.
 
     Raises:
         DataError: a picture is missing, broken, too large, not of 8 bits, or outside the folder.
@@ -84,8 +87,8 @@ def read_pictures(paths: Sequence[Path], size: int, root: Path) -> Tensor:
     return torch.from_numpy(pixels)
 
 
-def squeeze(pixels: Tensor, size: int) -> Tensor:
-    """Resize pictures (N, 3, H, W) uint8 to a square, (N, 3, S, S); no work where they fit."""
+def resize_to_square(pixels: Tensor, size: int) -> Tensor:
+    """Resize pictures (N, 3, H, W) uint8 to (N, 3, S, S); returns ``pixels`` if they have S."""
     if pixels.shape[-2:] == (size, size):
         return pixels
     result = pixels.new_empty((len(pixels), 3, size, size))
@@ -102,6 +105,6 @@ def _read(path: Path, size: int, root: Path) -> NDArray[np.uint8]:
     except FileNotFoundError:
         raise DataError(f"{path}: picture not found; restore it") from None
     if image.size != (size, size):
-        # Pillow's bilinear filter widens with the reduction: it antialiases.
+        # Pillow's bilinear filter antialiases: it becomes wider as the scale shrinks.
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image).transpose(2, 0, 1)

@@ -1,4 +1,4 @@
-"""Annotated pictures for detection, in the one form that every reader gives."""
+"""Pictures with annotated boxes, in the form that every reader returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from secateur.data import image_io as decoding
+from secateur.data import image_io
 from secateur.errors import DataError
 
 
@@ -19,11 +19,10 @@ class AnnotatedPicture:
         path: the picture's file.
         height: pixels.
         width: pixels.
-        boxes: (N, 4) float32, ``x1, y1, x2, y2`` in pixels, ``0 <= x1 < x2 <= width``. The
-            coordinates are continuous: a box that covers the whole picture is
-            ``0, 0, width, height``.
-        labels: (N,) int64, 1 to the number of classes; 0 is the background.
-        difficult: (N,) bool, objects that count neither as hit nor as miss (VOC).
+        boxes: (N, 4) float32, ``x1, y1, x2, y2`` in pixels, ``0 <= x1 < x2 <= width``. Coordinates
+            are continuous: the box of the whole picture is ``0, 0, width, height``.
+        labels: (N,) int64, from 1 to the number of classes; 0 is the background.
+        difficult: (N,) bool; a difficult object counts neither as found nor as missed (VOC).
     """
 
     path: Path
@@ -40,18 +39,18 @@ class DetectionSet:
 
     Attributes:
         classes: names without the background; label ``k`` is ``classes[k - 1]``.
-        pictures: pictures without an object are kept, and count.
+        pictures: the annotated pictures; some may have no objects.
     """
 
     classes: tuple[str, ...]
     pictures: tuple[AnnotatedPicture, ...]
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Return the number of pictures."""
         return len(self.pictures)
 
     def subset(self, indices: Sequence[int]) -> "DetectionSet":
-        """Give the pictures at these positions, in this order, with the same classes."""
+        """Return the pictures at these positions, in this order, with the same classes."""
         return DetectionSet(self.classes, tuple(self.pictures[index] for index in indices))
 
 
@@ -63,23 +62,23 @@ def annotated_picture(
     source: Path,
     root: Path | None = None,
 ) -> AnnotatedPicture:
-    """Read the picture's size, and clip or refuse the boxes that leave it.
+    """Read the picture's size and check its boxes; clip those that leave it by at most 1 pixel.
 
     Args:
         path: the picture's file.
-        boxes: ``x1, y1, x2, y2`` in pixels for each object.
-        labels: one a box, from 1.
-        difficult: one a box.
-        source: the annotation file, named in errors.
-        root: the data folder, which no link may leave; None where there is none.
+        boxes: ``x1, y1, x2, y2`` of each object, pixels.
+        labels: label of each box, from 1.
+        difficult: whether each object is difficult.
+        source: the annotation file; part of error messages.
+        root: the data folder, out of which no link may lead; None for no check.
 
     Raises:
-        DataError: the picture is missing or unreadable, or a box is empty or leaves it by
+        DataError: the picture is missing or unreadable, or a box is empty or leaves the picture by
             more than 1 pixel.
     """
     width, height = picture_size(path, source, root)
     clipped = torch.tensor([_clip(box, width, height) for box in boxes], dtype=torch.float32)
-    for x1, y1, x2, y2 in clipped.tolist():  # as rounded, for what is thin may lose all width
+    for x1, y1, x2, y2 in clipped.tolist():  # in float32: rounding may make a thin box empty
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
             raise DataError(
                 f"{source}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) is empty or outside its picture "
@@ -96,18 +95,18 @@ def annotated_picture(
 
 
 def picture_size(path: Path, source: Path, root: Path | None = None) -> tuple[int, int]:
-    """Width and height of a picture in pixels, from its header, as people see it.
+    """Read the width and height of a picture in pixels from its header, rotated as by EXIF.
 
     Args:
         path: the picture's file.
-        source: the annotation file, named in errors.
-        root: the data folder, which no link may leave; None where there is none.
+        source: the annotation file; part of error messages.
+        root: the data folder, out of which no link may lead; None for no check.
 
     Raises:
-        DataError: the picture is missing or unreadable, or outside the folder.
+        DataError: the picture is missing, unreadable or outside the data folder.
     """
     try:
-        return decoding.picture_size(path, root)
+        return image_io.picture_size(path, root)
     except FileNotFoundError:
         raise DataError(
             f"{path}: picture not found, but {source} names it; restore it or remove its entry"
@@ -115,10 +114,9 @@ def picture_size(path: Path, source: Path, root: Path | None = None) -> tuple[in
 
 
 def _clip(box: Sequence[float], width: int, height: int) -> list[float]:
-    """Move sides that leave the picture by at most 1 pixel onto its border.
+    """Clip sides that leave the picture by at most 1 pixel, and keep the others.
 
-    That much is rounding, or counting from 0 where VOC counts from 1. What leaves the picture by
-    more stays as it is, to be refused.
+    Such sides come from rounding, or from counting pixels from 0 where VOC counts from 1.
     """
     return [
         min(max(side, 0), length) if -1 <= side <= length + 1 else side

@@ -1,7 +1,8 @@
-"""Picture files from strangers: their sizes and pixels, as people see them, or a clear refusal.
+"""Sizes and pixels of picture files from strangers.
 
-A picture is turned as its EXIF says, as browsers, viewers and annotation tools show it, and so are
-the width and height that boxes refer to. Of an animated one the first frame is read.
+A picture is rotated as its EXIF orientation says, like in browsers, viewers and annotation tools;
+width and height, to which boxes refer, are those of the rotated picture. Of an animation the first
+frame is read.
 """
 
 import os
@@ -14,22 +15,23 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from secateur.errors import DataError
 
-# Not all that Pillow knows: it would hand PostScript to another program, for example.
+# Not every format of Pillow: it passes PostScript to another program, for example.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
-_ORIENTATION = 0x0112  # the entry of EXIF
+_ORIENTATION = 0x0112  # EXIF tag
 
 
 def picture_size(path: Path, root: Path | None = None) -> tuple[int, int]:
-    """Width and height of a picture in pixels, from its header.
+    """Read the width and height of a picture in pixels from its header.
 
     Args:
         path: the picture's file.
-        root: the data folder, which no link may leave; None where there is none.
+        root: the data folder, out of which no link may lead; None for no check.
 
     Raises:
-        FileNotFoundError: the picture is missing; the caller knows who named it.
-        DataError: it is no picture, too large, not of 8 bits, or outside the folder.
+        FileNotFoundError: the picture is missing; the caller knows what named it.
+        DataError: the file is not a picture, is too large, has more than 8 bits a channel, or is
+            outside the data folder.
     """
     with bombs_refused(), _opened(path, root) as image:
         width, height = image.size
@@ -37,26 +39,26 @@ def picture_size(path: Path, root: Path | None = None) -> tuple[int, int]:
 
 
 def decode_picture(path: Path, root: Path | None = None) -> Image.Image:
-    """Decode a picture to 8 bits of red, green and blue; arguments and errors as above.
+    """Decode a picture to 8-bit RGB; arguments and errors as for ``picture_size``.
 
-    Several threads may do so at once, inside of one ``bombs_refused``.
+    Several threads may decode at the same time within one ``bombs_refused``.
     """
     with _opened(path, root) as image:
-        turned = _orientation(image) > 1
-        # Pillow warns of the direct way from a palette with transparency.
-        layered = image.mode == "P" and "transparency" in image.info
-        pixels = (image.convert("RGBA") if layered else image).convert("RGB")
-        return ImageOps.exif_transpose(pixels) if turned else pixels
+        rotated = _orientation(image) > 1
+        # Pillow warns when a palette with transparency is converted to RGB directly.
+        transparent = image.mode == "P" and "transparency" in image.info
+        pixels = (image.convert("RGBA") if transparent else image).convert("RGB")
+        return ImageOps.exif_transpose(pixels) if rotated else pixels
 
 
 @contextmanager
 def bombs_refused() -> Iterator[None]:
-    """Let Pillow refuse pictures of more pixels than it finds sane, where it would only warn.
+    """Make Pillow refuse pictures with too many pixels instead of issuing a warning.
 
-    What warns is set for every thread of the process, so threads cannot each do so.
+    Warning filters are shared by all threads, so only one thread may enter this at a time.
     """
     with warnings.catch_warnings():
-        # Of notes beside the pixels, such as broken EXIF, which do no harm.
+        # Warnings about metadata, such as broken EXIF, do not concern the pixels.
         warnings.filterwarnings("ignore", module="PIL")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
@@ -67,11 +69,11 @@ def _opened(path: Path, root: Path | None) -> Iterator[Image.Image]:
     try:
         _check_path(path, root)
         with Image.open(path, formats=FORMATS) as image:
-            # Pillow would cut their values off at 255, which leaves white.
+            # Pillow would clip their values at 255, which makes most pixels white.
             if image.mode[0] in "IF":
                 raise DataError(
-                    f"{path}: its pixels ({image.mode}) are not of 8 bits; save it again with 8 "
-                    "bits"
+                    f"{path}: its pixels ({image.mode}) do not have 8 bits a channel; save it "
+                    "again with 8 bits"
                 )
             yield image
     except (DataError, FileNotFoundError):
@@ -79,9 +81,9 @@ def _opened(path: Path, root: Path | None) -> Iterator[Image.Image]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise DataError(
-            f"{path}: more than {limit} million pixels; make it smaller or remove it"
+            f"{path}: has more than {limit} million pixels; make it smaller or remove it"
         ) from None
-    # A broken file makes Pillow's decoders raise many kinds.
+    # Pillow's decoders raise many kinds of errors for a broken file.
     except Exception as error:
         reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
         raise DataError(
@@ -100,18 +102,18 @@ def _check_path(path: Path, root: Path | None) -> None:
             raise DataError(
                 f"{path}: leads out of {inside}; put the picture itself there, not a link"
             )
-    # A pipe or a device would be read for ever.
+    # Reading a pipe or a device might never end.
     if path.exists() and not path.is_file():
         raise DataError(f"{path}: not a readable picture; replace it or remove it")
 
 
 def _orientation(image: Image.Image) -> int:
-    """How a picture that is not loaded yet is to be turned, as EXIF counts it; 1 for not at all."""
-    # Pillow turns TIFF by itself. In PNG it would look for EXIF behind the pixels, and decode them.
+    """The EXIF orientation of a picture whose pixels are not loaded yet; 1 for upright."""
+    # Pillow rotates TIFF itself. In PNG it would decode the pixels to look for EXIF after them.
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return 1
     try:
-        turn: object = image.getexif().get(_ORIENTATION)
-    except Exception:  # a broken note spoils no picture
+        value: object = image.getexif().get(_ORIENTATION)
+    except Exception:  # broken EXIF does not make the pixels unreadable
         return 1
-    return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1

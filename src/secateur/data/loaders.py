@@ -1,8 +1,8 @@
-"""Loading: pictures from disk into batches, in an order and with chances fixed by a seed."""
+"""Batches of detection pictures: augmented for training, resized for evaluation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -14,25 +14,32 @@ from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.data.image_io import bombs_refused, decode_picture
+from secateur.data.seeds import AUGMENTATION, derived_seed, epoch_order
 from secateur.data.transforms.augmentation import Sample, Transform
 from secateur.distributed.rank import SINGLE, Rank
 from secateur.errors import DataError
 
 # Pictures (N, 3, H, W) uint8, boxes (N, M, 4) float32 and labels (N, M) int64, 0 for no object.
 Batch = tuple[Tensor, Tensor, Tensor]
+# From a picture and the side it is resized to, None for its own size, to pixels (3, H, W) uint8.
+Decode = Callable[[AnnotatedPicture, int | None], Tensor]
 
 
 def read_picture(picture: AnnotatedPicture) -> Tensor:
-    """Decode a picture, (3, H, W) uint8; errors as of ``read_image``."""
+    """Decode a picture, (3, H, W) uint8.
+
+    Raises:
+        DataError: as for ``read_image``.
+    """
     pixels: Tensor = pil_to_tensor(read_image(picture))
     return pixels
 
 
 def read_image(picture: AnnotatedPicture) -> Image.Image:
-    """Decode a picture, in RGB.
+    """Decode a picture to RGB.
 
     Raises:
-        DataError: the file went missing, is broken, or has another size than it had.
+        DataError: the file is missing or broken, or its size has changed.
     """
     try:
         with bombs_refused():
@@ -44,16 +51,35 @@ def read_image(picture: AnnotatedPicture) -> Image.Image:
     if image.size != (picture.width, picture.height):
         raise DataError(
             f"{picture.path}: is no longer {picture.width} by {picture.height} pixels; restore it, "
-            "or give the command again"
+            "or start the command again"
         )
     return image
 
 
-class TrainingSamples(Dataset[Sample]):
-    """An endless shuffled walk over pictures, augmented.
+def read_resized(picture: AnnotatedPicture, size: int | None) -> Tensor:
+    """Decode a picture and resize it to a square.
 
-    Sample ``p`` depends on the seed and on ``p`` alone, so neither the number of workers nor an
-    interruption changes what a training sees. Objects marked difficult are left out.
+    Args:
+        picture: on disk.
+        size: side of the square, pixels; None for the picture's own size.
+
+    Returns:
+        (3, H, W) uint8.
+
+    Raises:
+        DataError: as for ``read_image``.
+    """
+    pixels = read_picture(picture)
+    if size is not None:
+        pixels = resize(pixels, [size, size], antialias=True)
+    return pixels
+
+
+class TrainingSamples(Dataset[Sample]):
+    """An endless sequence of augmented pictures, shuffled in each epoch.
+
+    Sample ``p`` depends on the seed and on ``p`` only, so a training sees the same samples with any
+    number of worker processes and after any interruption. Difficult objects are left out.
     """
 
     def __init__(
@@ -74,7 +100,7 @@ class TrainingSamples(Dataset[Sample]):
         return self.length - self.first
 
     def __getstate__(self) -> dict[str, Any]:
-        """Go to processes that are started afresh; a tensor would take a shared file each."""
+        """Pickle tensors as arrays, for spawned processes: each tensor would take a shared file."""
         pictures = [
             (p.path, p.height, p.width, *(t.numpy() for t in (p.boxes, p.labels, p.difficult)))
             for p in self.pictures
@@ -91,9 +117,9 @@ class TrainingSamples(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         position = self.first + index
         epoch, offset = divmod(position, len(self.pictures))
-        picture = self.pictures[_order(len(self.pictures), self.seed, epoch)[offset]]
-        chances = Random(hash((self.seed, position)))  # noqa: S311 # no secret hangs on it
-        return self.transform(_without_difficult(picture), read_image(picture), chances)
+        picture = self.pictures[int(epoch_order(len(self.pictures), self.seed, epoch)[offset])]
+        rng = Random(derived_seed(self.seed, AUGMENTATION, position))  # noqa: S311 # not a secret
+        return self.transform(_without_difficult(picture), read_image(picture), rng)
 
 
 def training_batches(
@@ -107,10 +133,19 @@ def training_batches(
     done: int = 0,
     rank: Rank = SINGLE,
 ) -> DataLoader[Sample]:
-    """Give ``steps`` batches of augmented pictures, but for the first ``done`` of them.
+    """Return a loader of ``steps`` batches of augmented pictures, without the first ``done``.
 
-    Only the part of ``rank`` of each batch of ``batch_size`` pictures is read. All have the same
-    shapes: room for as many objects as there are in any picture.
+    All batches have the same shapes, with room for the largest number of objects in a picture.
+
+    Args:
+        pictures: on disk.
+        transform: the augmentation.
+        steps: number of batches of the whole training.
+        batch_size: pictures in a batch of all processes together.
+        seed: of order and augmentation.
+        workers: processes that load pictures.
+        done: batches that an interrupted training has already had.
+        rank: whose part of each batch is read.
     """
     most = max(int((~picture.difficult).sum()) for picture in pictures)
     samples = TrainingSamples(
@@ -124,28 +159,33 @@ def training_batches(
         num_workers=workers,
         collate_fn=partial(_collate, room=max(1, most)),
         prefetch_factor=4 if workers else None,
-        # Fixed here, so that loading draws nothing from the training's own chances.
+        # Without a generator, loading would draw from the training's global random numbers.
         generator=torch.Generator().manual_seed(seed),
     )
 
 
 def evaluation_batches(
-    pictures: Sequence[AnnotatedPicture], size: int | None, batch_size: int
+    pictures: Sequence[AnnotatedPicture],
+    size: int | None,
+    batch_size: int,
+    decode: Decode = read_resized,
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Give positions and pixels (N, 3, H, W) uint8 of all pictures, each once.
+    """Yield positions and pixels (N, 3, H, W) uint8 of all pictures, each once.
 
     Args:
-        size: side every picture is resized to, pixels; None leaves them as they are, and puts
-            only pictures of one shape into a batch.
         pictures: on disk.
-        batch_size: pictures at once.
+        size: side to which every picture is resized, pixels; None keeps their sizes, and batches
+            contain pictures of one shape only.
+        batch_size: pictures in a batch.
+        decode: decodes a picture and resizes it.
+
+    Raises:
+        DataError: a picture cannot be read.
     """
-    # By shape. Pictures of many shapes must not all wait: no more than two batches do.
+    # By shape. With many shapes, at most two batches of pictures wait in memory.
     waiting: dict[tuple[int, ...], tuple[list[int], list[Tensor]]] = {}
     for position, picture in enumerate(pictures):
-        pixels = read_picture(picture)
-        if size is not None:
-            pixels = resize(pixels, [size, size], antialias=True)
+        pixels = decode(picture, size)
         positions, batch = waiting.setdefault(tuple(pixels.shape), ([], []))
         positions.append(position)
         batch.append(pixels)
@@ -176,10 +216,3 @@ def _collate(samples: list[Sample], room: int) -> Batch:
         count = len(target["labels"])
         boxes[number, :count], labels[number, :count] = target["boxes"], target["labels"]
     return torch.stack([pixels for pixels, _ in samples]), boxes, labels
-
-
-@lru_cache(maxsize=4)
-def _order(count: int, seed: int, epoch: int) -> list[int]:
-    generator = torch.Generator().manual_seed(hash((seed, epoch)))
-    order: list[int] = torch.randperm(count, generator=generator).tolist()
-    return order

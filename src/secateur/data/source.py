@@ -1,38 +1,55 @@
-"""From a recipe's ``data`` entry to the pictures it means."""
+"""Read the pictures that a recipe's ``data`` section names."""
 
 import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Protocol
 
-from secateur.config.data import Data, DetectionData
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.detection_set import DetectionSet
-from secateur.data.formats.cifar10 import read_cifar10
-from secateur.data.formats.class_folders import class_folders, read_class_folders
-from secateur.data.formats.coco import read_coco
-from secateur.data.formats.gtsdb import ClassScheme, read_gtsdb
-from secateur.data.formats.gtsrb import read_gtsrb
-from secateur.data.formats.signs import read_signs
-from secateur.data.formats.voc import read_voc
-from secateur.data.formats.yolo import read_yolo
-from secateur.data.splits import split_validation
-from secateur.data.track_split import split_tracks
-from secateur.data.transforms.augmentation import NativeCrops, SSDAugmentation, Transform
+from secateur.data.formats.format import PictureSet, SplitRequest
+from secateur.data.formats.table import FORMATS
+from secateur.data.splits import split_pictures, split_tracks
 from secateur.errors import DataError
 
-PictureSet = DetectionSet | ClassificationSet
+
+class DataSettings(Protocol):
+    """What is read of a recipe's ``data`` section; see its fields there."""
+
+    @property
+    def format(self) -> str:
+        """Name of the layout in ``FORMATS``."""
+
+    @property
+    def root(self) -> Path:
+        """The data folder."""
+
+    @property
+    def train(self) -> str:
+        """Name of the split to train on."""
+
+    @property
+    def test(self) -> str | None:
+        """Name of the split to test on; None if there is none."""
+
+    @property
+    def classes(self) -> tuple[str, ...] | str | None:
+        """Class names, the name of a scheme of the layout, or None for those of the data."""
+
+    @property
+    def validation(self) -> float:
+        """Share of the training pictures that is kept for validation, 0–1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The pictures of a run, all of one kind. Test is read once, at the end.
+    """The pictures of a run, for one task.
 
     Attributes:
-        train: what the network learns from.
-        validation: cut from train; every decision goes by it.
-        test: None where the recipe names none.
+        train: the network is trained on these.
+        validation: taken from the training pictures; every decision uses these.
+        test: evaluated once, at the end; None if the recipe names no test split.
     """
 
     train: PictureSet
@@ -40,73 +57,72 @@ class Splits:
     test: PictureSet | None
 
 
-def read_split(data: Data, split: str, size: int) -> PictureSet:
-    """Read one split of the pictures a recipe names.
+def read_split(data: DataSettings, split: str, size: int) -> PictureSet:
+    """Read one split of a recipe's pictures.
 
     Args:
-        data: the recipe's entry.
-        split: the split's name.
-        size: of the model's input, pixels: a classifier's pictures are resized to it, and drawn
-            ones are drawn at it.
+        data: the recipe's section.
+        split: name of the split.
+        size: side of the model's input, pixels; a classifier's pictures are resized to it, and
+            drawn pictures have this side.
 
     Raises:
-        DataError: anything is wrong with the folder, its pictures or its annotations.
+        DataError: the folder, a picture or an annotation is missing or broken.
     """
-    if isinstance(data, DetectionData):
-        return read_detection_split(data, split, size)
-    match data.format:
-        case "folders":
-            partial = split != data.train
-            classes = data.classes
-            if classes is None and partial:
-                classes = tuple(each.name for each in class_folders(data.root / data.train))
-            return read_class_folders(data.root, split, size, classes, partial=partial)
-        case "cifar10":
-            return read_cifar10(data.root, split, size, data.classes)
-        case "gtsrb":
-            return read_gtsrb(data.root, split, size, data.classes)
+    return FORMATS[data.format].read(_request(data, split, size))
 
 
-def read_detection_split(data: DetectionData, split: str, size: int) -> DetectionSet:
-    """Read one split of pictures with boxes; as ``read_split``."""
-    classes = None if isinstance(data.classes, str) else data.classes
-    match data.format:
-        case "voc":
-            return read_voc(data.root, split, classes)
-        case "coco":
-            return read_coco(data.root, split, classes)
-        case "yolo":
-            return read_yolo(data.root, split, classes)
-        case "gtsdb":
-            return read_gtsdb(data.root, split, cast(ClassScheme, data.classes or "43"))
-        case "signs":
-            return read_signs(data.root, split, size=size)
-
-
-def read_splits(data: Data, size: int, seed: int) -> Splits:
-    """Read all pictures of a run and cut validation from train.
+def read_detection_split(data: DataSettings, split: str, size: int) -> DetectionSet:
+    """Read one split of pictures with boxes; arguments as for ``read_split``.
 
     Raises:
-        DataError: as ``read_split``, or train and test disagree on the classes.
+        DataError: as for ``read_split``; or the layout has no boxes.
+    """
+    pictures = read_split(data, split, size)
+    if not isinstance(pictures, DetectionSet):
+        raise DataError(f"{data.root}: the layout {data.format} has no boxes; name another")
+    return pictures
+
+
+def read_splits(data: DataSettings, size: int, seed: int) -> Splits:
+    """Read all pictures of a run and take validation from the training pictures.
+
+    Raises:
+        DataError: as for ``read_split``; or train and test have different classes.
     """
     everything = read_split(data, data.train, size)
     train: PictureSet
     validation: PictureSet
     if isinstance(everything, DetectionSet):
-        train, validation = split_validation(everything, data.validation, seed)
+        train, validation = split_pictures(everything, data.validation, seed)
     else:
         train, validation = split_tracks(everything, data.validation, seed)
     test = read_split(data, data.test, size) if data.test is not None else None
     if test is not None and test.classes != train.classes:
         raise DataError(
-            f"{data.root}: {data.train} and {data.test} do not have the same classes; "
-            "name them in data.classes"
+            f"{data.root}: {data.train} and {data.test} have different classes; list the classes "
+            "in data.classes"
         )
     return Splits(train, validation, test)
 
 
+def would_generate(data: DataSettings, size: int) -> bool:
+    """Tell whether reading the splits would first generate pictures, which takes time."""
+    exists = FORMATS[data.format].exists
+    splits = [split for split in (data.train, data.test) if split is not None]
+    return exists is not None and not all(exists(_request(data, name, size)) for name in splits)
+
+
+def expected_classes(data: DataSettings) -> tuple[str, ...] | None:
+    """Return the class names that are known without reading the data; None if none are."""
+    layout = FORMATS[data.format]
+    if isinstance(data.classes, str):
+        return layout.schemes[data.classes]
+    return data.classes if data.classes is not None else layout.classes
+
+
 def missing_classes(pictures: PictureSet) -> list[str]:
-    """Give the names of the classes of which no picture has an example."""
+    """Return the names of the classes without an example in the pictures."""
     if isinstance(pictures, ClassificationSet):
         found, first = set(pictures.labels.tolist()), 0
     else:
@@ -114,23 +130,13 @@ def missing_classes(pictures: PictureSet) -> list[str]:
     return [name for k, name in enumerate(pictures.classes, start=first) if k not in found]
 
 
-def training_transform(data: DetectionData, size: int) -> Transform:
-    """Give the augmentation a recipe asks for."""
-    a = data.augmentation
-    if data.resize:
-        return SSDAugmentation(
-            size, photometric=a.photometric, expand=a.expand, crop=a.crop, flip=a.flip
-        )
-    return NativeCrops(size, photometric=a.photometric, zoom=a.zoom, flip=a.flip)
-
-
 def picture_name(path: Path, root: Path) -> str:
-    """Give a picture's path below the data's folder, or all of it where it lies elsewhere."""
+    """Return a picture's path relative to the data folder, its full path if it is outside."""
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def describe(dataset: PictureSet, root: Path) -> list[list[object]]:
-    """Give what identifies each picture, its name first: its pixels or bytes, and what is on it.
+    """Return what identifies each picture: its name, a digest of its content, its annotations.
 
     Raises:
         DataError: a picture can no longer be read.
@@ -150,13 +156,20 @@ def describe(dataset: PictureSet, root: Path) -> list[list[object]]:
             p.boxes.tolist(),
             p.labels.tolist(),
             p.difficult.tolist(),
-            _digest_as_it_is(p.path),
+            _current_digest(p.path),
         ]
         for p in dataset.pictures
     ]
 
 
-def _digest_as_it_is(path: Path) -> str:
+def _request(data: DataSettings, split: str, size: int) -> SplitRequest:
+    names, scheme = (None, data.classes) if isinstance(data.classes, str) else (data.classes, None)
+    return SplitRequest(
+        root=data.root, split=split, train=data.train, size=size, classes=names, scheme=scheme
+    )
+
+
+def _current_digest(path: Path) -> str:
     try:
         state = path.stat()
         return _digest(path, state.st_size, state.st_mtime_ns)
@@ -164,7 +177,7 @@ def _digest_as_it_is(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({error}); restore it or remove it") from None
 
 
-@cache  # for a comparison's runs, which all have the same pictures
+@cache  # the runs of a comparison all have the same pictures
 def _digest(path: Path, _size: int, _changed: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,24 +1,27 @@
-"""Pictures and videos without annotations: which to read, and where their copies go."""
+"""Pictures and videos without annotations: find them, and name the copies with drawn boxes."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from secateur.data.detection_set import AnnotatedPicture, annotated_picture
-from secateur.data.listing import PICTURE_SUFFIXES
+from secateur.data.safe_paths import PICTURE_SUFFIXES
 from secateur.data.video import VIDEO_SUFFIXES
 from secateur.errors import DataError
 
-# What is taken of a folder.
+# Files of a folder that are read.
 _SUFFIXES = (*PICTURE_SUFFIXES, ".gif", ".tif", ".tiff")
-# What people can open; pictures of other formats are written as PNG.
+# Formats that common viewers open; other pictures are written as PNG.
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def find_pictures(paths: Sequence[Path]) -> list[AnnotatedPicture]:
-    """Open the headers of the pictures named, and of all in the folders named.
+    """Read the sizes of pictures and of all pictures in folders.
+
+    Args:
+        paths: pictures and folders.
 
     Raises:
-        DataError: a path is missing or no picture, or a folder has none.
+        DataError: a path is missing or not a picture, or a folder contains no picture.
     """
     files: dict[Path, None] = {}
     for path in paths:
@@ -26,7 +29,7 @@ def find_pictures(paths: Sequence[Path]) -> list[AnnotatedPicture]:
             inside = sorted(f for f in path.iterdir() if f.suffix.lower() in _SUFFIXES)
             if not inside:
                 raise DataError(
-                    f"{path}: no picture in this folder; it may hold {', '.join(_SUFFIXES)}"
+                    f"{path}: no picture in this folder; put {', '.join(_SUFFIXES)} files there"
                 )
             files |= dict.fromkeys(inside)
         elif path.exists():
@@ -37,7 +40,7 @@ def find_pictures(paths: Sequence[Path]) -> list[AnnotatedPicture]:
 
 
 def find_videos(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Tell the videos among the paths named, by their endings, from all else.
+    """Separate videos, recognised by their suffixes, from the other paths.
 
     Raises:
         DataError: a video is missing.
@@ -50,10 +53,10 @@ def find_videos(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def copy_paths(files: Sequence[Path], folder: Path) -> list[Path]:
-    """Give where the drawn copy of each picture or video goes.
+    """Return the path in ``folder`` of the copy of each picture or video.
 
     Raises:
-        DataError: a copy would replace a picture, or another copy.
+        DataError: a copy would replace its original or another copy.
     """
     sources: dict[Path, Path] = {}
     for file in files:
@@ -63,11 +66,11 @@ def copy_paths(files: Sequence[Path], folder: Path) -> list[Path]:
         elif copy.suffix.lower() not in _KEPT_SUFFIXES:
             copy = copy.with_suffix(".png")
         if copy.exists() and copy.samefile(file):
-            raise DataError(f"{copy}: would be drawn over; give another folder to --out")
+            raise DataError(f"{copy}: would be overwritten; give another folder to --out")
         if copy in sources:
             raise DataError(
-                f"{file}: its copy {copy} would replace that of {sources[copy]}; "
-                "give them in two commands with two folders"
+                f"{file}: its copy {copy} would replace the copy of {sources[copy]}; "
+                "use two commands with two folders"
             )
         sources[copy] = file
     return list(sources)

@@ -1,1 +1,1 @@
-"""Readers of annotated pictures, one a layout."""
+"""Readers of annotated pictures, one file for each layout, and the table of them."""

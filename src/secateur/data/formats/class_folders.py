@@ -2,7 +2,7 @@
 
 Layout::
 
-    root/SPLIT/CLASS/*.jpg        or png, webp, ppm, …; folders below a class belong to it
+    root/SPLIT/CLASS/*.jpg        or png, webp, ppm, …; subfolders are part of their class
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,20 @@ from pathlib import Path
 import torch
 
 from secateur.data.classification_set import ClassificationSet, read_pictures
-from secateur.data.listing import PICTURE_SUFFIXES, check_root, listed_path
+from secateur.data.formats.format import (
+    TEST_SPLITS,
+    TRAIN_SPLITS,
+    Format,
+    Recognised,
+    SplitRequest,
+    find_splits,
+)
+from secateur.data.safe_paths import PICTURE_SUFFIXES, check_root, listed_path
 from secateur.errors import DataError
 
 SUFFIXES = (*PICTURE_SUFFIXES, ".pgm", ".tif", ".tiff")
-# Pictures too, and not read; to leave them out in silence would be to lie.
-_OTHER_SUFFIXES = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".psd", ".svg")
+# Pictures that cannot be read; skipping them without a message would hide data.
+_UNREADABLE_SUFFIXES = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".psd", ".svg")
 
 
 def read_class_folders(
@@ -30,20 +38,19 @@ def read_class_folders(
     """Read a split of a data set in class folders.
 
     Args:
-        root: the folder with the splits.
-        split: name of the folder with the classes, often ``train`` or ``test``.
-        size: side that every picture is resized to, pixels.
-        classes: names in the order of their labels, all of them; None for the folders' names,
+        root: the folder that contains the splits.
+        split: name of the folder that contains the classes, often ``train`` or ``test``.
+        size: side to which every picture is resized, pixels.
+        classes: names of all classes in the order of the labels; None for the folders' names,
             sorted.
         partial: whether folders of some classes may be missing, as in a test split.
 
     Raises:
-        DataError: a folder is missing, empty or not among the classes, or a picture is broken.
+        DataError: a folder is missing, empty or not one of the classes, or a picture is broken.
     """
     check_root(root)
     folder = listed_path(root, split, root)
-    found = class_folders(folder)
-    names = [inner.name for inner in found]
+    names = [each.name for each in class_folders(folder)]
     if partial and classes is not None:
         names += [name for name in classes if name not in names]
     order = class_order(names, classes, folder)
@@ -51,10 +58,10 @@ def read_class_folders(
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """Folders of a split, sorted by name; what begins with a dot is left out.
+    """Return the class folders of a split, sorted by name, without hidden ones.
 
     Raises:
-        DataError: the split's folder is missing, or has no folder in it.
+        DataError: the split's folder is missing or contains no folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: folder not found; put one there with a folder for each class")
@@ -67,43 +74,45 @@ def class_folders(folder: Path) -> list[Path]:
 def class_order(
     found: Sequence[str], wanted: Sequence[str] | None, source: Path
 ) -> tuple[str, ...]:
-    """Names of the classes in the order of their labels: as wanted, or else as found.
+    """Return the class names in the order of the labels.
 
     Args:
-        found: the classes that the data have.
-        wanted: those that the user names, or None.
-        source: where they were found, named in errors.
+        found: the classes of the data.
+        wanted: the classes that the user names, in the user's order; None for the data's order.
+        source: where the classes were found; part of the message.
 
     Raises:
-        DataError: the two are not the same names.
+        DataError: ``wanted`` and ``found`` are not the same names.
     """
     if wanted is None:
         return tuple(found)
     for name in wanted:
         if name not in found:
-            raise DataError(f"{source}: has no class {name!r}; restore it or take it off classes")
+            raise DataError(
+                f"{source}: has no class {name!r}; restore it or remove it from classes"
+            )
     for name in found:
         if name not in wanted:
             raise DataError(
-                f"{source}: has a class {name!r}, which is not among the {len(wanted)} classes; "
-                "take its folder away, or add it to the training pictures and data.classes"
+                f"{source}: has a class {name!r}, which is not one of the {len(wanted)} classes; "
+                "remove its folder, or add it to the training pictures and data.classes"
             )
     if len(set(wanted)) < len(wanted):
-        raise DataError(f"{source}: classes names one class twice; take one of them off")
+        raise DataError(f"{source}: classes names one class twice; remove one of them")
     return tuple(wanted)
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Files of all pictures in a folder and those below it, sorted.
+    """Return the files of all pictures in a folder and its subfolders, sorted.
 
     Raises:
-        DataError: there is none, or one of a kind that is not read.
+        DataError: there is no picture, or one of a kind that cannot be read.
     """
     files = sorted(path for path in folder.rglob("*") if path.name[0] != "." and path.is_file())
-    found = [path for path in files if path.suffix.lower() in SUFFIXES]
     for path in files:
-        if path.suffix.lower() in _OTHER_SUFFIXES:
+        if path.suffix.lower() in _UNREADABLE_SUFFIXES:
             raise DataError(f"{path}: pictures of this kind are not read; make it a JPEG or PNG")
+    found = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not found:
         raise DataError(f"{folder}: no picture in this folder; put some there or remove the folder")
     return found
@@ -112,16 +121,16 @@ def pictures_in(folder: Path) -> list[Path]:
 def pictures_by_class(
     root: Path, folders: dict[str, Path], size: int, *, partial: bool = False
 ) -> ClassificationSet:
-    """Read all pictures of the folder of each class.
+    """Read all pictures in the folder of each class.
 
     Args:
-        root: the data folder; pictures are named by their path in it.
-        folders: of each class by its name, in the order of the labels.
-        size: side that every picture is resized to, pixels.
+        root: the data folder; pictures are named by their path relative to it.
+        folders: folder of each class by class name, in the order of the labels.
+        size: side to which every picture is resized, pixels.
         partial: whether folders may be missing.
 
     Raises:
-        DataError: a folder has no picture, or a picture is broken.
+        DataError: a folder contains no picture, or a picture is broken.
     """
     paths: list[Path] = []
     labels: list[int] = []
@@ -137,3 +146,35 @@ def pictures_by_class(
         torch.tensor(labels),
         tuple(path.relative_to(root).as_posix() for path in paths),
     )
+
+
+def class_folder_splits(root: Path) -> tuple[str | None, str | None]:
+    """Return the names of the splits to train and to test on, None for each that is missing."""
+    train, test = (
+        next((name for name in names if _has_class_folders(root / name)), None)
+        for names in (TRAIN_SPLITS, TEST_SPLITS)
+    )
+    return train, test
+
+
+def _has_class_folders(folder: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in folder.glob("*/**/*"))
+
+
+def _read(wanted: SplitRequest) -> ClassificationSet:
+    partial, classes = wanted.split != wanted.train, wanted.classes
+    if partial and classes is None:
+        classes = tuple(each.name for each in class_folders(wanted.root / wanted.train))
+    return read_class_folders(wanted.root, wanted.split, wanted.size, classes, partial=partial)
+
+
+def _recognise(root: Path) -> Recognised | None:
+    return find_splits(lambda split: _has_class_folders(root / split))
+
+
+CLASS_FOLDERS = Format(
+    task="classification",
+    description="one folder for each class: `SPLIT/CLASS/picture`, with any names",
+    read=_read,
+    recognise=_recognise,
+)

@@ -1,10 +1,10 @@
-"""COCO: one JSON file a split, for all of its pictures.
+"""COCO: one JSON file for each split.
 
-Layout, with pictures in ``root/SPLIT``, ``root/images/SPLIT``, ``root/images`` or ``root``::
+Layout, with the pictures in ``root/SPLIT``, ``root/images/SPLIT``, ``root/images`` or ``root``::
 
     root/annotations/SPLIT.json or root/annotations/instances_SPLIT.json
     root/SPLIT.json
-    root/SPLIT/_annotations.coco.json      as Roboflow writes it
+    root/SPLIT/_annotations.coco.json      written by Roboflow
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,8 @@ from secateur.data.detection_set import (
     annotated_picture,
     picture_size,
 )
-from secateur.data.listing import check_root, is_file, listed_path, read_text
+from secateur.data.formats.format import Format, Recognised, find_splits
+from secateur.data.safe_paths import check_root, is_file, listed_path, read_text
 from secateur.errors import DataError
 
 
@@ -51,17 +52,17 @@ class _CocoFile(BaseModel):
 def read_coco(root: Path, split: str, classes: Sequence[str] | None) -> DetectionSet:
     """Read a split of a data set in the layout of COCO.
 
-    Objects with ``iscrowd`` become difficult. Boxes that rounding pushed over the border by at
-    most 1 pixel are clipped.
+    Objects with ``iscrowd`` are marked difficult. Boxes that leave the picture by at most 1 pixel,
+    as by rounding, are clipped.
 
     Args:
         root: the data set's folder.
         split: name of the split, as in the name of its annotation file.
-        classes: names in the order of their labels; None for the file's categories in the order
-            of their ids, those of one name taken together.
+        classes: names in the order of the labels; None for the file's categories in the order of
+            their ids. Categories of the same name are one class.
 
     Raises:
-        DataError: a file is missing or broken, a class is unknown, or a box leaves its picture.
+        DataError: a file is missing or broken, a class is unknown, or a box is outside its picture.
     """
     check_root(root)
     listed_path(root, split, root)
@@ -84,7 +85,7 @@ def read_coco(root: Path, split: str, classes: Sequence[str] | None) -> Detectio
         if annotation.image_id not in objects:
             raise DataError(
                 f"{file}: annotations.{number} is of image {annotation.image_id}, which is not "
-                "among the images; add that image or remove the annotation"
+                "listed in images; add that image or remove the annotation"
             )
         if annotation.category_id not in label_of:
             names = [each.name for each in categories if each.id == annotation.category_id]
@@ -156,3 +157,16 @@ def _read_picture(
         [bool(each.iscrowd) for each in objects],
         file,
     )
+
+
+def _recognise(root: Path) -> Recognised | None:
+    return find_splits(lambda split: annotation_file(root, split) is not None)
+
+
+COCO = Format(
+    task="detection",
+    description="COCO: `annotations/SPLIT.json` or `annotations/instances_SPLIT.json`, pictures in "
+    "`SPLIT`, `images/SPLIT` or `images`; or `SPLIT/_annotations.coco.json`",
+    read=lambda wanted: read_coco(wanted.root, wanted.split, wanted.classes),
+    recognise=_recognise,
+)

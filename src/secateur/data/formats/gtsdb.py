@@ -1,20 +1,18 @@
-"""German Traffic Sign Detection Benchmark (Houben et al., IJCNN 2013), in its official layout.
+"""German Traffic Sign Detection Benchmark (Houben et al., IJCNN 2013), as published.
 
 Layout::
 
     root/NNNNN.ppm or root/NNNNN.jpg      00000 to 00599 train, 00600 to 00899 test
-    root/gt.txt                           file;left;top;right;bottom;class, a line a sign
+    root/gt.txt                           file;left;top;right;bottom;class, one line for each sign
 """
 
 import re
 from pathlib import Path
-from typing import Literal
 
 from secateur.data.detection_set import DetectionSet, annotated_picture
-from secateur.data.listing import check_root, existing_picture, read_text
+from secateur.data.formats.format import Format, Recognised
+from secateur.data.safe_paths import check_root, existing_picture, read_text
 from secateur.errors import DataError
-
-ClassScheme = Literal["43", "super", "sign"]
 
 GTSDB_CLASSES = (
     "speed limit 20",
@@ -69,28 +67,30 @@ SUPER_CATEGORIES = {
     "other": (6, 12, 13, 14, 17, 32, 41, 42),
 }
 
+SCHEMES = {"43": GTSDB_CLASSES, "super": tuple(SUPER_CATEGORIES), "sign": ("sign",)}
+
 _RANGES = {"train": range(600), "test": range(600, 900)}
 _LINE = re.compile(r"(00[0-8]\d\d)\.\w+" + 5 * r";(\d{1,5})", re.ASCII)
 
 
-def read_gtsdb(root: Path, split: str, classes: ClassScheme) -> DetectionSet:
+def read_gtsdb(root: Path, split: str, scheme: str = "43") -> DetectionSet:
     """Read a split of the German Traffic Sign Detection Benchmark.
 
     Pictures without a sign are kept.
 
     Args:
-        root: the folder with ``gt.txt`` and the pictures.
+        root: the folder that contains ``gt.txt`` and the pictures.
         split: ``train`` or ``test``.
-        classes: ``43`` for every kind of sign, ``super`` for the four super-categories, ``sign``
-            for a single class.
+        scheme: ``43`` for a class for each kind of sign, ``super`` for the four super-categories,
+            ``sign`` for one class.
 
     Raises:
-        DataError: a file is missing or broken, a class is unknown, or a box leaves its picture.
+        DataError: a file is missing or broken, a class is unknown, or a box is outside its picture.
     """
     check_root(root)
     if split not in _RANGES:
         raise DataError(f"{root}: unknown split {split!r} of GTSDB; name it train or test")
-    names, labels = _labels(classes)
+    labels = _labels(scheme)
     source = root / "gt.txt"
     boxes: dict[int, list[tuple[int, int, int, int]]] = {}
     kinds: dict[int, list[int]] = {}
@@ -106,7 +106,7 @@ def read_gtsdb(root: Path, split: str, classes: ClassScheme) -> DetectionSet:
         picture, left, top, right, bottom, kind = map(int, match.groups())
         if kind >= len(labels):
             raise DataError(f"{source}: line {number}: unknown class {kind}; correct it to 0 to 42")
-        # The last pixel belongs to the sign.
+        # The last pixel is part of the sign.
         boxes.setdefault(picture, []).append((left, top, right + 1, bottom + 1))
         kinds.setdefault(picture, []).append(labels[kind])
     pictures = []
@@ -124,20 +124,31 @@ def read_gtsdb(root: Path, split: str, classes: ClassScheme) -> DetectionSet:
             )
     if not pictures:
         raise DataError(f"{root}: no picture of the split {split!r}; put NNNNN.ppm files there")
-    return DetectionSet(names, tuple(pictures))
+    return DetectionSet(SCHEMES[scheme], tuple(pictures))
 
 
-def _labels(classes: str) -> tuple[tuple[str, ...], list[int]]:
-    """Names of the classes, and the label of each of the 43 kinds of sign."""
+def _labels(scheme: str) -> list[int]:
+    """The label of each of the 43 kinds of sign."""
     kinds = range(len(GTSDB_CLASSES))
-    if classes == "43":
-        return GTSDB_CLASSES, [kind + 1 for kind in kinds]
-    if classes == "super":
-        members = list(SUPER_CATEGORIES.values())
-        return tuple(SUPER_CATEGORIES), [
-            next(label for label, group in enumerate(members, start=1) if kind in group)
-            for kind in kinds
-        ]
-    if classes == "sign":
-        return ("sign",), [1 for _ in kinds]
-    raise DataError(f"unknown classes {classes!r} of GTSDB; choose '43', 'super' or 'sign'")
+    match scheme:
+        case "43":
+            return [kind + 1 for kind in kinds]
+        case "super":
+            groups = list(enumerate(SUPER_CATEGORIES.values(), start=1))
+            return [next(label for label, group in groups if kind in group) for kind in kinds]
+        case "sign":
+            return [1 for _ in kinds]
+    raise DataError(f"unknown classes {scheme!r} of GTSDB; choose '43', 'super' or 'sign'")
+
+
+GTSDB = Format(
+    task="detection",
+    description="German Traffic Sign Detection Benchmark: `gt.txt`, `00000.ppm` to `00899.ppm` "
+    "(or JPEG)",
+    read=lambda wanted: read_gtsdb(wanted.root, wanted.split, wanted.scheme or "43"),
+    recognise=lambda root: (
+        Recognised("train", "test", "43") if (root / "gt.txt").is_file() else None
+    ),
+    classes=GTSDB_CLASSES,
+    schemes=SCHEMES,
+)

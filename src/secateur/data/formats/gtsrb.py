@@ -3,9 +3,9 @@
 Layout::
 
     root/GTSRB/Final_Training/Images/CCCCC/TTTTT_NNNNN.ppm     or Training/CCCCC/…
-    root/GTSRB/Final_Training/Images/CCCCC/GT-CCCCC.csv        says what the folder should hold
+    root/GTSRB/Final_Training/Images/CCCCC/GT-CCCCC.csv        lists the pictures of the folder
     root/GTSRB/Final_Test/Images/NNNNN.ppm
-    root/GTSRB/Final_Test/Images/GT-final_test.csv             or in a folder above
+    root/GTSRB/Final_Test/Images/GT-final_test.csv             or in a parent folder
 
 or::
 
@@ -25,11 +25,12 @@ import torch
 
 from secateur.data.classification_set import ClassificationSet, read_pictures
 from secateur.data.formats.class_folders import class_folders, class_order, pictures_by_class
+from secateur.data.formats.format import Format
 from secateur.data.formats.gtsdb import GTSDB_CLASSES
-from secateur.data.listing import check_root, is_file, listed_path, read_text
+from secateur.data.safe_paths import check_root, is_file, listed_path, read_text
 from secateur.errors import DataError
 
-# The two benchmarks have the same 43 kinds of sign, under the same numbers.
+# Both benchmarks have the same 43 kinds of sign with the same numbers.
 GTSRB_CLASSES = GTSDB_CLASSES
 
 _BASES = ("", "GTSRB", "gtsrb/GTSRB")
@@ -43,22 +44,22 @@ def read_gtsrb(
 ) -> ClassificationSet:
     """Read a split of the German Traffic Sign Recognition Benchmark, whole pictures.
 
-    The frames of a track for training have one track's name.
+    Training frames of one track share its name in ``tracks``.
 
     Args:
-        root: the folder with ``GTSRB`` or with what that has, or one with ``train`` and ``test``.
+        root: the folder that contains ``GTSRB`` or its contents, or ``train`` and ``test``.
         split: ``train`` or ``test``.
-        size: side that every picture is resized to, pixels.
-        classes: the 43 names in the order of their labels; None for that of their numbers.
+        size: side to which every picture is resized, pixels.
+        classes: the 43 names in the order of the labels; None for the order of their numbers.
 
     Raises:
-        DataError: a file or a class is missing, a picture is broken, or the classes are others.
+        DataError: a file or class is missing, a picture is broken, or the classes are not GTSRB's.
     """
     check_root(root)
     if split not in ("train", "test"):
         raise DataError(f"{root}: unknown split {split!r} of GTSRB; name it train or test")
     order = class_order(GTSRB_CLASSES, classes, root)
-    # Where each split may stand, the published place first.
+    # Where each split may be, the published place first.
     published = {
         "train": [Path(base, inner) for base in _BASES for inner in _TRAINING],
         "test": [Path(base, _TEST) for base in _BASES],
@@ -70,28 +71,28 @@ def read_gtsrb(
             return _read_folders(root, root / place, size, order)
     if not (root / split).is_dir():
         raise DataError(
-            f"{root}: neither GTSRB/{published[split][0]} nor a folder {split} with the classes is "
-            "there; unpack the benchmark there or correct the path"
+            f"{root}: contains neither GTSRB/{published[split][0]} nor a folder {split} with a "
+            "folder for each class; unpack the benchmark there or correct the path"
         )
     dataset = _read_folders(root, root / split, size, order)
-    # The frames for the test come from no known track.
+    # The tracks of test frames are unknown.
     return dataset if split == "train" else replace(dataset, tracks=dataset.names)
 
 
 def _read_folders(root: Path, folder: Path, size: int, order: tuple[str, ...]) -> ClassificationSet:
-    """Read a folder for each class, named by its number."""
+    """Read one folder for each class, named by the class's number."""
     found = {inner.name: inner for inner in class_folders(folder)}
     numbers = {f"{number:05}": name for number, name in enumerate(GTSRB_CLASSES)}
     for name in found:
         if name not in numbers:
-            raise DataError(f"{folder / name}: no class of GTSRB; name it 00000 to 00042")
+            raise DataError(f"{folder / name}: not a class of GTSRB; name it 00000 to 00042")
     for number in numbers:
         if number not in found:
             raise DataError(f"{folder / number}: folder not found; restore this class")
         _check_complete(found[number])
     by_name = {name: found[number] for number, name in numbers.items()}
     dataset = pictures_by_class(root, {name: by_name[name] for name in order}, size)
-    # All but the frame's number, which is the last part of the file's name.
+    # A file's name without its last part, the number of the frame.
     tracks = tuple(
         name.rpartition("_")[0] or name for name in (_stem(name) for name in dataset.names)
     )
@@ -103,7 +104,7 @@ def _stem(name: str) -> str:
 
 
 def _check_complete(folder: Path) -> None:
-    """Refuse a class folder that lacks a picture of its own list, where it has one."""
+    """Refuse a class folder without a picture that the folder's own list names."""
     source = folder / f"GT-{folder.name}.csv"
     if source.is_file():
         for name, _ in _read_list(source):
@@ -116,7 +117,7 @@ def _check_complete(folder: Path) -> None:
 def _read_published_test(
     root: Path, folder: Path, size: int, order: tuple[str, ...]
 ) -> ClassificationSet:
-    # Its list is a download of its own, and unpacks wherever its user stands.
+    # The list is a separate download, which users unpack in one of these folders.
     places = [folder, *(above for above in folder.parents if above.is_relative_to(root))]
     source = next(
         (place / _TEST_LIST for place in places if (place / _TEST_LIST).is_file()),
@@ -133,7 +134,7 @@ def _read_published_test(
 
 
 def _read_list(source: Path) -> list[tuple[str, int]]:
-    """File name and number of the class of each picture that a list names."""
+    """File name and class number of each picture in a list."""
     text = read_text(source, "unpack GTSRB_Final_Test_GT.zip there")
     entries: list[tuple[str, int]] = []
     try:
@@ -150,3 +151,13 @@ def _read_list(source: Path) -> list[tuple[str, int]]:
     if not entries:
         raise DataError(f"{source}: the list is empty; restore it")
     return entries
+
+
+GTSRB = Format(
+    task="classification",
+    description="German Traffic Sign Recognition Benchmark: the published files, or "
+    "`SPLIT/CCCCC/picture` with the class numbers `00000` to `00042`; the frames of a sign's track "
+    "are never divided between training and validation",
+    read=lambda wanted: read_gtsrb(wanted.root, wanted.split, wanted.size, wanted.classes),
+    classes=GTSRB_CLASSES,
+)

@@ -1,12 +1,12 @@
 """Drawn traffic signs: a detection set that needs no download.
 
-Each picture comes from its own random stream, seeded by (seed, split, index), so picture ``i``
-does not depend on how many there are. The set is drawn once, kept in the layout of COCO, and
-read from there.
+The random numbers of each picture are seeded by (seed, split, index), so picture ``i`` does not
+depend on the number of pictures. The set is drawn once, stored in the layout of COCO, and read from
+there.
 
-It is made to be hard for a small network: small signs, classes that differ only in their inner
-mark, and things that look like signs but are none. Left and right are classes here, so a
-training must not mirror these pictures.
+It is hard for a small network: the signs are small, some classes differ in their inner mark only,
+and distractors resemble signs. "left" and "right" are classes, so training must not mirror the
+pictures.
 """
 
 import io
@@ -25,15 +25,16 @@ from rich.progress import track
 
 from secateur.data.detection_set import DetectionSet
 from secateur.data.formats.coco import annotation_file, read_coco
+from secateur.data.formats.format import Format, SplitRequest
 from secateur.errors import DataError
 
 Points = NDArray[np.float64]  # a polygon, (N, 2): x to the right, y down, within about ±1
 Pixels = NDArray[np.float32]  # (height, width, channels), 0 to 255
-Plate = tuple[tuple[str, Points], ...]  # colour and polygon, drawn in order; first the outline
+Plate = tuple[tuple[str, Points], ...]  # colour and polygon in drawing order, the outline first
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 Colour = tuple[int, int, int]
 
-VERSION = 1  # goes up when the same seed gives other pictures; part of the folder's name
+VERSION = 1  # increased when a seed gives different pictures; part of the folder's name
 PICTURES = {"train": 3000, "test": 1000}
 SIGN_PIXELS = (14.0, 60.0)  # a sign's longer side, log-uniform, in a picture of 160 pixels
 SIGNS_A_PICTURE = (0.10, 0.28, 0.28, 0.20, 0.14)  # probabilities of 0, 1, 2, 3 and 4 signs
@@ -54,7 +55,7 @@ COLOURS: dict[str, Colour] = {
 SKIES = np.array([(120, 165, 215), (188, 195, 202), (226, 214, 190), (84, 92, 116)])
 GROUNDS = np.array([(104, 104, 106), (92, 120, 66), (132, 112, 86), (160, 152, 140)])
 
-# Strokes of a letter, x1, y1, x2, y2 in a cell 1 wide and 2 high.
+# Strokes of a letter: x1, y1, x2, y2 in a cell of width 1 and height 2.
 _TOP, _MIDDLE, _BOTTOM = (0, 0, 1, 0), (0, 1, 1, 1), (0, 2, 1, 2)
 _LEFT_UP, _LEFT_LOW, _RIGHT_UP, _RIGHT_LOW = (0, 0, 0, 1), (0, 1, 0, 2), (1, 0, 1, 1), (1, 1, 1, 2)
 GLYPHS = {
@@ -70,7 +71,7 @@ GLYPHS = {
 def _polygon(
     sides: int, turn: float = 0.0, radius: float = 1.0, x: float = 0.0, y: float = 0.0
 ) -> Points:
-    """A regular polygon round (x, y); at ``turn`` 0 (degrees, clockwise) a corner points up."""
+    """A regular polygon around (x, y); at ``turn`` 0 (degrees, clockwise) a corner points up."""
     angles = math.radians(turn) + np.arange(sides) * (2 * math.pi / sides)
     return np.stack([x + radius * np.sin(angles), y - radius * np.cos(angles)], axis=1)
 
@@ -84,18 +85,18 @@ def _bar(x1: float, y1: float, x2: float, y2: float, width: float) -> Points:
 
 
 def _rimmed(rim: str, face: str, outline: Points, share: float) -> Plate:
-    """An outline filled with the rim's colour and in it the face, ``share`` as large."""
+    """An outline in the rim's colour, and inside it the face, scaled by ``share``."""
     return (rim, outline), (face, outline * share)
 
 
 def _text(text: str, colour: str, height: float, width: float, stroke: float) -> Plate:
-    """Letters in the middle of a plate, each ``width`` wide, one and a half strokes apart."""
+    """Letters in the middle of a plate, each ``width`` wide, 1.5 strokes apart."""
     strokes = []
     for place, letter in enumerate(text):
         middle = (place - (len(text) - 1) / 2) * (width + 1.5 * stroke)
         for stroke_ends in GLYPHS[letter]:
             ends = np.array(stroke_ends).reshape(2, 2) - (0.5, 1)
-            # Half a stroke longer at both ends, so that corners close.
+            # Half a stroke longer at both ends, so that strokes meet in corners.
             overlap = np.sign(ends[1] - ends[0]) * stroke / 2
             ends = ends * (width - stroke, (height - stroke) / 2) + (middle, 0)
             x1, y1 = (ends[0] - overlap).tolist()
@@ -105,7 +106,7 @@ def _text(text: str, colour: str, height: float, width: float, stroke: float) ->
 
 
 def _arrow(turn: float, scale: float = 1.0) -> Plate:
-    """A white arrow that points up, turned clockwise by ``turn`` degrees."""
+    """A white arrow, turned clockwise by ``turn`` degrees from pointing up."""
     half = [(0.17, 0.64), (0.17, -0.16), (0.5, -0.16), (0, -0.72)]
     up = np.array([*half, *((-x, y) for x, y in half[-2::-1])])
     sine, cosine = math.sin(math.radians(turn)), math.cos(math.radians(turn))
@@ -113,7 +114,7 @@ def _arrow(turn: float, scale: float = 1.0) -> Plate:
 
 
 def _car(colour: str, x: float) -> Plate:
-    """A car from behind."""
+    """A car, seen from the rear."""
     return (
         (colour, _bar(x - 0.26, 0.12, x + 0.26, 0.12, 0.34)),
         (colour, _polygon(24, radius=0.24, x=x, y=-0.1)),
@@ -132,7 +133,7 @@ _EXCLAMATION: Plate = (("black", _bar(0, -0.5, 0, 0.1, 0.2)), ("black", _DOT))
 _CROSS: Plate = tuple(("black", _bar(-x, -0.22, x, 0.28, 0.17)) for x in (0.25, -0.25))
 _PARKING = _text("P", "white", 0.92, 0.55, 0.17)
 
-# A class has one plate or several. Look-alikes share all but the inner mark.
+# Plates of each class. Similar classes differ in the inner mark only.
 SIGNS: dict[str, list[Plate]] = {
     "stop": [
         _rimmed("white", "red", _OCTAGON, 0.92) + _text("5T0P", "white", 0.62, 0.3, 0.1),
@@ -151,7 +152,7 @@ SIGNS: dict[str, list[Plate]] = {
 }
 CLASSES = tuple(SIGNS)
 
-# Drawn like signs, and never annotated: a mark missing, a wrong colour or a wrong shape.
+# Drawn like signs but not annotated: a mark is missing, or the colour or the shape is wrong.
 DISTRACTORS: list[Plate] = [
     _RING,
     _rimmed("black", "white", _DISC, 0.74),
@@ -180,18 +181,18 @@ DISTRACTORS: list[Plate] = [
 def draw_plate(
     plate: Plate, pixels: float, x: float, y: float, rng: np.random.Generator
 ) -> tuple[Image.Image, tuple[int, int], Box]:
-    """Draw a plate as a camera sees it: turned, sheared, in perspective, its colours faded.
+    """Draw a plate as a camera sees it: rotated, sheared, in perspective, with faded colours.
 
     Args:
         plate: what to draw.
-        pixels: the longer side of its box.
-        x: left side of its box, in pixels of the picture.
-        y: upper side of its box, in pixels of the picture.
-        rng: where pose and colours come from.
+        pixels: the longer side of its box, pixels.
+        x: left edge of its box in the picture, pixels.
+        y: top edge of its box in the picture, pixels.
+        rng: random numbers for pose and colours.
 
     Returns:
-        An RGBA patch, the picture's pixel at which the patch's upper left corner lies, and the
-        tight box round the outline in the picture.
+        An RGBA patch, the position of its top left corner in the picture, pixels, and the tight box
+        around the outline in the picture.
     """
     angle, shear = math.radians(rng.uniform(-12, 12)), rng.uniform(-0.1, 0.1)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
@@ -210,7 +211,7 @@ def draw_plate(
     pen = ImageDraw.Draw(patch)
     for (name, _), points in zip(plate, polygons, strict=True):
         colour = ((1 - fading) * np.array(COLOURS[name]) + fading * haze) * gain + tint
-        # Less half a fine pixel, since the pen counts from a pixel's centre.
+        # Minus half a fine pixel, since the pen's coordinates refer to pixel centres.
         corners = ((points - low) * scale + (x - left, y - top)) * SUPERSAMPLING - 0.5
         pen.polygon(corners.ravel().tolist(), fill=(*_rgb(colour), 255))
     small = patch.resize(canvas, Image.Resampling.BOX)
@@ -228,7 +229,7 @@ def _dull(rng: np.random.Generator, low: float = 30, high: float = 220) -> Colou
 
 
 def _bright(rng: np.random.Generator) -> Colour:
-    """A colour of signs."""
+    """One of the colours of signs."""
     return COLOURS[str(rng.choice(list(COLOURS)))]
 
 
@@ -240,7 +241,7 @@ def _noise(rng: np.random.Generator, cells: int, size: int) -> Pixels:
 
 
 def _rectangle(rng: np.random.Generator, size: int, low: float, high: float) -> Box:
-    """A rectangle with sides of ``low`` to ``high`` times the picture's, perhaps half outside."""
+    """A rectangle with sides of ``low`` to ``high`` of the picture's, possibly partly outside."""
     width, height = rng.uniform(low, high, 2) * size
     x, y = rng.uniform(-0.1, 0.95, 2) * size
     return float(x), float(y), float(x + width), float(y + height)
@@ -269,7 +270,7 @@ def _draw_stripes(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: int)
 
 
 def _draw_billboard(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: int) -> None:
-    """A board with strokes like writing, in the colours of signs."""
+    """A board with strokes that resemble writing, in the colours of signs."""
     x1, y1, x2, y2 = _rectangle(rng, size, 0.12, 0.35)
     ink = _bright(rng)
     pen.rectangle((x1, y1, x2, y2), fill=_bright(rng), outline=ink)
@@ -282,7 +283,7 @@ def _draw_billboard(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: in
 
 
 def _draw_blob(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: int) -> None:
-    """A disc, a triangle or another plain thing: a bush, a lamp, a roof."""
+    """A disc, a triangle or another plain shape: a bush, a lamp, a roof."""
     shape = _polygon(int(rng.choice([3, 4, 5, 24])), rng.uniform(0, 90), rng.uniform(3, 22))
     points = shape + rng.uniform(0, size, 2)
     pen.polygon(points.ravel().tolist(), fill=_bright(rng) if rng.random() < 0.3 else _dull(rng))
@@ -293,7 +294,7 @@ THINGS: tuple[Thing, ...] = (_draw_building, _draw_stripes, _draw_billboard, _dr
 
 
 def _background(rng: np.random.Generator, size: int) -> Image.Image:
-    """Sky over ground, both with a gradient, things in front, a texture over all."""
+    """Sky above ground, both with a gradient; objects in front; a texture over everything."""
     steps = np.linspace(0, 1, size)[:, None]
     horizon = rng.uniform(-0.1, 1.1) + rng.uniform(-0.15, 0.15) * steps.T
     sky, ground = (
@@ -313,7 +314,7 @@ def _background(rng: np.random.Generator, size: int) -> Image.Image:
 
 
 def _occlude(pen: ImageDraw.ImageDraw, box: Box, rng: np.random.Generator) -> None:
-    """Draw a branch or a pole across a sign, beside its middle."""
+    """Draw a branch or a pole across a sign, off its middle."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     side = max(box[2] - box[0], box[3] - box[1])
     shift = rng.choice([-1, 1]) * rng.uniform(0.25, 0.42) * side
@@ -325,7 +326,7 @@ def _occlude(pen: ImageDraw.ImageDraw, box: Box, rng: np.random.Generator) -> No
 
 
 def _photograph(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Blur, light and shadow, contrast, the light's colour, and the sensor's noise."""
+    """Add blur, light and shadow, contrast, the colour of the light, and sensor noise."""
     kind = rng.random()
     if kind < 0.35:
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.7)))
@@ -342,7 +343,7 @@ def _photograph(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _places(rng: np.random.Generator, sides: list[float], size: int) -> list[Box | None]:
-    """A square for each side, none over another; None for a side that found no room."""
+    """A square for each side, without overlaps; None for a square that found no room."""
     found: list[Box | None] = []
     for side in sides:
         for x, y in rng.uniform(1, size - side - 1, (20, 2)).tolist():
@@ -369,13 +370,13 @@ def draw_picture(
 
     Args:
         split: ``train`` or ``test``.
-        index: the picture's number in its split.
-        size: side of the picture, in pixels.
-        seed: of the whole set.
-        sign_pixels: shortest and longest side of a sign, in pixels of a picture of 160.
+        index: number of the picture in its split, from 0.
+        size: side of the picture, pixels.
+        seed: seed of the whole set.
+        sign_pixels: shortest and longest side of a sign, pixels of a picture of side 160.
 
     Returns:
-        The JPEG file, the signs' boxes in pixels, and their labels from 1.
+        The JPEG file, the signs' boxes in pixels, and their labels, from 1.
     """
     rng = np.random.default_rng([seed, list(PICTURES).index(split), index])
     picture = _background(rng, size)
@@ -385,7 +386,7 @@ def draw_picture(
     low, high = (math.log(side * size / 160) for side in sign_pixels)
     sides = np.exp(rng.uniform(low, high, count))
     drawn = []
-    # Signs come first: they find room before the distractors do.
+    # Signs are placed first, so that distractors take the remaining room.
     for number, place in enumerate(_places(rng, sides.tolist(), size)):
         label = int(rng.integers(len(CLASSES))) + 1 if number < signs else 0
         plates = SIGNS[CLASSES[label - 1]] if label else DISTRACTORS
@@ -393,7 +394,7 @@ def draw_picture(
             x, y, side = place[0], place[1], place[2] - place[0]
             plate = plates[int(rng.integers(len(plates)))]
             drawn.append((side, label, *draw_plate(plate, side, x, y, rng)))
-    # Posts lie behind all plates, and what hides a part of a large sign behind the small ones.
+    # Posts are behind all plates, and what occludes a large sign is behind smaller signs.
     drawn.sort(key=lambda each: -each[0])
     for side, _, _, _, (x1, _, x2, y2) in drawn:
         if rng.random() < 0.4:
@@ -450,7 +451,7 @@ def signs_folder(
     seed: int = 0,
     sign_pixels: tuple[float, float] = SIGN_PIXELS,
 ) -> Path:
-    """Give the folder that a choice of ``read_signs``'s parameters has in ``root``."""
+    """Return the folder of a set with these parameters; they are those of ``read_signs``."""
     count = PICTURES[split] if count is None else count
     low, high = sign_pixels
     return root / f"signs{VERSION}-{low:g}to{high:g}-{size}px-seed{seed}-{split}{count}"
@@ -465,24 +466,23 @@ def read_signs(
     seed: int = 0,
     sign_pixels: tuple[float, float] = SIGN_PIXELS,
 ) -> DetectionSet:
-    """Read the drawn signs from ``root``, and draw them first where they are not there yet.
+    """Read the drawn signs from ``root``; draw them first if they are missing.
 
-    Each choice of parameters has its own folder in ``root``, drawn whole or not at all.
+    Each choice of parameters has its own folder in ``root``. A folder is complete or absent.
 
     Args:
-        root: the folder of drawn sets; made if missing.
+        root: the folder of drawn sets; created if missing.
         split: ``train`` or ``test``.
         count: number of pictures; None for 3000 to train and 1000 to test.
-        size: side of a picture, in pixels.
-        seed: of the whole set.
-        sign_pixels: shortest and longest side of a sign, in pixels of a picture of 160.
+        size: side of a picture, pixels.
+        seed: seed of the whole set.
+        sign_pixels: shortest and longest side of a sign, pixels of a picture of side 160.
 
     Raises:
-        DataError: a parameter is out of range, the folder cannot be written, or what it holds is
+        DataError: a parameter is out of range, the folder cannot be written, or its contents are
             damaged.
     """
-    if split not in PICTURES:
-        raise DataError(f"{split}: no split of the drawn signs; choose {' or '.join(PICTURES)}")
+    _check_split(split)
     count = PICTURES[split] if count is None else count
     low, high = sign_pixels
     if count < 1 or size < 32 or seed < 0 or not 4 <= low <= high <= 128:
@@ -497,10 +497,30 @@ def read_signs(
             with tempfile.TemporaryDirectory(dir=root, prefix=".drawing-") as temporary:
                 drawn = Path(temporary) / folder.name
                 _draw_set(drawn, split, count, size=size, seed=seed, sign_pixels=sign_pixels)
-                if annotation_file(folder, split) is None:  # no other process was faster
+                if annotation_file(folder, split) is None:  # no other process has drawn it
                     if folder.exists():
-                        shutil.rmtree(folder)  # a part of a set
+                        shutil.rmtree(folder)  # an incomplete set
                     drawn.rename(folder)
         except OSError as error:
             raise DataError(f"{folder}: cannot be drawn: {error}; choose another root") from None
     return read_coco(folder, split, None)
+
+
+def _check_split(split: str) -> None:
+    if split not in PICTURES:
+        raise DataError(f"{split}: not a split of the drawn signs; name it {' or '.join(PICTURES)}")
+
+
+def _exists(wanted: SplitRequest) -> bool:
+    _check_split(wanted.split)
+    return signs_folder(wanted.root, wanted.split, size=wanted.size).is_dir()
+
+
+DRAWN_SIGNS = Format(
+    task="detection",
+    description="traffic signs that are drawn into the folder when first read; the folder may be "
+    "missing",
+    read=lambda wanted: read_signs(wanted.root, wanted.split, size=wanted.size),
+    classes=CLASSES,
+    exists=_exists,
+)

@@ -1,9 +1,9 @@
-"""Pascal VOC: one XML file a picture, and lists of picture names for each split.
+"""Pascal VOC: one XML file for each picture, and a list of picture names for each split.
 
 Layout::
 
     root/Annotations/NAME.xml
-    root/ImageSets/Main/SPLIT.txt     a NAME a line
+    root/ImageSets/Main/SPLIT.txt     one NAME a line
     root/JPEGImages/NAME.jpg
 """
 
@@ -14,7 +14,14 @@ from typing import NamedTuple
 from defusedxml import ElementTree
 
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet, annotated_picture
-from secateur.data.listing import check_root, existing_picture, is_file, listed_path, read_text
+from secateur.data.formats.format import Format, Recognised
+from secateur.data.safe_paths import (
+    check_root,
+    existing_picture,
+    is_file,
+    listed_path,
+    read_text,
+)
 from secateur.errors import DataError
 
 VOC_CLASSES = (
@@ -51,13 +58,13 @@ def read_voc(root: Path, split: str, classes: Sequence[str] | None) -> Detection
     """Read a split of a data set in the layout of Pascal VOC.
 
     Args:
-        root: the folder with ``Annotations``, or one with a single ``VOCdevkit/VOC*`` below it.
-        split: name of a list in ``ImageSets/Main``, or several joined by ``+``. Where ``root``
-            holds several years, ``VOC2007/trainval+VOC2012/trainval`` names theirs.
-        classes: names in the order of their labels; None for the 20 of Pascal VOC.
+        root: the folder that contains ``Annotations``, or one ``VOCdevkit/VOC*`` that does.
+        split: name of a list in ``ImageSets/Main``, or several joined by ``+``. If ``root``
+            contains several years, ``VOC2007/trainval+VOC2012/trainval`` names lists of each.
+        classes: names in the order of the labels; None for the 20 of Pascal VOC.
 
     Raises:
-        DataError: a file is missing or broken, a class is unknown, or a box leaves its picture.
+        DataError: a file is missing or broken, a class is unknown, or a box is outside its picture.
     """
     names = VOC_CLASSES if classes is None else tuple(classes)
     labels = {name: label for label, name in enumerate(names, start=1)}
@@ -67,16 +74,24 @@ def read_voc(root: Path, split: str, classes: Sequence[str] | None) -> Detection
 
 
 def read_class_names(root: Path, split: str) -> tuple[str, ...]:
-    """Names of the classes that occur in a split, sorted; arguments and errors as `read_voc`."""
+    """Return the names of the classes that occur in a split, sorted.
+
+    Args:
+        root: as for ``read_voc``.
+        split: as for ``read_voc``.
+
+    Raises:
+        DataError: a file is missing or broken.
+    """
     files = (annotation for annotation, _ in _entries(root, split))
     return tuple(sorted({found.name for file in files for found in _read_objects(file)[1]}))
 
 
 def voc_folder(root: Path) -> Path:
-    """Return ``root``, or the single ``VOCdevkit/VOC*`` below it, whichever has ``Annotations``.
+    """Return the folder that contains ``Annotations``: ``root`` or its one ``VOCdevkit/VOC*``.
 
     Raises:
-        DataError: there is no such folder, or more than one.
+        DataError: there is no such folder, or there are several.
     """
     check_root(root)
     if (root / "Annotations").is_dir():
@@ -85,13 +100,13 @@ def voc_folder(root: Path) -> Path:
     if len(years) != 1:
         raise DataError(
             f"{root}: expected a folder Annotations here or in one VOCdevkit/VOC* below, found "
-            f"{len(years)}; give the path of the folder that has Annotations"
+            f"{len(years)}; give the path of the folder that contains Annotations"
         )
     return years[0]
 
 
 def _entries(root: Path, split: str) -> list[tuple[Path, Path]]:
-    """Paths of the annotation and the picture of each entry, once each, in the lists' order."""
+    """Annotation and picture of each entry, without repetitions, in the order of the lists."""
     entries: dict[tuple[Path, Path], None] = {}
     check_root(root)
     for part in split.split("+"):
@@ -134,14 +149,14 @@ def _read_picture(
 
 
 def _read_objects(file: Path) -> tuple[tuple[int, int] | None, list[_Object]]:
-    """The size of the picture, width and height, if it is said, and what is in it."""
+    """The picture's width and height, None if the file does not give them, and the objects."""
     if not is_file(file):
         raise DataError(
             f"{file}: annotation not found; restore it or remove it from the split's list"
         )
     try:
         tree = ElementTree.parse(file)
-    # An unknown encoding is a LookupError, and what defusedxml forbids a ValueError.
+    # An unknown encoding raises LookupError, and what defusedxml forbids raises ValueError.
     except (ElementTree.ParseError, LookupError, OSError, ValueError) as error:
         raise DataError(f"{file}: broken XML, {error}; correct it") from None
     objects = []
@@ -154,10 +169,39 @@ def _read_objects(file: Path) -> tuple[tuple[int, int] | None, list[_Object]]:
                 f"{file}: object {number} needs a bndbox with xmin, ymin, xmax and ymax in "
                 "pixels; correct it"
             ) from None
-        # VOC's pixels count from 1 and the last one belongs to the box.
+        # VOC counts pixels from 1, and the last pixel is part of the box.
         box = (xmin - 1, ymin - 1, xmax, ymax)
         name = element.findtext("name", "").strip()
         objects.append(_Object(name, box, element.findtext("difficult", "").strip() == "1"))
-    said = [tree.findtext(f"size/{side}", "").strip() for side in ("width", "height")]
-    known = all(side.isdecimal() and int(side) > 0 for side in said)  # some tools write 0
-    return (int(said[0]), int(said[1])) if known else None, objects
+    width, height = (tree.findtext(f"size/{side}", "").strip() for side in ("width", "height"))
+    known = all(
+        side.isdecimal() and int(side) > 0 for side in (width, height)
+    )  # some tools write 0
+    return (int(width), int(height)) if known else None, objects
+
+
+def _recognise(root: Path) -> Recognised | None:
+    # By the exact name: some file systems do not tell it from COCO's "annotations".
+    names = {each.name for each in root.iterdir()}
+    if "Annotations" not in names and not any(root.glob("VOCdevkit/VOC*/Annotations")):
+        return None
+    lists = voc_folder(root) / "ImageSets" / "Main"
+    found = {file.stem for file in lists.glob("*.txt")}
+    # The test list of VOC2012 is not public: val is used instead, and is then not trained on.
+    test = next((name for name in ("test", "val") if name in found), None)
+    train = "train" if test == "val" or "trainval" not in found else "trainval"
+    if train not in found:
+        raise DataError(f"{lists}: no list train.txt; write one picture name a line")
+    classes = read_class_names(root, train if test is None else f"{train}+{test}")
+    return Recognised(train, test, None if set(classes) <= set(VOC_CLASSES) else classes)
+
+
+VOC = Format(
+    task="detection",
+    description="Pascal VOC: `Annotations/NAME.xml`, `JPEGImages/NAME.jpg` (or another suffix), "
+    "lists of names in `ImageSets/Main/SPLIT.txt`; `train+val` joins two lists, and "
+    "`VOC2007/trainval+VOC2012/trainval` lists of two years",
+    read=lambda wanted: read_voc(wanted.root, wanted.split, wanted.classes),
+    recognise=_recognise,
+    classes=VOC_CLASSES,
+)

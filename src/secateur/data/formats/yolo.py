@@ -1,6 +1,6 @@
-"""YOLO: one text file a picture, one line an object.
+"""YOLO: one text file for each picture, with one line for each object.
 
-Layout, with the names of the classes in ``root/data.yaml`` (``names``) or ``root/classes.txt``::
+Layout, with the class names in ``root/data.yaml`` (``names``) or ``root/classes.txt``::
 
     root/images/SPLIT/NAME.jpg    root/labels/SPLIT/NAME.txt
     root/SPLIT/images/NAME.jpg    root/SPLIT/labels/NAME.txt
@@ -18,13 +18,14 @@ from secateur.data.detection_set import (
     annotated_picture,
     picture_size,
 )
-from secateur.data.listing import PICTURE_SUFFIXES, check_root, listed_path, read_text
+from secateur.data.formats.format import Format, Recognised, find_splits
+from secateur.data.safe_paths import PICTURE_SUFFIXES, check_root, listed_path, read_text
 from secateur.errors import DataError
 from secateur.files.safe_yaml import parse_yaml
 
 
 class _DataFile(BaseModel):
-    model_config = ConfigDict(coerce_numbers_to_str=True)  # digits are named 0 to 9
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # for classes named 0 to 9
 
     names: (
         Annotated[list[str], Field(min_length=1)] | Annotated[dict[int, str], Field(min_length=1)]
@@ -34,18 +35,18 @@ class _DataFile(BaseModel):
 def read_yolo(root: Path, split: str, classes: Sequence[str] | None) -> DetectionSet:
     """Read a split of a data set in the layout of YOLO.
 
-    A picture with no label file has no object, and of a polygon the box around it is taken.
-    Pictures may lie in folders below the split's, with their labels likewise. Boxes that rounding
-    pushed over the border by at most 1 pixel are clipped.
+    A picture without a label file has no objects. A polygon becomes the box around it. Pictures may
+    be in subfolders of the split's folder, with their labels in subfolders of the same names. Boxes
+    that leave the picture by at most 1 pixel, as by rounding, are clipped.
 
     Args:
         root: the data set's folder.
         split: name of the split's folder.
-        classes: names in the order of their labels; None for the data set's own names in the
-            order of their ids. If the data set names no classes, ``classes`` names its ids.
+        classes: names in the order of the labels; None for the data set's own names in the order
+            of their ids. If the data set names no classes, these are the names of its ids.
 
     Raises:
-        DataError: a file is missing or broken, a class is unknown, or a box leaves its picture.
+        DataError: a file is missing or broken, a class is unknown, or a box is outside its picture.
     """
     check_root(root)
     listed_path(root, split, root)
@@ -76,22 +77,22 @@ def read_yolo(root: Path, split: str, classes: Sequence[str] | None) -> Detectio
 
 
 def _by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """Files in a folder and in those below it, by their paths in it without endings."""
+    """Files in a folder and its subfolders, by their relative paths without suffix."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in suffixes:
             name = path.relative_to(folder).with_suffix("").as_posix()
             if name in found:
                 raise DataError(
-                    f"{path}: {found[name].name} has the same name but for its ending, and so the "
-                    "same label file; rename one"
+                    f"{path}: {found[name].name} differs from it in the suffix only, so both would "
+                    "have the same label file; rename one"
                 )
             found[name] = path
     return found
 
 
 def split_folders(root: Path, split: str) -> tuple[Path, Path] | None:
-    """Return the folders of a split's pictures and labels, None if there are none."""
+    """Return the folders of a split's pictures and labels; None if they do not exist."""
     candidates = (
         (root / "images" / split, root / "labels" / split),
         (root / split / "images", root / split / "labels"),
@@ -100,7 +101,7 @@ def split_folders(root: Path, split: str) -> tuple[Path, Path] | None:
 
 
 def _read_names(root: Path, classes: Sequence[str] | None) -> Sequence[str]:
-    """Names in the order of their ids."""
+    """Class names in the order of their ids."""
     file = root / "data.yaml"
     if not file.is_file():
         file = root / "classes.txt"
@@ -116,15 +117,17 @@ def _read_names(root: Path, classes: Sequence[str] | None) -> Sequence[str]:
         found = _DataFile.model_validate(parse_yaml(read_text(file, "restore it"))).names
     except ValidationError:
         raise DataError(
-            f"{file}: no names of classes; write names as a list of them or a map from ids to "
-            "them, with quotes around yes and no"
+            f"{file}: no class names; write names as a list or as a map from ids to names, with "
+            "quotes around yes and no"
         ) from None
     except ValueError as error:
         raise DataError(f"{file}: broken YAML, {error}; correct it") from None
     if isinstance(found, list):
         return found
     if sorted(found) != list(range(len(found))):
-        raise DataError(f"{file}: the ids in names have gaps; number them 0 to {len(found) - 1}")
+        raise DataError(
+            f"{file}: the ids in names are not consecutive; number them 0 to {len(found) - 1}"
+        )
     return [found[number] for number in range(len(found))]
 
 
@@ -143,7 +146,7 @@ def _read_picture(
         except ValueError:
             raise DataError(
                 f"{file}: line {number}: expected 'class cx cy w h' or 'class x1 y1 x2 y2 x3 y3 …' "
-                f"in shares of the picture, found {line!r}; correct it"
+                f"relative to the picture's sides, found {line!r}; correct it"
             ) from None
         label = ids[index] if 0 <= index < len(ids) else None
         if label is None:
@@ -157,10 +160,10 @@ def _read_picture(
 
 
 def _corners(numbers: Sequence[float]) -> tuple[float, float, float, float]:
-    """Corners of a box, or of that around a polygon.
+    """Corners of a box, or of the box around a polygon.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the numbers are neither.
     """
     if len(numbers) == 4:
         cx, cy, w, h = numbers
@@ -169,3 +172,17 @@ def _corners(numbers: Sequence[float]) -> tuple[float, float, float, float]:
         raise ValueError("neither a box nor a polygon")
     xs, ys = numbers[::2], numbers[1::2]
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def _recognise(root: Path) -> Recognised | None:
+    return find_splits(lambda split: split_folders(root, split) is not None)
+
+
+YOLO = Format(
+    task="detection",
+    description="YOLO: `images/SPLIT` and `labels/SPLIT`, or `SPLIT/images` and `SPLIT/labels`; "
+    "class names in `data.yaml` or `classes.txt`; pictures without a label file have no objects, "
+    "and polygons become boxes",
+    read=lambda wanted: read_yolo(wanted.root, wanted.split, wanted.classes),
+    recognise=_recognise,
+)

@@ -1,1 +1,1 @@
-"""Pictures as the network sees them in training."""
+"""Augmentation of detection pictures."""

@@ -1,7 +1,7 @@
-"""Pictures as the network meets them in training: augmented, and of one size.
+"""Augmentation of training pictures to samples of one size.
 
-What a sample shows is settled first, in numbers alone. Only then are pixels touched, and no more of
-them than it shows: canvases are not painted, and light and colours are changed at the final size.
+The view of a sample is chosen first, as numbers. Then only the pixels in the view are processed: no
+canvas is painted, and photometric distortion works at the final size.
 """
 
 import math
@@ -21,20 +21,20 @@ from secateur.data.transforms.photometric import distort
 
 # Pixels (3, size, size) uint8, and boxes (M, 4) float32 and labels (M,) int64.
 Sample = tuple[Tensor, dict[str, Tensor]]
-# A picture, its decoded pixels in RGB, and the chances that are this sample's own.
+# From a picture, its RGB pixels and the sample's own random numbers.
 Transform = Callable[[AnnotatedPicture, Image.Image, Random], Sample]
 # x1, y1, x2, y2 in pixels.
 Box = Sequence[float]
 
-# Grey: a network trained from scratch has no mean colour of its own yet.
+# Grey: a network trained from scratch has no mean colour of its own.
 FILL = (123, 117, 104)
-# Least overlaps with an object, one of which a crop is to have; None for no crop.
+# Choices of the minimum IoU of a crop with an object; None for no crop.
 OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, None)
 TRIALS = 40
 
 
 class View(NamedTuple):
-    """The part of the plane that a sample shows, in the picture's own pixels."""
+    """The rectangle that a sample shows, in pixels of the picture; it may leave the picture."""
 
     x: int
     y: int
@@ -44,14 +44,14 @@ class View(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SSDAugmentation:
-    """SSD's own augmentation: photometric, expand, IoU crop, flip; then size × size pixels.
+    """SSD's augmentation: photometric distortion, expansion, IoU crop, flip, resizing.
 
     Attributes:
         size: side of the result, pixels.
-        photometric: distort light, contrast, saturation and hue.
-        expand: largest canvas a picture is laid on, in its own sides; 1 for never.
-        crop: crop so that the objects left have some least overlap with the crop.
-        flip: mirror half the pictures; false where left and right mean different things.
+        photometric: distort brightness, contrast, saturation and hue.
+        expand: largest side of the canvas around a picture ÷ the picture's side; 1 for no canvas.
+        crop: crop with a random minimum IoU between the crop and some object.
+        flip: mirror half of the pictures; false if left and right have different meanings.
     """
 
     size: int
@@ -61,20 +61,20 @@ class SSDAugmentation:
     crop: bool = True
     flip: bool = True
 
-    def __call__(self, picture: AnnotatedPicture, image: Image.Image, chances: Random) -> Sample:
+    def __call__(self, picture: AnnotatedPicture, image: Image.Image, rng: Random) -> Sample:
         """Make a sample of a picture."""
         view = View(0, 0, picture.width, picture.height)
         boxes: list[Box] = picture.boxes.tolist()
         kept: Sequence[int] = range(len(boxes))
-        if self.expand > 1 and chances.random() < 0.5:
-            view = zoomed_out(view, chances.uniform(1, self.expand), chances)
+        if self.expand > 1 and rng.random() < 0.5:
+            view = zoomed_out(view, rng.uniform(1, self.expand), rng)
         if self.crop:
-            view = overlapping_crop(view, boxes, chances)
+            view = overlapping_crop(view, boxes, rng)
             kept = [i for i in kept if _shows_centre(view, boxes[i])]
-        pixels = show(image, view, self.size, chances if self.photometric else None)
-        mirrored = self.flip and chances.random() < 0.5
+        pixels = show(image, view, self.size, rng if self.photometric else None)
+        mirrored = self.flip and rng.random() < 0.5
         placed = [_placed(boxes[i], view, self.size, mirrored) for i in kept]
-        # Of what is a pixel wide or less, nothing can be seen.
+        # Objects narrower than a pixel are invisible.
         seen = [x2 - x1 >= 1 and y2 - y1 >= 1 for x1, y1, x2, y2 in placed]
         return pixels.flip(-1) if mirrored else pixels, {
             "boxes": _boxes([box for box, is_seen in zip(placed, seen, strict=True) if is_seen]),
@@ -84,13 +84,13 @@ class SSDAugmentation:
 
 @dataclass(frozen=True, slots=True)
 class NativeCrops:
-    """Crops of size × size pixels at about native resolution, four in five round an object.
+    """Crops of size × size pixels at about native resolution, four of five around an object.
 
     Attributes:
-        size: side of the crop, pixels.
-        photometric: distort light, contrast, saturation and hue.
+        size: side of the result, pixels.
+        photometric: distort brightness, contrast, saturation and hue.
         zoom: largest factor by which a crop is enlarged or reduced.
-        flip: mirror half the crops.
+        flip: mirror half of the crops.
     """
 
     size: int
@@ -99,18 +99,18 @@ class NativeCrops:
     zoom: float = 1.25
     flip: bool = True
 
-    def __call__(self, picture: AnnotatedPicture, image: Image.Image, chances: Random) -> Sample:
+    def __call__(self, picture: AnnotatedPicture, image: Image.Image, rng: Random) -> Sample:
         """Make a sample of a picture."""
         width, height, size = picture.width, picture.height, self.size
-        side = min(round(size * self.zoom ** chances.uniform(-1, 1)), height, width)
+        side = min(round(size * self.zoom ** rng.uniform(-1, 1)), height, width)
         boxes: list[Box] = picture.boxes.tolist()
-        if boxes and chances.random() < 0.8:
-            x1, y1, x2, y2 = chances.choice(boxes)
-            # Anywhere that holds the whole object, or its middle where it is larger than the crop.
-            left = chances.uniform(min(x2 - side, x1), max(x2 - side, x1))
-            top = chances.uniform(min(y2 - side, y1), max(y2 - side, y1))
+        if boxes and rng.random() < 0.8:
+            x1, y1, x2, y2 = rng.choice(boxes)
+            # Any position that shows the whole object, or only the object if it is larger.
+            left = rng.uniform(min(x2 - side, x1), max(x2 - side, x1))
+            top = rng.uniform(min(y2 - side, y1), max(y2 - side, y1))
         else:
-            left, top = chances.uniform(0, width - side), chances.uniform(0, height - side)
+            left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
         x, y = (
             int(min(max(left, 0), width - side)),
             int(min(max(top, 0), height - side)),
@@ -120,11 +120,11 @@ class NativeCrops:
             image.crop((x, y, x + side, y + side)),
             View(0, 0, side, side),
             size,
-            chances if self.photometric else None,
+            rng if self.photometric else None,
         )
-        mirrored = self.flip and chances.random() < 0.5
-        # An object of which less than half is left is neither one to learn nor clean background;
-        # it is taken as background, as in a picture whose edge cuts it.
+        mirrored = self.flip and rng.random() < 0.5
+        # Less than half of an object is neither a good example nor clean background; it counts as
+        # background, as it does at the edge of an original picture.
         kept = [i for i, box in enumerate(boxes) if _share_inside(view, box) > 0.5]
         return pixels.flip(-1) if mirrored else pixels, {
             "boxes": _boxes([_placed(boxes[i], view, size, mirrored) for i in kept]),
@@ -132,43 +132,44 @@ class NativeCrops:
         }
 
 
-def zoomed_out(view: View, factor: float, chances: Random) -> View:
-    """A view of ``factor`` times the sides, with the old one anywhere in it."""
+def zoomed_out(view: View, factor: float, rng: Random) -> View:
+    """Return a view of ``factor`` times the sides with the old view at a random position in it."""
     width, height = int(view.width * factor), int(view.height * factor)
-    left = int((width - view.width) * chances.random())
-    top = int((height - view.height) * chances.random())
+    left = int((width - view.width) * rng.random())
+    top = int((height - view.height) * rng.random())
     return View(view.x - left, view.y - top, width, height)
 
 
-def overlapping_crop(view: View, boxes: Sequence[Box], chances: Random) -> View:
-    """A part of the view whose IoU with some object is at least a value that is drawn.
+def overlapping_crop(view: View, boxes: Sequence[Box], rng: Random) -> View:
+    """Return a part of the view whose IoU with some object reaches a random minimum.
 
-    Its sides are 0.3 to 1 of the view's, and at most 2 : 1. Only objects count whose centre is in
-    it. Where 40 trials bring none, another value is drawn; one of the seven leaves the view whole.
+    Its sides are 0.3 to 1 of the view's, with a ratio of at most 2 : 1. Only objects whose centre
+    is in the crop count. After 40 trials without success another minimum is drawn; one of the seven
+    choices keeps the whole view.
     """
-    # Without an object no crop has any overlap, and only that one value is left.
-    while boxes and (least := chances.choice(OVERLAPS)) is not None:
+    # Without objects no crop reaches a minimum, so the whole view is kept.
+    while boxes and (least := rng.choice(OVERLAPS)) is not None:
         for _ in range(TRIALS):
-            width = int(view.width * chances.uniform(0.3, 1))
-            height = int(view.height * chances.uniform(0.3, 1))
+            width = int(view.width * rng.uniform(0.3, 1))
+            height = int(view.height * rng.uniform(0.3, 1))
             if not (0 < width <= 2 * height and 0 < height <= 2 * width):
                 continue
-            x = view.x + int((view.width - width) * chances.random())
-            y = view.y + int((view.height - height) * chances.random())
+            x = view.x + int((view.width - width) * rng.random())
+            y = view.y + int((view.height - height) * rng.random())
             crop = View(x, y, width, height)
             if any(_shows_centre(crop, box) and _iou(crop, box) >= least for box in boxes):
                 return crop
     return view
 
 
-def show(image: Image.Image, view: View, size: int, chances: Random | None) -> Tensor:
-    """Draw a view of a picture, size × size pixels, filled with grey where the picture ends.
+def show(image: Image.Image, view: View, size: int, rng: Random | None) -> Tensor:
+    """Resample a view of a picture to size × size pixels, grey outside the picture.
 
     Args:
-        image: in RGB.
-        view: what is seen; it may leave the picture.
+        image: the picture, RGB.
+        view: the rectangle to show; it may leave the picture.
         size: side of the result, pixels.
-        chances: for photometric distortion; None for none.
+        rng: random numbers for photometric distortion; None for no distortion.
 
     Returns:
         (3, size, size) uint8.
@@ -181,8 +182,8 @@ def show(image: Image.Image, view: View, size: int, chances: Random | None) -> T
     part = _pixels(image.crop((left, top, right, bottom)))
     shape = (end_row - first_row, end_column - first_column)
     part = interpolate(part[None], shape, mode="bilinear", antialias=True)[0]
-    if chances is not None:
-        part = distort(part, _spread_sample(image), chances)
+    if rng is not None:
+        part = distort(part, _spread_sample(image), rng)
     if shape == (size, size):
         return part.contiguous()
     canvas = canvas.contiguous()
@@ -191,9 +192,9 @@ def show(image: Image.Image, view: View, size: int, chances: Random | None) -> T
 
 
 def _visible(start: int, length: int, available: int, size: int) -> tuple[int, int, int, int]:
-    """Of one axis of a view: what of the picture is seen, and on which of ``size`` pixels.
+    """On one axis, the range of the picture in a view, and the range of ``size`` pixels it fills.
 
-    A pixel at the picture's edge is drawn where the picture covers half of it.
+    A pixel at the picture's edge is filled if the picture covers at least half of it.
     """
     low, high = max(start, 0), min(start + length, available)
     first, end = (math.floor((edge - start) * size / length + 0.5) for edge in (low, high))
@@ -201,17 +202,17 @@ def _visible(start: int, length: int, available: int, size: int) -> tuple[int, i
 
 
 def _pixels(image: Image.Image) -> Tensor:
-    """Pixels (3, H, W) uint8; in memory the three of a place stay together, as resizing likes."""
+    """Pixels (3, H, W) uint8 in channels-last memory order, in which resizing is fastest."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def _spread_sample(image: Image.Image) -> Tensor:
-    """Pixels (3, 4096) uint8 from all over a picture, enough for its mean."""
+    """Pixels (3, 4096) uint8, spread evenly over a picture, to estimate its mean."""
     return _pixels(image.resize((64, 64), Image.Resampling.NEAREST)).flatten(1)
 
 
 def _placed(box: Box, view: View, size: int, mirrored: bool) -> Box:
-    """A box as the sample shows it, cut off at its edges; pixels."""
+    """A box in pixels of the sample, clipped to the sample."""
     x1, x2 = (_on_axis(side, view.x, view.width, size) for side in (box[0], box[2]))
     y1, y2 = (_on_axis(side, view.y, view.height, size) for side in (box[1], box[3]))
     return (size - x2, y1, size - x1, y2) if mirrored else (x1, y1, x2, y2)
@@ -231,7 +232,7 @@ def _shows_centre(view: View, box: Box) -> bool:
 
 
 def _inside(view: View, box: Box) -> float:
-    """Area of what of a box is in the view, square pixels."""
+    """Area of the part of a box in the view, square pixels."""
     width = min(box[2], view.x + view.width) - max(box[0], view.x)
     height = min(box[3], view.y + view.height) - max(box[1], view.y)
     return max(width, 0) * max(height, 0)

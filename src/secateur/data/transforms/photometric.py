@@ -1,8 +1,7 @@
-"""Light, contrast, saturation, hue and the channels' order, distorted at random as SSD's are.
+"""SSD's photometric distortion: brightness, contrast, saturation, hue and channel order.
 
-Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, by way of Howard (2013). Each change is
-made or left out by even chances, in ranges and in an order that are torchvision's
-``RandomPhotometricDistort``.
+Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, after Howard (2013). Each change is
+made with probability 1/2; ranges and order are those of torchvision's ``RandomPhotometricDistort``.
 """
 
 from collections.abc import Callable
@@ -15,29 +14,29 @@ BRIGHTNESS = (0.875, 1.125)
 CONTRAST = SATURATION = (0.5, 1.5)
 HUE = (-0.05, 0.05)  # turns of the colour wheel
 
-# Pixels (3, N) float, 0 to 255, a factor, and how many pixels at the end are the sample; in place.
+# In place: pixels (3, N) float, 0 to 255, a factor, and the number of sample pixels at the end.
 _Change = Callable[[Tensor, float, int], None]
 
 
-def distort(pixels: Tensor, sample: Tensor, chances: Random) -> Tensor:
+def distort(pixels: Tensor, sample: Tensor, rng: Random) -> Tensor:
     """Distort a picture, or a part of one.
 
-    All changes but that of contrast look at one pixel at a time, so they can be made on the part
-    of a picture that is used, at the size it is used at. Contrast is changed about the mean grey of
-    the whole picture, as the changes before it left that.
+    Every change except contrast works on single pixels, so it can be applied to the visible part of
+    a picture at its final size. Contrast changes relative to the mean grey of the whole picture,
+    for which ``sample`` stands.
 
     Args:
         pixels: (3, H, W) uint8.
-        sample: (3, N) uint8, some pixels of the whole picture, spread evenly over it.
-        chances: what is drawn from.
+        sample: (3, N) uint8, pixels spread evenly over the whole picture.
+        rng: random numbers of this sample.
 
     Returns:
         (3, H, W) uint8.
     """
-    changes = _draw_changes(chances)
-    order = chances.sample(range(3), 3) if chances.random() < 0.5 else [0, 1, 2]
+    changes = _draw_changes(rng)
+    order = rng.sample(range(3), 3) if rng.random() < 0.5 else [0, 1, 2]
     if changes:
-        # The sample goes along behind the pixels, to meet the same changes.
+        # The sample is appended, so that it undergoes the same changes.
         both = torch.cat([pixels.flatten(1), sample], 1).float()
         for change, factor in changes:
             change(both, factor, sample.shape[1])
@@ -47,28 +46,28 @@ def distort(pixels: Tensor, sample: Tensor, chances: Random) -> Tensor:
 
 
 def change_brightness(pixels: Tensor, factor: float, _sampled: int) -> None:
-    """Multiply."""
+    """Multiply by ``factor``."""
     pixels *= factor
 
 
 def change_contrast(pixels: Tensor, factor: float, sampled: int) -> None:
-    """Move away from, or towards, the mean grey of the sample."""
+    """Scale the difference from the mean grey of the sample by ``factor``."""
     mean = float(_grey(pixels[:, -sampled:]).mean())
     pixels.mul_(factor).add_((1 - factor) * mean)
 
 
 def change_saturation(pixels: Tensor, factor: float, _sampled: int) -> None:
-    """Move away from, or towards, each pixel's own grey."""
+    """Scale the difference from each pixel's grey by ``factor``."""
     grey = _grey(pixels)
     pixels.mul_(factor).add_(grey, alpha=1 - factor)
 
 
 def change_hue(pixels: Tensor, factor: float, _sampled: int) -> None:
-    """Turn the hue of HSV by ``factor`` of the colour wheel, a sixth at most."""
+    """Rotate the HSV hue by ``factor`` turns, at most a sixth of a turn."""
     red, green, blue = pixels
     most, least = pixels.amax(0), pixels.amin(0)
     chroma = most - least
-    # In sixths of the wheel from red; red's own sector is -1 to 1, and the rest goes up to 5.
+    # In sixths of a turn from red: -1 to 1 where red is largest, up to 5 elsewhere.
     hue = torch.where(
         most == red,
         green - blue,
@@ -79,16 +78,16 @@ def change_hue(pixels: Tensor, factor: float, _sampled: int) -> None:
         ),
     )
     hue.div_(chroma.clamp(min=1e-6)).add_(6 * factor)
-    # A channel is full within a sixth of its own hue and gone two sixths away, round the wheel.
+    # A channel is full within a sixth of its hue, and zero from two sixths on.
     pixels[0] = 2 - torch.minimum(hue.abs(), (hue - 6).abs())
     pixels[1] = 2 - (hue - 2).abs()
     pixels[2] = 2 - torch.minimum((hue - 4).abs(), (hue + 2).abs())
     pixels.clamp_(0, 1).mul_(chroma).add_(least)
 
 
-def _draw_changes(chances: Random) -> list[tuple[_Change, float]]:
+def _draw_changes(rng: Random) -> list[tuple[_Change, float]]:
     brightness, contrast, saturation, hue = (
-        [(change, chances.uniform(*limits))] if chances.random() < 0.5 else []
+        [(change, rng.uniform(*limits))] if rng.random() < 0.5 else []
         for change, limits in (
             (change_brightness, BRIGHTNESS),
             (change_contrast, CONTRAST),
@@ -96,13 +95,13 @@ def _draw_changes(chances: Random) -> list[tuple[_Change, float]]:
             (change_hue, HUE),
         )
     )
-    if chances.random() < 0.5:
+    if rng.random() < 0.5:
         return [*brightness, *contrast, *saturation, *hue]
     return [*brightness, *saturation, *hue, *contrast]
 
 
 def _grey(pixels: Tensor) -> Tensor:
-    """Luma (N,) of pixels (3, N), by the weights of ITU-R BT.601."""
+    """Luma (N,) of pixels (3, N), with the weights of ITU-R BT.601."""
     red, green, blue = pixels
     grey: Tensor = (0.299 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)
     return grey

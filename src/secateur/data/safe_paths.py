@@ -1,4 +1,4 @@
-"""What annotation files list: names, and the files behind them."""
+"""Paths and text files named by annotation files from strangers, checked before they are opened."""
 
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
@@ -9,44 +9,45 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 
 
 def check_root(root: Path) -> None:
-    """Refuse a data folder that is not there.
+    """Check that the data folder exists.
 
     Raises:
-        DataError: ``root`` is no folder.
+        DataError: ``root`` is not a folder.
     """
     if not _is(Path.is_dir, root):
         raise DataError(f"{root}: data folder not found; correct the path or put the data there")
 
 
 def read_text(path: Path, cure: str) -> str:
-    """Read a UTF-8 file, with or without the mark that Windows editors put first.
+    """Read a UTF-8 file, with or without a byte order mark.
 
     Args:
         path: the file.
-        cure: what to do if it is missing, for the message.
+        cure: what to do if the file is missing; part of the message.
 
     Raises:
-        DataError: the file is missing or no UTF-8 text.
+        DataError: the file is missing or is not UTF-8 text.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device would be read for ever
+        if path.exists() and not path.is_file():  # reading a pipe or a device might never end
             raise OSError
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path}: file not found; {cure}") from None
-    except (OSError, ValueError):  # no UTF-8, or a name that no file can have
+    except (OSError, ValueError):  # not UTF-8, or not a valid file name
         raise DataError(f"{path}: not readable as text; save it again as UTF-8") from None
 
 
 def listed_path(folder: Path, name: str, source: Path) -> Path:
-    """Path of the file under ``folder`` that the annotation file ``source`` lists as ``name``.
+    """Return the path of the file in ``folder`` that the annotation file ``source`` calls ``name``.
 
     Raises:
-        DataError: the name is empty, leads out of the folder, or has several lines.
+        DataError: the name is empty, leads out of the folder, or contains a line break.
     """
     if len(name.splitlines()) > 1:
-        raise DataError(f"{source}: the name {name!r} holds a line break; rename that file")
-    # Windows' rules know both slashes and drive letters: what they let pass is safe anywhere.
+        raise DataError(f"{source}: the name {name!r} contains a line break; rename that file")
+    # Windows' rules know both slashes and drive letters, so a name that is relative under them is
+    # relative everywhere.
     listed = PureWindowsPath(name)
     if not listed.name or listed.anchor or ".." in listed.parts or "\0" in name:
         raise DataError(
@@ -57,14 +58,14 @@ def listed_path(folder: Path, name: str, source: Path) -> Path:
 
 
 def existing_picture(path: Path) -> Path:
-    """Return ``path``, or the picture beside it that differs in its suffix only, if that exists."""
+    """Return ``path``, or the existing picture whose name differs from it in the suffix only."""
     suffixes = (s for suffix in PICTURE_SUFFIXES for s in (suffix, suffix.upper()))
     candidates = (path, *(path.with_suffix(suffix) for suffix in suffixes))
     return next(filter(is_file, candidates), path)
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; there is none of a name that no file can have."""
+    """Tell whether ``path`` is a file; false for a name that no file can have."""
     return _is(Path.is_file, path)
 
 
