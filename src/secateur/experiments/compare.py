@@ -8,22 +8,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import cast
 
 from secateur.config.recipe import Recipe
-from secateur.errors import RecipeError, RunError
+from secateur.errors import RecipeError
 from secateur.experiments.methods import METHODS, OURS, SCRATCH, method_recipe, scratch_recipe
 from secateur.experiments.series import (
     POOL,
     announced,
     check_recipes,
     grouped,
+    metric_value,
     standard_error,
     write_result,
 )
 from secateur.files.lock import lock
 from secateur.run.context import Reporter, open_run
-from secateur.run.folder import clear_drafts, read_record
+from secateur.run.folder import clear_drafts
 from secateur.run.pipeline import compress_recipe
+from secateur.run.records import EvaluationRecord, Summary, TrainingRecord, read_record
 from secateur.run.stages import POOR, evaluate_network, train_dense
 
 RESULT_FILE = "comparison.json"
@@ -172,45 +175,42 @@ def _compress(
 ) -> Row:
     own = method_recipe(recipe, method, keep, seed)
     summary = compress_recipe(own, _run_folder(folder, method, keep, seed), reporter, folder / POOL)
-    metric, slim = recipe.evaluate.metric, summary["slim"]
-    last = summary["phases"][-1]["metric"]
+    metric, slim, last = summary.metric, summary.slim, summary.phases[-1].metrics
     return Row(
         method,
         keep,
         seed,
-        slim["params"],
-        slim["macs"],
-        summary["dense"][metric],
-        last["removed"],
-        last["retrained"],
-        slim[metric],
+        slim.params,
+        slim.macs,
+        metric_value(summary.dense.metrics, metric),
+        metric_value(last, "removed"),
+        metric_value(last, "retrained"),
+        metric_value(slim.metrics, metric),
     )
 
 
 def _from_scratch(
     recipe: Recipe, folder: Path, method: str, keep: float, seed: int, reporter: Reporter
 ) -> Row:
-    ours = _run_folder(folder, OURS, keep, seed) / "steps"
-    slim, dense = (read_record(ours / f"evaluate-{n}" / "step.json") for n in ("slim", "dense"))
-    if slim is None or dense is None:
-        raise RunError(f"{ours}: holds no network to take the widths from; compare ours too")
+    ours = _run_folder(folder, OURS, keep, seed) / "summary.json"
+    summary = read_record(ours, Summary, f"compare {OURS} first: {SCRATCH} takes its widths")
     run = _run_folder(folder, method, keep, seed)
     with lock(run):
         clear_drafts(run)
-        opened = open_run(scratch_recipe(recipe, slim["result"]["widths"], seed), run, reporter)
+        opened = open_run(scratch_recipe(recipe, summary.slim.filters, seed), run, reporter)
         network, trained = train_dense(opened)
-        found = evaluate_network(opened, "dense", network).result
-    metric = recipe.evaluate.metric
+        evaluated = evaluate_network(opened, "dense", network)
+    metric, found = summary.metric, cast(EvaluationRecord, evaluated.result)
     return Row(
         method,
         keep,
         seed,
-        found["params"],
-        found["macs"],
-        dense["result"][metric],
+        found.params,
+        found.macs,
+        metric_value(summary.dense.metrics, metric),
         None,
-        trained.result["metric"],
-        found[metric],
+        metric_value(cast(TrainingRecord, trained.result).metrics, metric),
+        metric_value(found.metrics, metric),
     )
 
 

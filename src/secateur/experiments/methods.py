@@ -154,12 +154,12 @@ def method_recipe(recipe: Recipe, method: str, keep_macs: float, seed: int) -> R
             for entry in entries:  # a phase's own entry would override the method's
                 phase.get(section, {}).pop(entry, None)
     select = Select(**compress["select"])
-    if select.way_of_allocation == "cost":
+    if select.settings.divides_by == "cost":
         compress["select"].setdefault("balance", own["balance"])
     changed = Recipe.model_validate(content)
     if phases := METHODS[method].phases:
         return with_phases(changed, phases(changed))
-    if select.sparsifies:
+    if select.settings.ranks_by.sparsifies:
         return changed
     for number, phase in enumerate(compress["phases"], start=1):
         _, sparsify, _, retrain = recipe.phase(number)

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
+from secateur.errors import RecipeError
 from secateur.models.network import layer_names
+from secateur.run.phases import phase_layers
 
 
 def one_phase(recipe: Recipe) -> list[str]:
     """Put all layers of a recipe's phases into one phase."""
-    names = _layers(recipe)
-    return [f"{names[0]}-{names[-1]}"]
+    return split_layers(_runs(recipe), 1)
 
 
 def four_phases(recipe: Recipe) -> list[str]:
@@ -18,7 +19,7 @@ def four_phases(recipe: Recipe) -> list[str]:
 
     Fewer than five layers give fewer phases.
     """
-    names = _layers(recipe)
+    names = _runs(recipe)
     return split_layers(names, min(4, len(names) - 1))
 
 
@@ -66,9 +67,28 @@ def with_phases(recipe: Recipe, phases: Sequence[str]) -> Recipe:
     return Recipe.model_validate(content)
 
 
-def _layers(recipe: Recipe) -> list[str]:
-    """List the layers from the first to the last one that any phase names."""
+def covered_layers(recipe: Recipe) -> list[str]:
+    """List the layers from the first to the last one that any phase names.
+
+    The list is empty if a phase names patterns instead of a run such as ``conv1_1-conv4_3``.
+
+    Raises:
+        RecipeError: a layer is unknown.
+    """
     names = layer_names(recipe_architecture(recipe, ("any",)))
-    ends = [part for phase in recipe.compress.phases for part in phase.layers.split("-")]
-    positions = [names.index(name) for name in ends if name in names]
+    positions: list[int] = []
+    for phase in recipe.compress.phases:
+        run = phase_layers(phase.layers, names)
+        if run is None:
+            return []
+        positions += map(names.index, run)
     return names[min(positions) : max(positions) + 1]
+
+
+def _runs(recipe: Recipe) -> list[str]:
+    if layers := covered_layers(recipe):
+        return layers
+    raise RecipeError(
+        "compress.phases name no layers in order, which could be divided into other phases; name "
+        "the first and the last layer of each phase, FIRST-LAST"
+    )

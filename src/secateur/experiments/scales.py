@@ -19,12 +19,14 @@ from secateur.experiments.series import (
     announced,
     check_recipes,
     grouped,
+    metric_value,
     standard_error,
     write_result,
 )
 from secateur.models.ssd import SSDArchitecture, grid_sizes, layer_names
 from secateur.run.context import Reporter
 from secateur.run.pipeline import compress_recipe
+from secateur.run.records import Summary
 
 RESULT_FILE = "scales.json"
 
@@ -222,7 +224,7 @@ def _phases(
         elif first in removed or first == kept[-1]:
             _, sparsify, select, retrain = recipe.phase(number)
             dropped += retrain.steps * retrain.batch_size
-            if select.sparsifies:
+            if select.settings.ranks_by.sparsifies:
                 dropped += sparsify.steps * sparsify.batch_size
         else:
             remaining.append((number, {**phase, "layers": f"{first}-{kept[-1]}"}))
@@ -239,21 +241,21 @@ def _phases(
     return [phase for _, phase in remaining]
 
 
-def _row(architecture: SSDArchitecture, seed: int, summary: dict[str, Any]) -> ScaleRow:
+def _row(architecture: SSDArchitecture, seed: int, summary: Summary) -> ScaleRow:
     layers, scales = architecture.detection_layers, architecture.scales
-    dense, slim, metric = summary["dense"], summary["slim"], summary["metric"]
+    dense, slim = summary.dense, summary.slim
     return ScaleRow(
         layers,
         seed,
         grid_sizes(architecture.network, architecture.size)[layers - 1],
         # torchvision's second square box has the geometric mean of a layer's scale and the next.
         round(architecture.size * sqrt(scales[layers - 1] * scales[layers]), 1),
-        dense["params"],
-        dense["macs"],
-        slim["params"],
-        slim["macs"],
-        dense[metric],
-        slim[metric],
+        dense.params,
+        dense.macs,
+        slim.params,
+        slim.macs,
+        metric_value(dense.metrics, summary.metric),
+        metric_value(slim.metrics, summary.metric),
     )
 
 

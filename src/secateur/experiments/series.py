@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
 from secateur.data.source import read_splits
+from secateur.errors import RunError
 from secateur.files.atomic_write import write_json
 from secateur.run.context import Reporter, provenance
 from secateur.run.phases import check_phases
+from secateur.run.records import Metric
 
 # Folder of a series in which its runs share their steps.
 POOL = "pool"
@@ -86,6 +88,18 @@ def grouped(rows: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[
 def standard_error(values: Sequence[float]) -> float | None:
     """Compute the standard error of the mean; None for a single value."""
     return stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+
+
+def metric_value(metrics: Mapping[Key, Metric], name: Key) -> float:
+    """Look up a metric.
+
+    Raises:
+        RunError: it has no value, because the split has nothing to measure it on.
+    """
+    value = metrics[name]
+    if value is None:
+        raise RunError(f"{name} has no value: no object or class of the split counts for it")
+    return value
 
 
 def write_result(

@@ -18,7 +18,7 @@ from secateur.experiments.sweep.trial import Outcome, all_steps, trial_folder
 from secateur.files.atomic_write import write_text
 from secateur.models.cost import count_macs, count_params
 from secateur.models.network import example_input, raw_network
-from secateur.run.context import Network, Reporter
+from secateur.run.context import Handle, Reporter
 from secateur.run.pipeline import compress_recipe
 
 RESULT_FILE = "sweep.json"
@@ -37,7 +37,7 @@ def finish(
     space: Space,
     folder: Path,
     reporter: Reporter,
-    dense: Network,
+    dense: Handle,
     accuracy: float,
 ) -> Sweep:
     """Evaluate the Pareto front on test and write the result.
@@ -69,10 +69,10 @@ def finish(
         reporter.say(f"== trial {number} on {recipe.data.test or 'validation'}")
         chosen = space.chosen_recipe(rows[number].chosen, number)
         summary = compress_recipe(chosen, run, reporter, folder / POOL)
-        for name, key in (("slim", str(number)), ("dense", "dense")):
-            metrics = {k: v for k, v in summary[name].items() if isinstance(v, float)}
+        for key, found in ((number, summary.slim), ("dense", summary.dense)):
+            metrics = {name: value for name, value in found.metrics.items() if value is not None}
             study.set_user_attr(f"test {key}", metrics)
-    tests = study.user_attrs
+    tests, model = study.user_attrs, dense.load()
     shutil.rmtree(folder / FRONT, ignore_errors=True)  # an earlier one, of fewer trials
     points = [_point(trial, space, folder, tests) for trial in front]
     result = Sweep(
@@ -84,8 +84,8 @@ def finish(
         Dense(
             accuracy,
             tests.get("test dense"),
-            count_params(dense.model),
-            count_macs(raw_network(dense.model), example_input(dense.architecture)),
+            count_params(model),
+            count_macs(raw_network(model), example_input(dense.architecture)),
         ),
         list(rows.values()),
         sorted(points, key=lambda point: (-point.params, -point.macs, point.trial)),

@@ -10,12 +10,12 @@ import optuna
 from secateur.config.compress import Phase
 from secateur.config.recipe import Recipe
 from secateur.errors import RecipeError
-from secateur.experiments.phasing import one_phase, split_layers, with_phases
+from secateur.experiments.phasing import covered_layers, split_layers, with_phases
 from secateur.models.architecture import Architecture
-from secateur.models.network import build_network, layer_names
+from secateur.models.network import build_network
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.selection.rounding import fewest_channels
-from secateur.run.phases import network_groups, phase_groups, phase_layers
+from secateur.run.phases import network_groups, phase_groups
 
 Goal = Literal["budget", "levels"]
 Choice = dict[str, float | str]
@@ -150,7 +150,7 @@ def search_space(recipe: Recipe, goal: Goal, architecture: Architecture) -> Spac
         RecipeError: the recipe's criterion does not use sparsity.
     """
     select = recipe.compress.select
-    if not select.by_sparsity:
+    if not select.settings.ranks_by.reads_zeros:
         raise RecipeError(
             f"compress.select.criterion is {select.criterion}, but a sweep needs a criterion of "
             "sparsity; leave the criterion out"
@@ -167,7 +167,7 @@ def search_space(recipe: Recipe, goal: Goal, architecture: Architecture) -> Spac
         return [phase_groups(Phase(layers=each), model, graph) for each in phases]
 
     own_phases = [phase.layers for phase in recipe.compress.phases]
-    layers = phase_layers(one_phase(recipe)[0], layer_names(architecture)) or []
+    layers = covered_layers(recipe)
     most = min(MOST_PHASES, len(layers) - 1)
     splits = {str(n): split_layers(layers, n) for n in range(1, most + 1)}
     choices: dict[str, Sequence[str]] = {
@@ -179,7 +179,7 @@ def search_space(recipe: Recipe, goal: Goal, architecture: Architecture) -> Spac
     values = {key: _own(recipe, key) for key in table}
     named = [key for key in BUDGETS if values.get(key) is not None]
     absent = {key for key in BUDGETS if named and key not in named}
-    if select.way_of_allocation != "cost":
+    if select.settings.divides_by != "cost":
         absent.add("select.balance")
     absent |= {key for key, bounds in table.items() if bounds.log and values[key] == 0}
     entries = {
@@ -211,7 +211,7 @@ def _own(recipe: Recipe, key: str) -> float | None:
 def _least_shares(recipe: Recipe, graph: ChannelGraph, names: Sequence[str]) -> dict[str, float]:
     """The shares of parameters and MACs kept with the fewest filters in each layer."""
     select = recipe.compress.select
-    fewest = fewest_channels(graph, names, select.min_filters, select.least_round_to)
+    fewest = fewest_channels(graph, names, select.min_filters, select.settings.known_round_to)
     counts = zip(BUDGETS, graph.cost(fewest), graph.cost(), strict=True)
     return {key: left / whole for key, left, whole in counts}
 

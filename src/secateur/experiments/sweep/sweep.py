@@ -11,6 +11,7 @@ import socket
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import optuna
 from optuna.samplers import TPESampler
@@ -18,7 +19,7 @@ from optuna.trial import TrialState
 
 from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
-from secateur.experiments.series import POOL
+from secateur.experiments.series import POOL, metric_value
 from secateur.experiments.sweep.early_stopping import Finished
 from secateur.experiments.sweep.finish import finish
 from secateur.experiments.sweep.queue import Queue, heartbeat
@@ -29,6 +30,7 @@ from secateur.experiments.sweep.trial import Context, Outcome, run_trial, trial_
 from secateur.files.lock import lock
 from secateur.files.optional import quiet
 from secateur.run.context import Reporter, open_run
+from secateur.run.records import TrainingRecord
 from secateur.run.stages import train_dense
 
 # Seconds between looks at the trials of other processes.
@@ -74,7 +76,10 @@ def sweep(
             dense, trained = train_dense(run)
             queue = Queue(study, trials)
             queue.enqueue_first(space.own)
-        context = Context(folder, reporter, trained.result["metric"], latency)
+        accuracy = metric_value(
+            cast(TrainingRecord, trained.result).metrics, recipe.evaluate.metric
+        )
+        context = Context(folder, reporter, accuracy, latency)
         _work(queue, space, context)
         with lock(folder, reporter.say):
             return finish(study, space, folder, reporter, dense, context.dense)

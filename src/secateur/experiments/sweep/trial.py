@@ -10,11 +10,12 @@ from secateur.benchmark.benchmark import benchmark
 from secateur.benchmark.preparation import Conditions
 from secateur.config.recipe import Recipe
 from secateur.errors import DivergedError, PruningError, RecipeError
-from secateur.experiments.series import POOL
+from secateur.experiments.series import POOL, metric_value
 from secateur.experiments.sweep.early_stopping import Finished, broken, outperformed
 from secateur.run.context import Reporter, open_run
 from secateur.run.folder import TRIALS, Step
 from secateur.run.pipeline import run_phases
+from secateur.run.records import RemovalRecord, TrainingRecord
 
 TIMING = Conditions(seconds=5.0)
 
@@ -44,7 +45,7 @@ class Outcome:
         accuracy: final metric; None if the trial was stopped early.
         removed: metric after the last removal, before retraining.
         params: parameters of the slim network, known after the last removal.
-        macs: MACs of the slim network for one image of the nominal size, likewise.
+        macs: MACs of the slim network for one image of the nominal size, likewise known.
         latency: milliseconds per image; None unless latency is an objective.
         steps: training steps, without those of the dense network.
         reason: why the trial was stopped early.
@@ -86,22 +87,22 @@ def run_trial(
 
     def watch(step: Step) -> None:
         record, reason = step.result, None
-        place = record.phase
-        _, sparsify, _, retrain = recipe.phase(place)
-        metric = record.metrics[recipe.evaluate.metric]
+        if not isinstance(record, TrainingRecord | RemovalRecord) or record.phase is None:
+            return
+        _, sparsify, _, retrain = recipe.phase(record.phase)
+        metric = metric_value(record.metrics, recipe.evaluate.metric)
         if record.kind == "sparsify":
             outcome.steps += sparsify.steps
             reason = broken(metric, context.dense)
         elif record.kind == "retrain":
             outcome.steps += retrain.steps
-            if place < last:
+            if record.phase < last:
                 reason = broken(metric, context.dense)
             else:
                 outcome.accuracy = metric
-        elif record.kind == "remove" and place == last:
-            params, macs = record.params, record.macs
-            outcome.removed, outcome.params, outcome.macs = metric, params, macs
-            reason = outperformed(metric, params, macs, finished())
+        elif isinstance(record, RemovalRecord) and record.phase == last:
+            outcome.removed, outcome.params, outcome.macs = metric, record.params, record.macs
+            reason = outperformed(metric, record.params, record.macs, finished())
         if reason and give_up:
             raise optuna.TrialPruned(f"{step.folder.name}: {reason}")
 
