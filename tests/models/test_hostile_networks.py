@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from secateur.runtimes.header import ExportHeader
 from torch import nn
 
 from commands import Outcome, one_error
@@ -26,6 +25,7 @@ from secateur.models.network_file import load_network, save_network
 from secateur.models.ssd import build_ssd, ssd_architecture
 from secateur.models.vgg import build_vgg, vgg_architecture
 from secateur.models.weights import load_weights, read_state
+from secateur.runtimes.header import ExportHeader
 
 torch.set_num_threads(1)
 SMALL = ssd_architecture("ssd300", ("stop", "yield"), size=96, detection_layers=1, widths=1 / 64)
@@ -205,10 +205,10 @@ def test_torch_files_of_odd_tensors(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save({5: torch.zeros(2)}, path)
     with pytest.raises(ModelError, match=r"w\.pth: holds no state dict"):
-        load_weights(model, str(path), batch_norm=False)
+        load_weights(model, str(path))
     torch.save({"weight": torch.empty(2, 2, device="meta")}, path)
     with pytest.raises(ModelError, match=r"w\.pth: holds tensors that cannot be copied"):
-        load_weights(model, str(path), batch_norm=False)
+        load_weights(model, str(path))
 
 
 def test_downloaded_weights_are_not_unpickled_in_full(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -329,17 +329,17 @@ def test_nothing_is_unpickled(tmp_path: Path, name: str) -> None:
     with pytest.raises(ModelError, match="not a safetensors file"):
         load_network(path)
     with pytest.raises(ModelError, match=f"{name}: not a safetensors file or a plain torch"):
-        load_weights(build_ssd(SMALL), str(path), batch_norm=False)
+        load_weights(build_ssd(SMALL), str(path))
     torch.save({"w": Mine()}, path)
     with pytest.raises(ModelError, match="not a safetensors file or a plain torch"):
-        load_weights(build_ssd(SMALL), str(path), batch_norm=False)
+        load_weights(build_ssd(SMALL), str(path))
 
 
 def test_weights_of_a_network_for_other_classes(tmp_path: Path) -> None:
     other = build_ssd(SMALL.model_copy(update={"classes": ("a", "b", "c")}))
     torch.save(other.state_dict(), tmp_path / "other.pth")
     ssd = build_ssd(SMALL)
-    unfilled = load_weights(ssd, str(tmp_path / "other.pth"), batch_norm=False)
+    unfilled = load_weights(ssd, str(tmp_path / "other.pth"))
     assert unfilled == [name for name in ssd.state_dict() if "classification" in name]
     assert torch.equal(ssd.backbone.scale_weight, other.backbone.scale_weight)
     first = convolutions(ssd)["conv1_1"]
@@ -360,7 +360,7 @@ def test_vgg16_fills_the_trunk(
     torch.save({**state, "classifier.0.weight": torch.zeros(2, 2)}, tmp_path / "vgg.pt")
     architecture = SMALL.model_copy(update={"batch_norm": batch_norm})
     ssd = build_ssd(architecture)
-    unfilled = load_weights(ssd, str(tmp_path / "vgg.pt"), batch_norm=batch_norm)
+    unfilled = load_weights(ssd, str(tmp_path / "vgg.pt"))
     theirs = [layer for layer in features if isinstance(layer, torch.nn.Conv2d)]
     ours = [ssd.get_submodule(path) for path in convolutions(ssd).values()][:13]
     assert len(theirs) == 13
@@ -374,13 +374,13 @@ def test_vgg16_fills_the_trunk(
         torch.save(
             {f"features.{n}": t for n, t in features.state_dict().items()}, tmp_path / "b.pt"
         )
-        load_weights(ssd, str(tmp_path / "b.pt"), batch_norm=True)
+        load_weights(ssd, str(tmp_path / "b.pt"))
         assert [bool((n.weight == 3).all()) for n in mine].index(True) == 7
     filled = set(ssd.state_dict()) - set(unfilled)
     assert len(filled) == 13 * (7 if batch_norm else 2)
     other = build_ssd(SMALL.model_copy(update={"widths": dict.fromkeys(SMALL.widths, 50)}))
     with pytest.raises(ModelError, match=r"vgg\.pt: none of its weights fits"):
-        load_weights(other, str(tmp_path / "vgg.pt"), batch_norm=batch_norm)
+        load_weights(other, str(tmp_path / "vgg.pt"))
 
 
 def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
@@ -395,9 +395,9 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
         "none.pth": r"none\.pth: no such file of weights",
     }.items():
         with pytest.raises(ModelError, match=message):
-            load_weights(ssd, str(tmp_path / source), batch_norm=False)
+            load_weights(ssd, str(tmp_path / source))
     with pytest.raises(ModelError, match="torchvision has no such weights"):
-        load_weights(ssd, "torchvision:SSD301_Weights.COCO", batch_norm=False)
+        load_weights(ssd, "torchvision:SSD301_Weights.COCO")
 
 
 def test_a_network_file_can_be_read_as_other_files_can(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_torchvisions_own_network_fills_ours(tmp_path: Path) -> None:
     state = torchvision_ssd(3)
     torch.save(state, tmp_path / "ssd.pth")
     model = build_ssd(ssd_architecture("ssd300", ("square", "disc")))
-    assert load_weights(model, str(tmp_path / "ssd.pth"), batch_norm=False, whole=True) == []
+    assert load_weights(model, str(tmp_path / "ssd.pth"), whole=True) == []
     torch.testing.assert_close(dict(model.state_dict()), state, rtol=0, atol=0)
 
 

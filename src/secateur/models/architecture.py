@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from torch import Tensor, nn
 
 # Bounds of what a file's header may ask for: more than any network has, few enough for torch.
 Width = Annotated[int, Field(ge=1, le=2**16)]
@@ -55,11 +55,19 @@ class Architecture(BaseModel):
         description="class names; a detector's without the background", min_length=1
     )
     size: int = Field(description="side of the square input, pixels", ge=1, le=LARGEST_SIZE)
+    resize: bool = Field(
+        True, description="true: images are resized to size x size; false: they keep their size"
+    )
     batch_norm: bool = Field(False, description="batch norm after every convolution")
     mean: tuple[float, float, float] = Field(description="of the input's channels, 0 to 1")
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
         description="of the input's channels, 0 to 1"
     )
+
+    @property
+    def least_side(self) -> int:
+        """Smallest side of an image that the network can read, pixels; 1 if it is resized."""
+        return 1 if self.resize else self.size
 
 
 def resolve_widths(
@@ -101,6 +109,10 @@ def _same(value: Any) -> Any:
     return value
 
 
+def _unchanged(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:  # noqa: ARG001
+    return state
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkBuilder:
     """How one kind of network is built and read: an entry of NETWORKS.
@@ -120,6 +132,7 @@ class NetworkBuilder:
         outputs: module path of each layer that computes the outputs, by its name; such layers keep
             all their filters.
         attached: by module path, the layer that a module's own parameters are counted with.
+        rename: gives the tensors of another project's weights by the network's own names.
     """
 
     task: Task
@@ -133,3 +146,4 @@ class NetworkBuilder:
     layers: Callable[[nn.Module], dict[str, str]] = hidden_layers
     outputs: Callable[[nn.Module, Any], dict[str, str]] = _last
     attached: Mapping[str, str] = field(default_factory=dict)
+    rename: Callable[[nn.Module, Mapping[str, Tensor]], Mapping[str, Tensor]] = _unchanged

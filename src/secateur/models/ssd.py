@@ -114,8 +114,8 @@ class SSDArchitecture(Architecture):
 
     network: Literal["ssd300", "ssd512"] = Field(description="which extra layers follow VGG16")
     resize: bool = Field(
-        description="true: images are resized to size x size; false: they keep their size, and the "
-        "default boxes theirs"
+        description="true: images are resized to size x size; false: images and default boxes keep "
+        "their size"
     )
     batch_norm: bool = Field(description="batch norm after every convolution of the backbone")
     detection_layers: int = Field(description="how many of the first are kept", ge=1)
@@ -140,6 +140,11 @@ class SSDArchitecture(Architecture):
                 "fewer layers in model.detection_layers"
             )
         return self
+
+    @property
+    def least_side(self) -> int:
+        """Smallest side of an image that the network can read, pixels; 1 if it is resized."""
+        return 1 if self.resize else least_side(self.network, self.detection_layers)
 
 
 def ssd_architecture(
@@ -394,8 +399,11 @@ def heads(architecture: SSDArchitecture) -> dict[str, str]:
     }
 
 
-def vgg_keys(batch_norm: bool, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def rename_vgg(ssd: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Rename the features of torchvision's ``vgg16(_bn)`` to those of an SSD's backbone."""
+    if not any(name.startswith("features.") for name in state):
+        return state
+    batch_norm = any(isinstance(module, nn.BatchNorm2d) for module in ssd.modules())
     conv5 = 33 if batch_norm else 23  # the fourth pooling, where SSD's first extra block begins
     renamed = {}
     for key, value in state.items():
@@ -466,5 +474,6 @@ BUILDER = NetworkBuilder(
     raw=lambda model: model if isinstance(model, RawSSD) else RawSSD(model),
     layers=convolutions,
     outputs=lambda _, architecture: heads(architecture),
+    rename=rename_vgg,
     attached={"backbone": "conv4_3"},  # scale_weight scales the map of conv4_3
 )

@@ -95,6 +95,8 @@ class VGGArchitecture(Architecture):
                 f"widths must name exactly these layers, in order: {', '.join(CONVOLUTIONS)}, "
                 f"then none, the first or both of {', '.join(HIDDEN)}"
             )
+        if not self.resize:
+            raise ValueError("a VGG16 reads images of one size; resize them")
         if self.size < LEAST_SIZE:
             raise ValueError(
                 f"size {self.size} is too small for five poolings; it must be {LEAST_SIZE} or more"
@@ -121,13 +123,12 @@ def resolve(options: VGGOptions, classes: tuple[str, ...], resize: bool = True) 
     Raises:
         ValueError: as for ``vgg_architecture``, or images are not resized.
     """
-    if not resize:
-        raise ValueError("a VGG16 reads images of one size; resize them")
     full = CONVOLUTIONS | dict(zip(HIDDEN, options.hidden, strict=False))
     return VGGArchitecture(
         network=options.network,
         classes=classes,
         size=options.size,
+        resize=resize,
         batch_norm=options.batch_norm,
         widths=resolve_widths(options.widths, full, full),
         pool=options.pool,

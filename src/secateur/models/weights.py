@@ -16,80 +16,75 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
-from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import ModelError
 from secateur.models.architecture import Architecture
-from secateur.models.network import build_network
-from secateur.models.ssd import vgg_keys
+from secateur.models.network import build_network, builder_of
 
-# Where a training's checkpoint keeps its weights, as torchvision, Lightning and others write it.
+# Keys of the weights in a training checkpoint of torchvision, Lightning and others.
 _STATES = ("model", "state_dict", "model_state_dict")
-# What DistributedDataParallel, torch.compile and Lightning modules put before every name.
+# Prefixes that DistributedDataParallel, torch.compile and Lightning modules add to every name.
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
 
 
-def _kind_of_number(name: str, *_: object) -> np.dtype[Any]:
-    """Stand for ``numpy.dtype``, and give no kind but those of numbers, which are small."""
+def _number_type(name: str, *_: object) -> np.dtype[Any]:
+    """Replace ``numpy.dtype``: allow types of numbers only."""
     if re.fullmatch("[biuf][1-8]", name) is None:
-        raise ValueError(f"{name} is no number")
+        raise ValueError(f"{name} is not a type of numbers")
     return np.dtype(name)
 
 
-def _number(kind: np.dtype[Any], content: bytes) -> Any:
-    """Stand for what makes one of numpy's numbers of a pickle."""
-    return np.frombuffer(content, kind, count=1)[0]
+def _number(type_: np.dtype[Any], content: bytes) -> Any:
+    """Replace the function that unpickles a numpy number."""
+    return np.frombuffer(content, type_, count=1)[0]
 
 
-# What a checkpoint may hold beside its weights, and is only data: the options of a training, which
-# torchvision's scripts keep, and numpy's numbers, in which people keep the best metric.
-_BESIDE_WEIGHTS: dict[str, Any] = {
+# Types that a checkpoint may hold in addition to its weights. They are data only: the options of a
+# training, which torchvision's scripts store, and numpy numbers, such as the best metric.
+_ALLOWED_TYPES: dict[str, Any] = {
     "argparse.Namespace": argparse.Namespace,
-    "numpy.dtype": _kind_of_number,
+    "numpy.dtype": _number_type,
     "numpy._core.multiarray.scalar": _number,
     "numpy.core.multiarray.scalar": _number,  # as numpy 1 wrote it
     **{
-        f"numpy.dtypes.{kind.__name__}": kind
-        for kind in (type(np.dtype(name)) for name in ("b1", "i4", "i8", "f4", "f8"))
+        f"numpy.dtypes.{type_.__name__}": type_
+        for type_ in (type(np.dtype(name)) for name in ("b1", "i4", "i8", "f4", "f8"))
     },
 }
 
 
-def load_weights(
-    model: nn.Module, source: str, batch_norm: bool, *, whole: bool = False
-) -> list[str]:
-    """Start a network from trained weights, as far as names and shapes agree.
+def load_weights(model: nn.Module, source: str, *, whole: bool = False) -> list[str]:
+    """Copy trained weights into a network wherever names and shapes agree.
 
     Args:
         model: changed in place.
-        source: a ``.safetensors`` file, a torch state dict (``.pth``, ``.pt``), by itself or in a
-            checkpoint of a training, or ``torchvision:`` and the name of weights, such as
+        source: a ``.safetensors`` file; a torch state dict (``.pth``, ``.pt``), alone or in a
+            training checkpoint; or ``torchvision:`` and the name of weights, such as
             ``torchvision:SSD300_VGG16_Weights.COCO_V1``, which torchvision downloads. Those of a
             ``vgg16`` or ``vgg16_bn`` classifier fill an SSD's backbone.
-        batch_norm: whether the network has batch norm.
-        whole: refuse weights that do not fill all of the network.
+        whole: refuse weights that do not fill the whole network.
 
     Returns:
-        Names of the network's tensors that were not filled, a head for other classes for example.
+        Names of the network's tensors that were not filled, for example a head for other classes.
 
     Raises:
-        ModelError: the file cannot be read, or fills nothing, or not all that it should.
+        ModelError: the file cannot be read, fills nothing, or does not fill the whole network.
     """
-    fits, unfilled = _fitting(model, source, batch_norm, whole=whole)
+    fits, unfilled = _fitting(model, source, whole=whole)
     try:
         model.load_state_dict(fits, strict=False)
     except RuntimeError:
         raise ModelError(
             f"{source}: holds tensors that cannot be copied; save model.state_dict() of a network "
-            "on the processor"
+            "on the CPU"
         ) from None
     return unfilled
 
 
 def check_weights(architecture: Architecture, source: str, *, whole: bool = False) -> None:
-    """See that ``load_weights`` will do; errors are its own.
+    """Check that ``load_weights`` will succeed; raises the same errors.
 
-    Weights of torchvision's are not downloaded for it: only their name is checked.
+    Weights of torchvision are not downloaded: only their name is checked.
     """
     if source.startswith("torchvision:"):
         torchvision_weights(source)
@@ -98,20 +93,18 @@ def check_weights(architecture: Architecture, source: str, *, whole: bool = Fals
 
 
 def unfilled_by(architecture: Architecture, source: str, *, whole: bool = False) -> list[str]:
-    """Give what ``load_weights`` would leave unfilled, and load nothing; errors are its own."""
+    """List what ``load_weights`` would not fill, without loading; raises the same errors."""
     with torch.device("meta"):
         model = build_network(architecture)
-    _, unfilled = _fitting(model, source, architecture.batch_norm, whole=whole)
+    _, unfilled = _fitting(model, source, whole=whole)
     return unfilled
 
 
-def _fitting(
-    model: nn.Module, source: str, batch_norm: bool, *, whole: bool
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Give the weights whose names and shapes are the network's, and what they leave unfilled."""
-    state = read_state(source)
-    if isinstance(model, SSD) and any(name.startswith("features.") for name in state):
-        state = vgg_keys(batch_norm, state)
+def _fitting(model: nn.Module, source: str, *, whole: bool) -> tuple[dict[str, Tensor], list[str]]:
+    """Give the weights that agree with the network's names and shapes, and the unfilled names."""
+    state, builder = read_state(source), builder_of(model)
+    if builder is not None:
+        state = builder.rename(model, state)
     own = model.state_dict()
     fits = {n: t for n, t in state.items() if n in own and t.shape == own[n].shape}
     if not any(name.endswith("weight") for name in fits):
@@ -119,30 +112,30 @@ def _fitting(
             f"{source}: none of its weights fits this network; check network, widths, batch_norm"
         )
     unfilled = [name for name in own if name not in fits]
-    # Only how long a norm has trained, which older files do not tell.
-    wanting = [name for name in unfilled if not name.endswith("num_batches_tracked")]
-    if whole and wanting:
-        name = wanting[0]
+    # Older files lack the number of batches that a norm has seen, which nothing depends on.
+    missing = [name for name in unfilled if not name.endswith("num_batches_tracked")]
+    if whole and missing:
+        name = missing[0]
         there = f"{list(state[name].shape)} there" if name in state else "missing there"
         raise ModelError(
             f"{source}: does not fit the whole network: {name} is {there} and "
             f"{list(own[name].shape)} here; give the network, widths, batch_norm and the number of "
-            "classes that it was trained with, or let the rest be learnt (train.steps)"
+            "classes that it was trained with, or train the rest (train.steps)"
         )
     return fits, unfilled
 
 
 def torchvision_weights(source: str) -> WeightsEnum:
-    """Find trained weights by ``torchvision:`` and their name; nothing is downloaded yet.
+    """Find trained weights by ``torchvision:`` and their name, without downloading them.
 
     Raises:
-        ModelError: there are none of that name.
+        ModelError: torchvision has none of that name.
     """
     try:
         return torchvision.models.get_weight(source.partition(":")[2])
     except (ValueError, AttributeError, KeyError):
         raise ModelError(
-            f"{source}: torchvision has no such weights; write torchvision: and their whole name, "
+            f"{source}: torchvision has no such weights; write torchvision: and their full name, "
             "such as SSD300_VGG16_Weights.COCO_V1 or VGG16_BN_Weights.IMAGENET1K_V1"
         ) from None
 
@@ -159,7 +152,7 @@ def read_state(source: str) -> Mapping[str, Tensor]:
             raise ModelError(
                 f"{source}: the download failed ({error}); put {Path(weights.url).name} into "
                 f"{torch.hub.get_dir()}/checkpoints by hand, or, in a recipe, name a file in "
-                "model.weights, or null to start from scratch, which needs batch_norm: true"
+                "model.weights, or null to start from random weights, which needs batch_norm: true"
             ) from None
         return downloaded
     path = Path(source)
@@ -169,10 +162,10 @@ def read_state(source: str) -> Mapping[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         _refuse_compression(path)
-        with torch.serialization.safe_globals([(f, n) for n, f in _BESIDE_WEIGHTS.items()]):
+        with torch.serialization.safe_globals([(f, n) for n, f in _ALLOWED_TYPES.items()]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:
-        # torch.load raises many kinds, some of them with advice to unpickle; none is passed on.
+        # torch.load raises many types; some advise to unpickle, so none is passed on.
         raise ModelError(
             f"{path}: not a safetensors file or a plain torch state dict{_what_else(path)}; save "
             "model.state_dict() alone"
@@ -185,12 +178,12 @@ def read_state(source: str) -> Mapping[str, Tensor]:
 
 
 def _what_else(path: Path) -> str:
-    """Name what a torch file holds that would have to be unpickled."""
+    """Name a type in a torch file that would have to be unpickled."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # it is none
+    except Exception:  # not a torch file
         return ""
-    others = sorted(set(names) - _BESIDE_WEIGHTS.keys())
+    others = sorted(set(names) - _ALLOWED_TYPES.keys())
     return f", for it holds {others[0]}, which is not unpickled" if others else ""
 
 
@@ -199,7 +192,7 @@ def _is_dict(content: Any) -> bool:
 
 
 def _without_wrappers(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Take off the names of what was wrapped around the network while it trained."""
+    """Remove the prefixes of modules that wrapped the network while it was trained."""
     for wrapper in _WRAPPERS:
         if state and all(name.startswith(wrapper) for name in state):
             return _without_wrappers({n.removeprefix(wrapper): t for n, t in state.items()})
@@ -207,7 +200,7 @@ def _without_wrappers(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def _refuse_compression(path: Path) -> None:
-    """Refuse a torch file that could unpack to many times its size; torch's own are not packed."""
+    """Refuse a compressed file, which could unpack to many times its size; torch writes none."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
