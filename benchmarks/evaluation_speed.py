@@ -1,16 +1,15 @@
-"""Time average precision against pycocotools and against VOC's rule as one would first write it.
+"""Speed of average precision, compared with pycocotools and with a plain loop of VOC's rule.
 
 ``python benchmarks/evaluation_speed.py`` writes ``benchmarks/results/evaluation_speed.json``. All
-get the same ``Detections`` and annotated pictures, drawn from a seed, and are timed until they have
-their numbers: what it takes to bring these into the form that an evaluation reads is a part of it.
-Sides take turns; the order changes from round to round. Times are the processor's, all in one
-thread, so that other programs on the machine count for little.
+implementations get the same seeded ``Detections`` and annotated pictures. The conversion of these
+into an implementation's own format is part of its time. Implementations take turns, in an order
+that changes every round. Times are CPU times of one thread, so that other programs matter little.
 
-There are 5,000 pictures of 500 × 375 pixels, 20 classes, and 200 detections a picture. A picture
-has 1 to 12 objects (evenly) with sides around 60 pixels, one in 20 of them difficult. Of the
-detections two in five are of an object: centre and sides are off by some 15 % of a side, one in
-seven takes it for another class, and scores are higher the better the box. The others are boxes
-anywhere, of any class, and of low scores.
+There are 5,000 pictures of 500 × 375 pixels, 20 classes, and 200 detections per picture. A picture
+has 1 to 12 objects (uniformly) with sides around 60 pixels; one in 20 is difficult. Two in five
+detections belong to an object: their centre and sides are off by about 15 % of a side, one in
+seven has another class, and better boxes have higher scores. The others have random boxes and
+classes, and low scores.
 """
 
 import argparse
@@ -29,12 +28,12 @@ import torch
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from secateur.run.context import provenance
 
-from checks import tell
+from checks import print_checks
 from published import CLASSES
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.files.atomic_write import write_json
-from secateur.run.run import provenance
 from secateur.tasks.detection.average_precision import (
     average_precision,
     coco_average_precision,
@@ -45,7 +44,7 @@ HERE = Path(__file__).parent
 SEED = 20261202
 PICTURES, DETECTIONS, WIDTH, HEIGHT = 5_000, 200, 500, 375
 TIMES_FASTER = 10.0
-# How far figures in percent may lie apart: VOC's, and COCO's as a share.
+# Largest difference of results: absolute in percent for VOC, relative for COCO.
 VOC_APART, COCO_APART = 1e-6, 1e-4
 
 Drawn = tuple[list[Detections], list[AnnotatedPicture]]
@@ -53,7 +52,7 @@ Side = Callable[[Sequence[Detections], Sequence[AnnotatedPicture]], dict[str, fl
 
 
 def draw(count: int) -> Drawn:
-    """Draw detections and objects as the head of this file says."""
+    """Generate detections and objects as described at the top of this file."""
     rng = np.random.default_rng(SEED)
     found, truth = [], []
     for number in range(count):
@@ -95,7 +94,7 @@ def draw(count: int) -> Drawn:
 
 
 def as_boxes(centres: NDArray[np.float64], sides: NDArray[np.float64]) -> torch.Tensor:
-    """Corners (N, 4) within the picture."""
+    """Corners (N, 4), clipped to the picture."""
     corners = np.concatenate([centres - sides / 2, centres + sides / 2], 1)
     edges = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT])
     return torch.from_numpy(np.clip(corners, 0, edges).astype(np.float32))
@@ -113,7 +112,7 @@ def our_voc(found: Sequence[Detections], truth: Sequence[AnnotatedPicture]) -> d
 
 
 def plain_voc(found: Sequence[Detections], truth: Sequence[AnnotatedPicture]) -> dict[str, float]:
-    """The same by loops: each class, each picture, each detection, each object."""
+    """The same by loops over classes, pictures, detections and objects."""
     boxes = [each.boxes.tolist() for each in found]
     labels = [each.labels.tolist() for each in found]
     scores = [each.scores.tolist() for each in found]
@@ -153,7 +152,7 @@ def plain_voc(found: Sequence[Detections], truth: Sequence[AnnotatedPicture]) ->
 
 
 def iou(a: list[float], b: list[float]) -> float:
-    """The overlap of two boxes."""
+    """Intersection over union of two boxes."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
@@ -163,7 +162,7 @@ def iou(a: list[float], b: list[float]) -> float:
 
 
 def plain_average_precision(hits: list[bool], objects: int) -> tuple[float, float]:
-    """``AP50_voc07`` and ``AP50_area`` of detections by falling score."""
+    """``AP50_voc07`` and ``AP50_area`` of detections in order of descending score."""
     counts, precision, count = [], [], 0
     for number, hit in enumerate(hits, start=1):
         count += hit
@@ -180,12 +179,12 @@ def plain_average_precision(hits: list[bool], objects: int) -> tuple[float, floa
 
 
 def our_coco(found: Sequence[Detections], truth: Sequence[AnnotatedPicture]) -> dict[str, float]:
-    """COCO's six."""
+    """COCO's six average precisions."""
     return coco_average_precision(found, truth, CLASSES)
 
 
 def pycocotools(found: Sequence[Detections], truth: Sequence[AnnotatedPicture]) -> dict[str, float]:
-    """The same by pycocotools, whose results come in as the array that it takes."""
+    """The same by pycocotools, with the detections as an array."""
     annotations: list[dict[str, Any]] = []
     for picture, each in enumerate(truth):
         for (x1, y1, x2, y2), label, difficult in zip(
@@ -211,7 +210,7 @@ def pycocotools(found: Sequence[Detections], truth: Sequence[AnnotatedPicture]) 
             np.concatenate([each.labels.numpy() for each in found]),
         ]
     )
-    with contextlib.redirect_stdout(io.StringIO()):  # of its progress
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         reference = COCO()
         reference.dataset = {
             "images": [
@@ -241,15 +240,15 @@ SIDES: dict[str, Side] = {
 def measure(
     drawn: Drawn, rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, dict[str, float]]]:
-    """Seconds of each side's rounds, and its numbers."""
+    """Seconds of each implementation in each round, and its results."""
     times: dict[str, list[float]] = {name: [] for name in SIDES}
     numbers: dict[str, dict[str, float]] = {}
     few = drawn[0][:50], drawn[1][:50]
     for side in SIDES.values():
-        side(*few)  # so that nobody's first call is counted
+        side(*few)  # the first call is not counted
     for turn in range(rounds):
         for name in sorted(SIDES, reverse=bool(turn % 2)):
-            gc.collect()  # so that nobody pays for what another left
+            gc.collect()  # so that no garbage of another implementation is collected
             start = time.process_time()
             numbers[name] = SIDES[name](*drawn)
             times[name].append(time.process_time() - start)
@@ -260,20 +259,20 @@ def measure(
 def checks(
     times: dict[str, list[float]], numbers: dict[str, dict[str, float]]
 ) -> list[dict[str, Any]]:
-    """Hold speed and numbers against their targets."""
+    """Compare speeds and results with their targets."""
     rows = []
     for what, a, b, most in (
         ("VOC, against a plain loop", "our_voc", "plain_voc", VOC_APART),
         ("COCO, against pycocotools", "our_coco", "pycocotools", COCO_APART),
     ):
-        # Of each round, so that what slows the machine for a while does not count.
+        # The ratio of each round, so that a temporarily slow machine does not matter.
         faster = median(y / x for x, y in zip(times[a], times[b], strict=True))
         apart = max(abs(numbers[a][name] - value) for name, value in numbers[b].items())
         if b == "pycocotools":
             apart = max(abs(numbers[a][name] / value - 1) for name, value in numbers[b].items())
         rows += [
             (f"{what}: times faster", faster, TIMES_FASTER, faster >= TIMES_FASTER),
-            (f"{what}: how far numbers lie apart, at most", apart, most, apart <= most),
+            (f"{what}: largest difference of results, at most", apart, most, apart <= most),
         ]
     return [
         {"name": name, "value": value, "target": target, "met": met}
@@ -282,7 +281,7 @@ def checks(
 
 
 def main() -> None:
-    """Draw, measure, check and write."""
+    """Generate, measure, check and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=PICTURES)
@@ -293,7 +292,7 @@ def main() -> None:
     times, numbers = measure(drawn, arguments.rounds)
     held = checks(times, numbers)
     result = {
-        "what": "average precision of drawn detections; see the benchmark's file",
+        "what": "average precision of generated detections; see the benchmark's file",
         "seed": SEED,
         "pictures": arguments.pictures,
         "detections": sum(len(each.scores) for each in drawn[0]),
@@ -311,7 +310,7 @@ def main() -> None:
         "provenance": provenance(),
     }
     write_json(arguments.out, result)
-    tell(held)
+    print_checks(held)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 
 from secateur.run.context import provenance
 
-from checks import tell
+from checks import print_checks
 from secateur.cli.console import ConsoleReporter, open_console
 from secateur.config.recipe import load_recipe
 from secateur.export.export import export_network
@@ -78,7 +78,7 @@ def main() -> None:
         "provenance": provenance(),
     }
     write_json(HERE / "results" / "export_gtsdb.json", result)
-    tell(checks)
+    print_checks(checks)
 
 
 if __name__ == "__main__":

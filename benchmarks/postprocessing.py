@@ -1,20 +1,21 @@
-"""Time decoding and NMS against torchvision's, on raw outputs that are made from a seed.
+"""Speed of decoding and NMS compared with torchvision's, on raw outputs generated from a seed.
 
 ``python benchmarks/postprocessing.py`` writes ``benchmarks/results/postprocessing.json``. Both
-sides get the same raw outputs of an SSD300 (8,732 default boxes, 21 classes, batches of 8) and run
-in one process, turn and turn about, with as many threads as torch takes by itself.
+implementations get the same raw outputs of an SSD300 (8,732 default boxes, 21 classes, batches of
+8) and run in turns in one process, with torch's default number of threads.
 
-The outputs are not those of a trained network, but made to be of three kinds:
+The outputs do not come from a trained network. Three kinds are generated:
 
-- ``trained``: logits are Gaussian noise of spread 0.75, with 9 more for the background, so that
-  next to no default box comes through on noise alone. A picture has 4 objects with sides around 60
-  pixels, each of a class, with a second class that it is taken for. Default boxes whose IoU with an
-  object is above 0.3 see it: the logit of its class grows by 3 and by 24 for each IoU beyond, that
-  of the second class by 0.7 of this, and the background's falls by 0.3 of it. Their offsets lead to
-  the object, give or take 0.3 (in units of the raw offsets); those of all others are Gaussian noise
-  of spread 1. Some 100 to 300 pairs of default box and class are then above a score of 0.01.
+- ``trained``: logits are Gaussian noise with standard deviation 0.75, plus 9 for the background, so
+  that noise alone gives almost no detection. A picture has 4 objects with sides around 60 pixels,
+  each with a class and a second class that it resembles. Default boxes with an IoU above 0.3 with
+  an object respond to it: with g = 3 + 24 (IoU - 0.3), the logit of its class increases by g, that
+  of the second class by 0.7 g, and the background's decreases by 0.3 g. Their offsets encode the
+  object, with noise of 0.3 in units of the raw offsets; all other offsets are Gaussian noise with
+  standard deviation 1. Then about 100 to 300 pairs of default box and class score above 0.01.
 - ``crowded``: the same with 60 objects, and about ten times as many such pairs.
-- ``untrained``: logits and offsets are Gaussian noise of spread 1, and nearly all pairs are above.
+- ``untrained``: logits and offsets are Gaussian noise with standard deviation 1, and nearly all
+  pairs score above 0.01.
 """
 
 import argparse
@@ -25,15 +26,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from secateur.run.context import provenance
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
 
-from checks import tell
+from checks import print_checks
 from secateur.files.atomic_write import write_json
 from secateur.models.ssd import build_ssd, grid_sizes, ssd_architecture
-from secateur.run.run import provenance
 from secateur.tasks.detection.detections import Detections
 from secateur.tasks.detection.outputs import RawOutputs
 from secateur.tasks.detection.postprocessing import PostprocessSettings, postprocess
@@ -45,7 +46,7 @@ OBJECTS = {"trained": 4, "crowded": 60, "untrained": None}
 WARM_UPS = 5
 REPEATS = {"trained": 200, "crowded": 100, "untrained": 30}
 TIMES_FASTER = 5.0
-# Two detections are the same when their labels are and nothing else differs by more.
+# Two detections are the same if their labels are equal and nothing else differs by more.
 PIXELS, SCORE = 1e-4, 1e-6
 
 
@@ -59,7 +60,7 @@ def default_boxes(ssd: SSD) -> Tensor:
 
 
 def raw_outputs(ssd: SSD, boxes: Tensor, objects: int | None) -> tuple[Tensor, Tensor]:
-    """Make logits (N, B, 21) and offsets (N, B, 4) as the head of this file says."""
+    """Generate logits (N, B, 21) and offsets (N, B, 4) as described at the top of this file."""
     generator = torch.Generator().manual_seed(SEED)
 
     def noise(*shape: int) -> Tensor:
@@ -89,7 +90,7 @@ def raw_outputs(ssd: SSD, boxes: Tensor, objects: int | None) -> tuple[Tensor, T
 
 
 def differing(ours: list[Detections], theirs: list[dict[str, Tensor]]) -> int:
-    """Count the detections of either side that the other has no like of."""
+    """Count the detections of either implementation that the other lacks."""
     count = 0
     for a, b in zip(ours, theirs, strict=True):
         alike = (
@@ -102,7 +103,7 @@ def differing(ours: list[Detections], theirs: list[dict[str, Tensor]]) -> int:
 
 
 def timed(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, Any]]:
-    """Time the sides turn and turn about; milliseconds."""
+    """Run the implementations in turns; times in milliseconds."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for repeat in range(WARM_UPS + repeats):
         for name in sorted(sides, reverse=bool(repeat % 2)):
@@ -114,7 +115,7 @@ def timed(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, dic
 
 
 def measure(ssd: SSD, boxes: Tensor, kind: str) -> dict[str, Any]:
-    """Compare and time both sides on one kind of raw outputs."""
+    """Compare and time both implementations on one kind of raw outputs."""
     logits, offsets = raw_outputs(ssd, boxes, OBJECTS[kind])
     outputs = {"cls_logits": logits, "bbox_regression": offsets}
 
@@ -144,7 +145,7 @@ def measure(ssd: SSD, boxes: Tensor, kind: str) -> dict[str, Any]:
 
 
 def checks(kinds: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Hold each kind against the target, which is meant for ``trained``."""
+    """Compare each kind with the target, which is meant for ``trained``."""
     rows = []
     for kind, result in kinds.items():
         faster, differ = result["times_faster"], result["differing"]
@@ -169,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "postprocessing.json")
     arguments = parser.parse_args()
-    # The backbone is not run; torchvision's postprocessing is a method of the whole.
+    # The backbone is not run, but torchvision's post-processing is a method of the SSD.
     classes = tuple(f"class {i}" for i in range(1, CLASSES))
     ssd = build_ssd(ssd_architecture("ssd300", classes, widths=0.05)).eval()
     boxes = default_boxes(ssd)
@@ -192,7 +193,7 @@ def main() -> None:
         "provenance": provenance(),
     }
     write_json(arguments.out, result)
-    tell(held)
+    print_checks(held)
 
 
 def _spread(times: list[float]) -> dict[str, Any]:

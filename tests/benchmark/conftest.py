@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from secateur.export.source import load_source
+from secateur.export.table import EXPORTS, write_file
 from secateur.export.target import Target
-from secateur.export.writing import write_file
-from secateur.models.network import Architecture, build_network
+from secateur.inference.torch_network import TorchNetwork
+from secateur.models.architecture import Architecture
+from secateur.models.network import build_network
 from secateur.models.network_file import save_network
 from secateur.models.ssd import ssd_architecture
 from secateur.models.vgg import vgg_architecture
@@ -48,22 +49,22 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Export a network file, once each."""
+    """Export each network file once."""
     folder = tmp_path_factory.mktemp("exports")
 
     def export(network: Path, target: Target, batch: int | None = 1) -> Path:
         raw = "raw" if target.raw else "objects"
-        suffix = ".onnx" if target.format == "onnx" else ".xml"
-        path = folder / f"{network.stem}-{raw}-{batch}{suffix}"
+        path = folder / f"{network.stem}-{raw}-{batch}{EXPORTS[target.format].suffix}"
         if not path.exists():
-            source = load_source(str(network))
+            loaded = TorchNetwork.load(str(network))
             changes = {
-                "outputs": "raw" if target.raw else source.description.outputs,
-                "shape": (source.description.size,) * 2,
+                "outputs": "raw" if target.raw else loaded.header.outputs,
+                "shape": (loaded.header.size,) * 2,
                 "batch": batch,
                 "macs": 1_000_000,
             }
-            write_file(source, path, target, source.description.model_copy(update=changes))
+            header = loaded.header.model_copy(update=changes)
+            write_file(loaded, path, target.format, header)
         return path
 
     return export

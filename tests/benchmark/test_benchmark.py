@@ -13,13 +13,13 @@ from rich.console import Console
 from secateur.benchmark.benchmark import Benchmark, Measurement, batch_sizes, compared
 from secateur.benchmark.memory import Memory
 from secateur.benchmark.pictures import picture_batches, random_batch
-from secateur.benchmark.subject import load_subject
-from secateur.benchmark.times import Times
-from secateur.cli.console import show_benchmark
+from secateur.benchmark.preparation import Conditions, prepare_jobs, runtimes_for, shape_for
+from secateur.benchmark.timing import Times
+from secateur.cli.benchmark import show_benchmark
 from secateur.cli.main import main
 from secateur.errors import ExportError, MissingExtraError, ModelError
-from secateur.export.source import load_source, source_macs
 from secateur.export.target import Target
+from secateur.inference.torch_network import TorchNetwork
 
 
 def times(median: float) -> Times:
@@ -63,7 +63,7 @@ def test_ratios_are_to_the_first_network_on_the_same_runtime() -> None:
     assert [each.times_fewer_macs for each in found] == [1, 3, 1, 3]
 
 
-def test_without_that_they_are_to_the_first_of_the_same_batch() -> None:
+def test_ratios_are_otherwise_to_the_first_with_the_same_batch() -> None:
     raw = replace(SLIM, runtime="openvino", whole=None, macs=None)
     eight = replace(DENSE, batch=8)
     found = compared([DENSE, raw, eight, replace(raw, batch=8)])
@@ -90,7 +90,7 @@ def test_the_table_shows_what_differs() -> None:
     assert "slim.xml int8 60.0 (59.0–61.2) 2.00 100 (99.0–101) 1.50 10.0 100 3.00" in cells
 
 
-def test_a_narrow_terminal_loses_quartiles_and_no_figure() -> None:
+def test_a_narrow_terminal_shows_medians_only() -> None:
     other = replace(SLIM, runtime="onnxruntime")
     lines = shown([DENSE, SLIM, other], 80).splitlines()
     assert "quartiles" in lines[0]
@@ -132,7 +132,7 @@ def test_every_runtime_measures_its_networks(
         (str(detector), "openvino"),
         (str(file), "openvino"),
     ]
-    macs = source_macs(load_source(str(detector)))
+    macs = TorchNetwork.load(str(detector)).macs()
     assert [each["macs"] for each in measured] == [macs, macs, 1_000_000, macs, 1_000_000]
     for each in measured:
         assert each["shape"] == [96, 96]
@@ -149,14 +149,14 @@ def test_every_runtime_measures_its_networks(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--batch", "1,8"], ["takes 1 picture at once", "--dynamic-batch"]),
+        (["--batch", "1,8"], ["takes batches of 1, not of 8", "--dynamic-batch"]),
         (["--batch", "1,x"], ["--batch 1,x", "such as 1"]),
         (["--compile"], ["torch runs none", "leave it out"]),
         (["--runtime", "torch"], ["onnxruntime or openvino only", "--runtime onnxruntime"]),
         (["--shape", "96x128"], ["96 by 96 pixels only", "--shape"]),
     ],
 )
-def test_what_cannot_be_measured_is_one_line_at_once(
+def test_what_cannot_be_measured_is_refused_in_one_line(
     more: list[str],
     words: list[str],
     detector: Path,
@@ -164,7 +164,7 @@ def test_what_cannot_be_measured_is_one_line_at_once(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("secateur.benchmark.benchmark.running", None)  # nothing is started
+    monkeypatch.setattr("secateur.benchmark.benchmark.running", None)  # no process is started
     with pytest.raises(SystemExit) as end:
         main(["benchmark", str(exported(detector, Target("onnx"))), *more])
     assert end.value.code == 2
@@ -178,7 +178,7 @@ def test_what_cannot_be_measured_is_one_line_at_once(
 # ---- networks and pictures -----------------------------------------------------------------
 
 
-def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_secateur_did_not_export_is_refused(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     value = onnx.helper.make_tensor_value_info("pictures", onnx.TensorProto.FLOAT, [1])
     node = onnx.helper.make_node("Identity", ["pictures"], ["same"])
@@ -188,30 +188,34 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "foreign.onnx"
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), path)
     for runtimes in ((), ("openvino",)):
-        with pytest.raises(ModelError, match="none that secateur export wrote"):
-            load_subject(str(path), runtimes)
+        with pytest.raises(ModelError, match="secateur did not export"):
+            prepare_jobs(str(path), Conditions(runtimes=runtimes), 1, tmp_path)
 
 
-def test_a_runtime_that_is_not_there_names_its_command(
+def test_a_missing_runtime_names_the_command_that_installs_it(
     detector: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtraError, match=r"openvino.*pip install 'secateur\[export\]'"):
-        load_subject(str(detector), ["torch", "openvino"])
+        runtimes_for(str(detector), ["torch", "openvino"])
 
 
 def test_a_network_at_native_size_takes_any_shape(native: Path) -> None:
-    subject = load_subject(str(native), ())
-    assert subject.runtimes == ("torch",)
-    assert subject.shape(None) == (96, 96)
-    assert subject.shape((64, 128)) == (64, 128)
-    with pytest.raises(ExportError, match="12 pixels or more"):
-        subject.shape((8, 128))
+    assert runtimes_for(str(native), ()) == ("torch",)
+    header = TorchNetwork.load(str(native)).header
+    assert shape_for("native", header, None) == (96, 96)
+    assert shape_for("native", header, (64, 128)) == (64, 128)
+    with pytest.raises(ExportError, match="at least 12 pixels"):
+        shape_for("native", header, (8, 128))
 
 
-def test_an_export_for_any_batch_takes_eight(detector: Path, exported: Callable[..., Path]) -> None:
+def test_an_export_for_any_batch_takes_eight(
+    detector: Path, exported: Callable[..., Path], tmp_path: Path
+) -> None:
     file = exported(detector, Target("onnx"), batch=None)
-    load_subject(str(file), ["openvino"]).check_batch(8)
+    conditions = Conditions(runtimes=["openvino"], batches=[8])
+    (job,) = prepare_jobs(str(file), conditions, 1, tmp_path)
+    assert (job.runtime, job.file, job.pictures[0].shape) == ("openvino", file, (8, 3, 96, 96))
 
 
 def test_batch_sizes_are_read() -> None:
@@ -221,7 +225,7 @@ def test_batch_sizes_are_read() -> None:
             batch_sizes(wrong)
 
 
-def test_pictures_are_squeezed_and_come_again(tmp_path: Path) -> None:
+def test_pictures_are_resized_and_repeated(tmp_path: Path) -> None:
     for name, colour in (("a", (250, 0, 0)), ("b", (0, 0, 250)), ("c", (9, 9, 9))):
         Image.new("RGB", (50, 30), colour).save(tmp_path / f"{name}.png")
     first, second = picture_batches(tmp_path, (16, 24), 2)

@@ -9,13 +9,17 @@ from secateur.benchmark.job import Job
 from secateur.benchmark.pictures import random_batch
 from secateur.benchmark.worker import running
 from secateur.errors import ModelError
+from secateur.runtimes.header import ExportHeader
 
 
 def job(model: Path) -> Job:
-    return Job(str(model), "torch", None, False, 1, random_batch((96, 96), 2, 0))
+    header = ExportHeader(
+        task="detector", outputs="objects", classes=("dog", "cat"), size=96, resize=True
+    )
+    return Job(str(model), header, "torch", None, False, 1, random_batch((96, 96), 2, 0))
 
 
-def test_a_process_that_dies_is_told_by_name(detector: Path) -> None:
+def test_the_error_names_a_process_that_dies(detector: Path) -> None:
     with running([job(detector), job(detector.with_name("gone.safetensors"))]) as workers:
         memory = workers[0].loaded()
         if memory is not None:

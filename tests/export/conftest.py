@@ -4,5 +4,5 @@ import torch
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    """Many small operators are quicker on one thread, beside other tests above all."""
+    """Small operators run faster on one thread, especially next to other tests."""
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Small networks whose outputs differ enough from box to box to be told apart."""
+"""Small networks whose outputs differ clearly from box to box."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ def architecture(*, resize: bool = True, size: int = 96) -> SSDArchitecture:
 
 
 def liven(model: nn.Module) -> nn.Module:
-    """Give norms statistics of their own, and a detector's heads outputs of some variety."""
+    """Randomise the statistics of norms and the weights of a detector's heads."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = torch.randn_like(module.running_mean) / 4

@@ -1,4 +1,4 @@
-"""Exports do what their networks do, or are not handed over."""
+"""An exported file computes what its network computes, or is deleted."""
 
 import json
 from pathlib import Path
@@ -14,19 +14,15 @@ from secateur.config.evaluate import Evaluate
 from secateur.data.unannotated import find_pictures
 from secateur.errors import DataError, ExportError, ModelError
 from secateur.export import export as exporting
-from secateur.export.agreement import Tolerance, compare_detections
-from secateur.export.export import Export, export
-from secateur.export.source import load_source
+from secateur.export.export import Export, export_network
+from secateur.export.table import Tolerance
 from secateur.export.target import Target, picture_shape
-from secateur.inference.predictor import (
-    OpenNetwork,
-    find_all,
-    find_in_picture,
-    load_any,
-    open_network,
-)
-from secateur.runtimes.description import KEY, Description
-from secateur.runtimes.session import Session
+from secateur.export.verification import compare_detections
+from secateur.inference.predictor import Predictor, load_file, open_predictor
+from secateur.inference.torch_network import TorchNetwork
+from secateur.models.ssd import SSDArchitecture
+from secateur.runtimes.exported_file import ExportedFile
+from secateur.runtimes.header import KEY, ExportHeader
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +36,7 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(model: Path, out: Path, target: Target) -> Export:
-    return export(load_source(str(model)), out, target, bar=no_bar)
+    return export_network(TorchNetwork.load(str(model)), out, target, bar=no_bar)
 
 
 def agrees(result: Export) -> bool:
@@ -60,24 +56,22 @@ def test_the_file_finds_what_the_network_finds(
     beside = {f"slim{suffix}", f"slim{suffix}.json"} | ({"slim.bin"} if suffix == ".xml" else set())
     assert {file.name for file in tmp_path.iterdir()} == beside
 
-    # Several pictures at once, and for the native network of another shape than it was traced at.
+    # Several pictures per batch; for the native network, of another shape than in the trace.
     torch.manual_seed(2)
     side = (96, 96) if model == "resized" else (140, 110)
     pictures = torch.randint(0, 256, (3, 3, *side), dtype=torch.uint8)
-    ours, theirs = open_network(source), open_network(out)
-    assert ours.find
-    assert theirs.find
+    ours, theirs = open_predictor(source), open_predictor(out)
     tolerance = Tolerance(pixels=0.01, score=1e-4, share=1.0)
     found = compare_detections(
-        ours.find(pictures), theirs.find(pictures), tolerance, least=0.01, most=200
+        ours.detect(pictures), theirs.detect(pictures), tolerance, least=0.01, most=200
     )
     assert found.objects > 300
     assert found.matched == found.objects
-    description = theirs.description
-    assert description.classes == ("dog", "cat", "[b]cow")
-    assert (description.batch, description.size) == (None, 96)
-    assert description.shape == ((96, 96) if model == "resized" else None)
-    assert description.provenance == {"run": "test", "score": 0.01, "nms": 0.45, "boxes": 200}
+    header = theirs.header
+    assert header.classes == ("dog", "cat", "[b]cow")
+    assert (header.batch, header.size) == (None, 96)
+    assert header.shape == ((96, 96) if model == "resized" else None)
+    assert header.provenance == {"run": "test", "score": 0.01, "nms": 0.45, "boxes": 200}
 
 
 def test_standard_operators_and_nothing_of_this_machine(resized: Path, tmp_path: Path) -> None:
@@ -95,14 +89,14 @@ def test_standard_operators_and_nothing_of_this_machine(resized: Path, tmp_path:
     content = out.read_bytes()
     assert b"secateur/" not in content
     assert str(Path(__file__).parents[2]).encode() not in content
-    assert Description.parse({p.key: p.value for p in model.metadata_props}[KEY])
+    assert ExportHeader.parse({p.key: p.value for p in model.metadata_props}[KEY])
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 def test_the_file_keeps_the_scores_and_nms_asked_for(
     resized: Path, tmp_path: Path, suffix: str
 ) -> None:
-    source = load_source(str(resized))
+    source = TorchNetwork.load(str(resized))
     source.model.nms_thresh, source.model.detections_per_img = 0.15, 150
     torch.manual_seed(2)
     pictures = torch.randint(0, 256, (1, 3, 96, 96), dtype=torch.uint8)
@@ -110,15 +104,16 @@ def test_the_file_keeps_the_scores_and_nms_asked_for(
     score = round(float(found["scores"][20].detach()), 4)
 
     kind = "onnx" if suffix == ".onnx" else "openvino"
-    result = export(source, tmp_path / f"slim{suffix}", Target(kind, score=score), bar=no_bar)
+    result = export_network(
+        source, tmp_path / f"slim{suffix}", Target(kind, score=score), bar=no_bar
+    )
     assert result.agreement
     assert result.agreement.matched == result.agreement.objects > 100
-    assert source.model.score_thresh != score, "it is the caller's"
-    network = open_network(tmp_path / f"slim{suffix}", settings=Evaluate(score=0.0))
-    assert network.find
-    (answer,) = network.find(pictures)
-    assert len(answer.scores) in (20, 21)
-    assert float(answer.scores.min()) >= score - 1e-4
+    assert source.model.score_thresh != score, "the caller's model is not changed"
+    predictor = open_predictor(tmp_path / f"slim{suffix}", settings=Evaluate(score=0.0))
+    (detections,) = predictor.detect(pictures)
+    assert len(detections.scores) in (20, 21)
+    assert float(detections.scores.min()) >= score - 1e-4
     assert source.model.detections_per_img == 150
 
 
@@ -127,9 +122,9 @@ def test_raw_outputs(target: Target, resized: Path, tmp_path: Path) -> None:
     out = tmp_path / target.file_for("slim.safetensors").name
     assert out.stem == "slim.raw"
     assert agrees(exported(resized, out, target))
-    session = load_any(out)
-    assert isinstance(session, Session)
-    outputs = session.run(np.zeros((1, 3, 96, 96), np.uint8))
+    loaded = load_file(out)
+    assert isinstance(loaded, ExportedFile)
+    outputs = loaded.run(np.zeros((1, 3, 96, 96), np.uint8))
     boxes = 12 * 12 * 4 + 6 * 6 * 6 + 3 * 3 * 6
     assert [output.shape for output in outputs] == [(1, boxes, 4), (1, boxes, 4), (boxes, 4)]
 
@@ -138,21 +133,22 @@ def test_raw_outputs(target: Target, resized: Path, tmp_path: Path) -> None:
 def test_half_precision_takes_half_the_room(kind: str, resized: Path, tmp_path: Path) -> None:
     sizes = {}
     for precision in ("fp32", "fp16"):
-        target = Target(kind, precision)  # type: ignore[arg-type]
+        target = Target(kind, precision)
         out = tmp_path / target.file_for("slim.safetensors").name
         result = exported(resized, out, target)
         assert result.agreement
         assert result.agreement.matched >= 0.99 * result.agreement.objects > 900
         sizes[precision] = result.bytes
-    # The graph itself does not shrink, and these networks are small.
+    # The graph does not shrink, and these networks are small.
     assert sizes["fp16"] < 0.8 * sizes["fp32"]
 
 
 def test_a_torch_file_has_no_batch_norm(resized: Path, tmp_path: Path) -> None:
     out = tmp_path / "slim.plain.safetensors"
     exported(resized, out, Target("torch"))
-    loaded = load_any(out)
-    assert not isinstance(loaded, Session)
+    loaded = load_file(out)
+    assert isinstance(loaded, TorchNetwork)
+    assert isinstance(loaded.architecture, SSDArchitecture)
     assert not loaded.architecture.batch_norm
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in loaded.model.modules())
 
@@ -160,12 +156,12 @@ def test_a_torch_file_has_no_batch_norm(resized: Path, tmp_path: Path) -> None:
 def test_a_fixed_shape_takes_no_other(native: Path, tmp_path: Path) -> None:
     out = tmp_path / "slim.onnx"
     assert agrees(exported(native, out, Target(shape=picture_shape("80x120"))))
-    network = open_network(out)
+    predictor = open_predictor(out)
     for width, height in ((120, 80), (80, 120)):
         Image.new("RGB", (width, height)).save(tmp_path / f"{width}.png")
-    assert find_all(network, find_pictures([tmp_path / "120.png"]), 1)
+    assert predictor.detect_files(find_pictures([tmp_path / "120.png"]), 1)
     with pytest.raises(DataError, match="120 by 80 only"):
-        find_all(network, find_pictures([tmp_path / "80.png"]), 1)
+        predictor.detect_files(find_pictures([tmp_path / "80.png"]), 1)
 
 
 def test_a_classifier(tmp_path: Path) -> None:
@@ -175,30 +171,32 @@ def test_a_classifier(tmp_path: Path) -> None:
         result = exported(model, out, target)
         assert result.agreement
         assert result.agreement.matched == result.agreement.objects == 16
-        assert open_network(out).scores
+        pictures = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+        scores = open_predictor(out).classify(pictures)
+        torch.testing.assert_close(scores, open_predictor(model).classify(pictures))
 
 
 def test_a_failed_check_leaves_nothing(
     resized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file whose boxes lie a pixel off is not handed over."""
-    real = exporting.open_network
+    """A file whose boxes are off by 0.6 pixels is deleted."""
+    real = exporting.open_predictor
 
-    def shifted(path: Path, **settings: object) -> OpenNetwork:
-        network = real(path, **settings)  # type: ignore[arg-type]
-        find = network.find
-        assert find
+    def shifted(path: Path, **settings: object) -> Predictor:
+        predictor = real(path, **settings)  # type: ignore[arg-type]
 
-        def off(pictures: torch.Tensor) -> list[object]:
-            found = find(pictures)
+        def run(pictures: torch.Tensor) -> object:
+            found = predictor.detect(pictures)
             for each in found:
                 each.boxes[:, 0] += 0.6
-            return list(found)
+            return found
 
-        return OpenNetwork(network.path, network.description, find=off)  # type: ignore[arg-type]
+        return Predictor(predictor.path, predictor.header, run)
 
-    monkeypatch.setattr(exporting, "open_network", shifted)
-    with pytest.raises(ExportError, match=r"not written.*predictions lie further than 0.5 pixels"):
+    monkeypatch.setattr(exporting, "open_predictor", shifted)
+    with pytest.raises(
+        ExportError, match=r"not written.*differ from the network's by more than 0.5 pixels"
+    ):
         exported(resized, tmp_path / "slim.onnx", Target())
     assert not list(tmp_path.iterdir())
 
@@ -206,14 +204,15 @@ def test_a_failed_check_leaves_nothing(
 @pytest.mark.parametrize(
     ("target", "name", "words"),
     [
-        (Target("torch", "int8"), "a.safetensors", "no 8 bits"),
+        (Target("torch", "int8"), "a.safetensors", "has no int8; take --format onnx or openvino"),
         (Target("torch", raw=True), "a.safetensors", "leave out --raw"),
         (Target(shape=(90, 90)), "a.onnx", "leave out --shape"),
         (Target("openvino"), "a.onnx", "ends in .xml"),
-        (Target(precision="int8"), "a.onnx", "name them by --data"),
+        (Target(precision="int8"), "a.onnx", "give them by --data"),
+        (Target("tflite"), "a.tflite", "take one of onnx, openvino, torch"),
     ],
 )
-def test_what_does_not_go_together(
+def test_options_that_contradict_each_other(
     target: Target, name: str, words: str, resized: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ExportError, match=words):
@@ -222,25 +221,25 @@ def test_what_does_not_go_together(
 
 
 @pytest.mark.parametrize("text", ["80", "x80", "80x", "80x-3", "axb"])
-def test_a_shape_that_is_none(text: str) -> None:
+def test_a_malformed_shape(text: str) -> None:
     with pytest.raises(ExportError, match="such as 736x1280"):
         picture_shape(text)
 
 
-def test_too_small_a_shape(native: Path, tmp_path: Path) -> None:
+def test_a_shape_that_is_too_small(native: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="enlarge --shape"):
         exported(native, tmp_path / "a.onnx", Target(shape=(5, 90)))
 
 
-def test_pictures_of_any_size_are_squeezed_and_boxes_are_in_their_pixels(
+def test_pictures_of_any_size_are_resized_and_boxes_are_in_their_pixels(
     resized: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "slim.onnx"
     exported(resized, out, Target())
     torch.manual_seed(3)
     pixels = torch.randint(0, 256, (3, 50, 200), dtype=torch.uint8)
-    ours = find_in_picture(open_network(resized), pixels)
-    theirs = find_in_picture(open_network(out), pixels)
+    ours = open_predictor(resized).detect_picture(pixels)
+    theirs = open_predictor(out).detect_picture(pixels)
     torch.testing.assert_close(ours.scores, theirs.scores, rtol=0, atol=1e-4)
     for found in (ours, theirs):
         assert 50 < found.boxes[:, 2].max() <= 200
@@ -257,8 +256,8 @@ def test_the_report_beside_the_file(resized: Path, tmp_path: Path) -> None:
     assert written["agreement"]["matched"] == written["agreement"]["objects"]
 
 
-def test_a_network_that_is_no_file(tmp_path: Path) -> None:
+def test_a_missing_network(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such network file"):
-        load_source(str(tmp_path / "none.safetensors"))
+        TorchNetwork.load(str(tmp_path / "none.safetensors"))
     with pytest.raises(ModelError, match="torchvision has no such weights"):
-        load_source("torchvision:None_Weights.X")
+        TorchNetwork.load("torchvision:None_Weights.X")

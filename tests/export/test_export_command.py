@@ -1,4 +1,4 @@
-"""The commands with exported files, on annotated pictures: export, evaluate, detect."""
+"""The commands export, evaluate and detect with exported files and annotated pictures."""
 
 import json
 import signal
@@ -20,9 +20,9 @@ from torch import nn
 from commands import Outcome, one_error
 from secateur.config.evaluate import Evaluate
 from secateur.data.video import video_copy
-from secateur.export import checking
+from secateur.export import verification
 from secateur.inference.evaluate import Evaluation
-from secateur.inference.predictor import open_network
+from secateur.inference.predictor import open_predictor
 from secateur.models.network import build_network
 from secateur.models.network_file import save_network
 from secateur.models.ssd import ssd_architecture
@@ -87,7 +87,7 @@ def test_eight_bits_are_calibrated_measured_and_run(
     assert report["before"] is not None
     assert report["after"] is not None
     assert report["agreement"] is None
-    # Of 4 bytes a weight one is left; the graph adds to that, and the network is small.
+    # A weight takes 1 byte instead of 4; the graph adds to that, and the network is small.
     assert report["bytes"] < model.stat().st_size
 
     outcome = secateur("evaluate", out, "--data", folder / "recipe.yaml", "--json")
@@ -101,7 +101,7 @@ def test_eight_bits_are_calibrated_measured_and_run(
         outcome = secateur(*arguments)
         assert outcome.code == 0, outcome.err
         found.append(json.loads(outcome.out)[str(picture)])
-    # Each of the surest has one of its class and place among the other's.
+    # Each of the best objects has one of the same class and place in the other list.
     ours, theirs = found
     assert ours[0]["score"] > ours[-1]["score"] + 0.2
     for each in ours[:20]:
@@ -142,11 +142,11 @@ def test_too_large_a_loss_leaves_nothing(
     def measured(*_: object) -> Evaluation:
         return Evaluation("validation", 6, {"AP50_area": next(values)}, {})
 
-    monkeypatch.setattr(checking, "evaluate_network", measured)
+    monkeypatch.setattr(verification, "evaluate_predictor", measured)
     out = tmp_path / "new" / "slim.onnx"
     arguments = ("export", folder / "slim.safetensors", "--precision", "int8", "--out", out)
     outcome = secateur(*arguments)
-    one_error(outcome, "AP50_area on validation is 88.90 with 8 bits and 90.00 without")
+    one_error(outcome, "AP50_area on validation is 88.90 with int8 and 90.00 without")
     assert not list(out.parent.iterdir())
 
 
@@ -169,7 +169,7 @@ def test_errors_are_one_line(
         one_error(outcome, words)
 
 
-def test_a_run_whose_pictures_are_gone(
+def test_a_run_whose_pictures_are_missing(
     folder: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     """Its network can still be exported, but not with 8 bits."""
@@ -183,7 +183,7 @@ def test_a_run_whose_pictures_are_gone(
     assert "16 drawn pictures (those of" in outcome.out
     assert str(tmp_path / "gone") in outcome.out
     outcome = secateur("export", model, "--precision", "int8")
-    one_error(outcome, "name them by --data", tmp_path / "gone")
+    one_error(outcome, "give them by --data", tmp_path / "gone")
 
 
 def test_a_classifier_with_eight_bits(secateur: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_classifier_with_eight_bits(secateur: Callable[..., Outcome], tmp_path
 def test_the_example_needs_three_packages_only(
     folder: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    """It runs in an environment that has nothing else, and finds what the network finds."""
+    """It runs in an environment with nothing else, and finds the same objects."""
     script = ROOT / "examples" / "detect_onnx.py"
     assert len(script.read_text("utf-8").splitlines()) <= 40
     model, out = folder / "slim.safetensors", tmp_path / "slim.onnx"
@@ -246,7 +246,7 @@ def test_the_example_needs_three_packages_only(
     arguments = ("detect", model, picture, "--out", tmp_path / "ours", "--score", 0.4, "--json")
     ours = json.loads(secateur(*arguments).out)[str(picture)]
     assert ours
-    # Pillow squeezes pictures as torchvision does, but for rounding.
+    # Pillow resizes as torchvision does, except for rounding.
     assert abs(len(ours) - len(theirs)) <= 0.1 * len(ours)
     one, other = ours[0], theirs[0]
     assert one["class"] == other["class"]
@@ -280,13 +280,13 @@ def test_a_split_that_is_named_is_not_replaced(
     one_error(secateur("export", alone, "--split", "test"), "--split test", "--data")
 
 
-def test_an_export_is_compared_on_the_processor(
+def test_an_export_is_verified_on_the_cpu(
     folder: Path,
     secateur: Callable[..., Outcome],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An accelerator rounds otherwise, and its predictions lie elsewhere."""
+    """An accelerator rounds differently, so its predictions differ."""
 
     def none() -> torch.device:
         raise AssertionError("an accelerator was asked for")
@@ -298,7 +298,6 @@ def test_an_export_is_compared_on_the_processor(
     made = vgg_architecture(("a", "b"), size=32, widths=0.06, hidden=(16,), pool=1)
     model = tmp_path / "classifier.safetensors"
     save_network(model, build_network(made), made, {})
-    monkeypatch.setattr("secateur.tasks.classification.classification.best_device", none)
     outcome = secateur("export", model)
     assert outcome.code == 0, outcome.err
 
@@ -340,7 +339,7 @@ def test_a_place_below_a_file(
         one_error(secateur(*arguments, target), place, "cannot be written")
 
 
-# An export that waits where it would be tried.
+# An export that waits where it would be verified.
 WAITING = """
 import sys, time
 from pathlib import Path
@@ -351,7 +350,7 @@ def wait(*_, **__):
     Path(sys.argv[1]).touch()
     time.sleep(60)
 
-export.open_network = wait
+export.open_predictor = wait
 main(["export", sys.argv[2]])
 """
 
@@ -364,7 +363,7 @@ def test_a_stopped_export_leaves_nothing(
     place.mkdir()
     model = place / "slim.safetensors"
     model.write_bytes((folder / "slim.safetensors").read_bytes())
-    # A shell has what runs in its background ignore Ctrl-C, and children inherit that.
+    # Background jobs of a shell ignore Ctrl-C, and child processes inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(
@@ -387,7 +386,7 @@ def test_a_stopped_export_leaves_nothing(
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_an_export_keeps_the_recipes_scores_and_nms_whatever_it_is_checked_on(
+def test_an_export_keeps_the_recipes_scores_and_nms_whatever_it_is_verified_on(
     there: bool, folder: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     model = tmp_path / "slim.safetensors"
@@ -401,23 +400,24 @@ def test_an_export_keeps_the_recipes_scores_and_nms_whatever_it_is_checked_on(
     options = ("--data", data) if there else ()
     outcome = secateur("export", model, "--out", tmp_path / "slim.onnx", *options)
     assert outcome.code == 0, outcome.err
-    network = open_network(tmp_path / "slim.onnx", settings=Evaluate(score=0.0))
-    assert network.find
+    predictor = open_predictor(tmp_path / "slim.onnx", settings=Evaluate(score=0.0))
     torch.manual_seed(0)
-    (found,) = network.find(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
+    (found,) = predictor.detect(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
     assert 0 < len(found.scores) <= 50
     assert float(found.scores.min()) >= 0.2 - 1e-4
     assert "at most 50 a picture, of a score above 0.2" in " ".join(outcome.out.split())
     if there:
-        # The recipe in its folder asks for no more than the file gives; another one does.
+        # The file's threshold is that of the recipe in its folder; the other recipe's is lower.
         own = secateur("evaluate", tmp_path / "slim.onnx")
         assert (own.code, "note:" in own.out) == (0, False), own.err
         other = secateur("evaluate", tmp_path / "slim.onnx", "--data", folder / "recipe.yaml")
-        assert "note: this file gives nothing of a score below 0.2" in " ".join(other.out.split())
+        assert "note: this file drops detections with a score below 0.2" in " ".join(
+            other.out.split()
+        )
 
 
-def test_evaluate_wants_pictures(secateur: Callable[..., Outcome], tmp_path: Path) -> None:
-    one_error(secateur("evaluate", tmp_path / "a.onnx"), "lies in no run's folder", "--data")
+def test_evaluate_needs_pictures(secateur: Callable[..., Outcome], tmp_path: Path) -> None:
+    one_error(secateur("evaluate", tmp_path / "a.onnx"), "is not in a run folder", "--data")
 
 
 def test_eight_bits_that_cannot_be_measured_are_refused(
@@ -430,5 +430,5 @@ def test_eight_bits_that_cannot_be_measured_are_refused(
     command = ("export", folder / "slim.safetensors", "--precision", "int8")
     out = tmp_path / "slim.onnx"
     outcome = secateur(*command, "--data", tmp_path / "data", "--out", out)
-    one_error(outcome, "train has no object that AP50_area could be measured by")
+    one_error(outcome, "train has no object to measure AP50_area with")
     assert not out.exists()

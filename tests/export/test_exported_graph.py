@@ -1,4 +1,4 @@
-"""The graph that is exported finds what torchvision's own post-processing finds."""
+"""The exported graph computes the same as torchvision's post-processing."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from torchvision.models.detection.ssd import SSD
 from secateur.export.graph import Classifier, Detector, RawClassifier, RawDetector
 from secateur.models.ssd import build_ssd
 from secateur.models.vgg import build_vgg, vgg_architecture
-from secateur.tasks.classification.classification import class_scores
+from secateur.tasks.classification.prediction import class_scores
 
 
 def lively_ssd(*, resize: bool = True) -> SSD:
@@ -53,7 +53,7 @@ def test_as_torchvision(resize: bool, shape: tuple[int, int]) -> None:
 
 
 @torch.no_grad()
-def test_rows_behind_the_last_object_are_zero() -> None:
+def test_rows_after_the_last_object_are_zero() -> None:
     ssd = lively_ssd()
     given = pictures(2, 96, 96)
     ssd.score_thresh = float(torchvision_finds(ssd, given)[0]["scores"][20])
@@ -78,7 +78,7 @@ def test_fewer_default_boxes_than_candidates() -> None:
     assert not found[2][0, count:].any()
 
 
-def test_halving_leaves_no_single_weight() -> None:
+def test_half_precision_converts_every_weight() -> None:
     graph = RawDetector(lively_ssd(), (96, 96), half=True)
     assert {p.dtype for p in graph.parameters()} == {torch.float16}
     with torch.no_grad():

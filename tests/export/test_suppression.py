@@ -5,7 +5,7 @@ from torchvision.ops import nms
 from secateur.export.suppression import kept_by_nms
 
 
-def test_lists_do_not_meet() -> None:
+def test_lists_are_independent() -> None:
     square = [0.0, 0.0, 10.0, 10.0]
     near = [1.0, 0.0, 11.0, 10.0]  # IoU 9/11 with square
     boxes = torch.tensor([[square, near], [near, square]])
@@ -16,7 +16,7 @@ def test_lists_do_not_meet() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_as_torchvision_list_by_list(seed: int) -> None:
+def test_each_list_as_torchvision(seed: int) -> None:
     torch.manual_seed(seed)
     corner = torch.rand(7, 30, 2) * 40
     boxes = torch.cat([corner, corner + 5 + torch.rand(7, 30, 2) * 30], dim=2)
@@ -27,5 +27,5 @@ def test_as_torchvision_list_by_list(seed: int) -> None:
         assert set(kept[number].nonzero()[:, 0].tolist()) == expected
 
 
-def test_the_shape_is_known_to_a_trace() -> None:
+def test_a_trace_knows_the_shape() -> None:
     torch.library.opcheck(kept_by_nms, (torch.rand(3, 5, 4), torch.rand(3, 5), 0.5, 0.1))

@@ -1,4 +1,4 @@
-"""torchvision's own SSDs, as they are: SSD300 on VGG16 and SSDLite320 on MobileNetV3."""
+"""torchvision's own SSDs are exported: SSD300 on VGG16 and SSDLite320 on MobileNetV3."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,19 +17,19 @@ from torchvision.models.detection import (
 from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import ModelError
-from secateur.export.export import export
-from secateur.export.source import load_source, ssd_source
+from secateur.export.export import export_network
 from secateur.export.target import Target
-from secateur.inference.predictor import open_network
+from secateur.inference.predictor import open_predictor
+from secateur.inference.torch_network import TorchNetwork
 
 
 def lively(build: Callable[..., SSD], classes: int) -> SSD:
-    """Fresh weights whose outputs differ from box to box, as trained ones' do."""
+    """Fresh weights whose outputs differ from box to box, as after training."""
     torch.manual_seed(0)
     ssd = build(weights=None, weights_backbone=None, num_classes=classes)
     norms = [module for module in ssd.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
-        norm.momentum = None  # the plain mean of what passes
+        norm.momentum = None  # the mean over all batches
     if norms:
         with torch.no_grad():
             ssd.train().head(list(ssd.backbone(torch.randn(4, 3, 320, 320)).values()))
@@ -54,32 +54,31 @@ def test_trained_weights_by_name(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The weights are made here, in place of those that torchvision would download."""
+    """Fresh weights replace those that torchvision would download."""
     ssd = lively(build, 91)
     monkeypatch.setattr(type(weights), "get_state_dict", lambda *_, **__: ssd.state_dict())
-    source = load_source(f"torchvision:{weights}")
-    assert source.description.classes == tuple(weights.meta["categories"][1:])
+    network = TorchNetwork.load(f"torchvision:{weights}")
+    assert network.header.classes == tuple(weights.meta["categories"][1:])
     out = tmp_path / "ssd.onnx"
-    result = export(source, out, Target(), bar=no_bar)
+    result = export_network(network, out, Target(), bar=no_bar)
     assert result.agreement
     assert result.agreement.matched >= 0.998 * result.agreement.objects > 1000
-    network = open_network(out)
-    assert network.description.size == size
-    assert network.find
-    found = network.find(torch.zeros(1, 3, size, size, dtype=torch.uint8))[0]
+    predictor = open_predictor(out)
+    assert predictor.header.size == size
+    found = predictor.detect(torch.zeros(1, 3, size, size, dtype=torch.uint8))[0]
     assert len(found.scores) == most
 
 
-def test_a_detector_that_is_no_ssd(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_of_another_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "torchvision:FasterRCNN_ResNet50_FPN_Weights.COCO_V1"
     model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
-    monkeypatch.setattr("secateur.export.source.read_state", lambda _: model.state_dict())
+    monkeypatch.setattr("secateur.inference.torch_network.read_state", lambda _: model.state_dict())
     with pytest.raises(ModelError, match="not the weights of an SSD"):
-        load_source(name)
+        TorchNetwork.load(name)
 
 
 def test_classes_must_be_as_many_as_the_network_has() -> None:
     ssd = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3)
-    assert ssd_source("mine", ssd, ("a", "b")).description.classes == ("a", "b")
-    with pytest.raises(ModelError, match="tells 2 classes apart, and 1 are named"):
-        ssd_source("mine", ssd, ("a",))
+    assert TorchNetwork.from_ssd("mine", ssd, ("a", "b")).header.classes == ("a", "b")
+    with pytest.raises(ModelError, match="has 2 classes, but 1 are named"):
+        TorchNetwork.from_ssd("mine", ssd, ("a",))

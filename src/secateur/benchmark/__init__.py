@@ -1,1 +1,1 @@
-"""How fast networks are where they are shipped, one beside the other."""
+"""Latency and memory of networks, measured side by side."""

@@ -1,21 +1,21 @@
-"""The memory of a process of its own, from the time before a network is loaded."""
+"""Memory of the current process, measured from before a network is loaded."""
 
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# Of Linux. There ``ru_maxrss`` will not do: a new process takes over its parent's.
+# Of Linux, where a new process inherits its parent's ``ru_maxrss``.
 _STATUS = Path("/proc/self/status")
-_FORGET = Path("/proc/self/clear_refs")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a process took to load a network and run it.
+    """Memory that a process took to load and run a network.
 
     Attributes:
-        peak: bytes beyond those of the process before it.
+        peak: bytes beyond those in use before loading.
         in_all: bytes at the peak, with Python and its libraries.
     """
 
@@ -24,14 +24,14 @@ class Memory:
 
 
 def before() -> int | None:
-    """Give the bytes of memory in use, and forget the peak so far; None where nobody tells."""
-    with suppress(OSError):  # then what importing took at its peak, a little more, is taken off
-        _FORGET.write_text("5")
+    """Reset the peak and return the bytes in use; None if the system does not report them."""
+    with suppress(OSError):  # then the start includes the peak of the imports, slightly more
+        _CLEAR_REFS.write_text("5")
     return _peak()
 
 
 def since(start: int | None) -> Memory | None:
-    """Give the peak since ``before()`` gave ``start``."""
+    """Return the peak since ``before()`` returned ``start``."""
     peak = _peak()
     return None if peak is None or start is None else Memory(peak - start, peak)
 

@@ -1,4 +1,4 @@
-"""The pictures that networks are timed on."""
+"""The pictures that networks run on while they are measured."""
 
 from pathlib import Path
 
@@ -8,30 +8,30 @@ from torchvision.transforms.v2.functional import resize
 
 from secateur.data.loaders import read_picture
 from secateur.data.unannotated import find_pictures
-from secateur.runtimes.session import Pictures
+from secateur.runtimes.exported_file import Pictures
 
-# Of a folder; more would take longer to read and hardly be more unlike.
+# Pictures read from a folder; more would take longer and add little variety.
 MOST = 16
-# What they are called where there is no folder.
+# Their name in results if there is no folder.
 RANDOM = "random bytes"
 
 
 def random_batch(shape: tuple[int, int], batch: int, seed: int) -> list[Pictures]:
-    """Give one batch of random bytes."""
+    """Return one batch of random bytes."""
     generator = np.random.default_rng(seed)
     return [generator.integers(0, 256, (batch, 3, *shape), np.uint8)]
 
 
 def picture_batches(folder: Path, shape: tuple[int, int], batch: int) -> list[Pictures]:
-    """Read some pictures from all over a folder, resized to the shape.
+    """Read pictures spread evenly over a folder, resized to one shape.
 
     Args:
         folder: of pictures, or one picture.
         shape: height and width, pixels.
-        batch: pictures at once; they come again where there are too few.
+        batch: pictures per batch; pictures are repeated to fill the last one.
 
     Raises:
-        DataError: there is none, or one cannot be read.
+        DataError: there are no pictures, or one cannot be read.
     """
     found = find_pictures([folder])
     step = max(1, len(found) / MOST)

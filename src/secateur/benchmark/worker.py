@@ -1,7 +1,7 @@
-"""A process that holds one network and runs it when told to.
+"""A worker process that loads one network and runs it on request.
 
-Each network has a process of its own, so that its memory is its own and its threads are set for it
-alone.
+Each network has its own process, so that its memory can be measured and its threads do not affect
+the other networks.
 """
 
 import signal
@@ -15,34 +15,32 @@ from multiprocessing.connection import Connection
 from typing import Any, cast
 
 from secateur.benchmark import memory
-from secateur.benchmark.job import Job
+from secateur.benchmark.job import Job, Run, parts, pictures_for
 from secateur.benchmark.memory import Memory
-from secateur.benchmark.parts import Run, parts, pictures_for
-from secateur.benchmark.rounds import Part, Taken
+from secateur.benchmark.timing import Part, Taken
 from secateur.errors import ModelError, SecateurError
 
-# Of running, before anything counts; seconds.
+# Seconds of running before anything is counted.
 _WARM_UP = 0.5
-# After a burst, before another process has its turn; seconds. Idle threads of ONNX Runtime look
-# out for work for some 25 ms before they sleep, those of torch for less, and would disturb it. To
-# forbid them that would be to time something that nobody ships.
-_CALM = 0.05
-
-# For a process to end by itself; seconds.
+# Seconds after a burst, before another process has its turn. Idle threads of ONNX Runtime spin for
+# about 25 ms before they sleep (torch's for less) and would slow the other process down. Spinning
+# is not turned off, because deployed networks run with it.
+_PAUSE = 0.05
+# Seconds for a process to end by itself.
 _PATIENCE = 5.0
 
 
 @contextmanager
 def running(jobs: Sequence[Job]) -> Iterator[list["Worker"]]:
-    """Start a worker for each job, and leave none behind."""
+    """Start a worker for each job; all have ended when the context exits."""
     workers: list[Worker] = []
     try:
-        with _deaf():
+        with _ignoring_interrupts():
             for job in jobs:
-                workers.append(Worker(job))  # noqa: PERF401 # none is forgotten if one fails
+                workers.append(Worker(job))  # noqa: PERF401 # all are known if one fails
         yield workers
     except SecateurError:
-        raise  # a worker that is to blame has its own exit to make, and the others have time
+        raise  # every worker can end by itself
     except BaseException:
         for worker in workers:
             worker.stop()
@@ -56,9 +54,9 @@ def running(jobs: Sequence[Job]) -> Iterator[list["Worker"]]:
 
 
 class Worker:
-    """A process, as its parent sees it.
+    """A worker process, seen from its parent.
 
-    Each method waits for the answer, and raises ``ModelError`` if the process ends instead.
+    Each method waits for the reply, and raises ``ModelError`` if the process ends instead.
     """
 
     def __init__(self, job: Job) -> None:
@@ -67,51 +65,51 @@ class Worker:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(job, theirs), daemon=True)
         self._process.start()
-        theirs.close()  # or the end of the process would not be noticed
+        theirs.close()  # otherwise the end of the process is not noticed
 
     def loaded(self) -> Memory | None:
-        """Wait until the network is loaded and has run; give the memory that took."""
-        return cast(Memory | None, self._answer())
+        """Wait until the network is loaded and has run; return the memory this took."""
+        return cast(Memory | None, self._reply())
 
     def warm_up(self) -> float:
-        """Run for a while; give the seconds that one run of all parts takes."""
-        return cast(float, self._answer(None))
+        """Run for a while; return the seconds of one run of all parts."""
+        return cast(float, self._reply(None))
 
     def burst(self, runs: int) -> Taken:
-        """Run every part so many times."""
-        return cast(Taken, self._answer(runs))
+        """Run every part a number of times."""
+        return cast(Taken, self._reply(runs))
 
     def stop(self) -> None:
-        """Stop the process in the middle of what it does."""
+        """Terminate the process at once."""
         self._process.terminate()
 
     def dismiss(self) -> None:
-        """Let the process end when it has done what it is at."""
+        """Let the process end after its current request."""
         self._connection.close()
 
     def end(self, patience: float) -> None:
-        """Wait so many seconds for the process to end, then stop it."""
+        """Wait a number of seconds for the process to end, then terminate it."""
         self._process.join(patience)
         if self._process.is_alive():
             self.stop()
             self._process.join()
         self._process.close()
 
-    def _answer(self, *orders: int | None) -> object:
+    def _reply(self, *requests: int | None) -> object:
         try:
-            for order in orders:
-                self._connection.send(order)
-            answer = self._connection.recv()
+            for request in requests:
+                self._connection.send(request)
+            reply = self._connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            raise ModelError(_obituary(self.job, self._process.exitcode)) from None
-        if isinstance(answer, SecateurError):
-            raise answer
-        return answer
+            raise ModelError(_ended(self.job, self._process.exitcode)) from None
+        if isinstance(reply, SecateurError):
+            raise reply
+        return reply
 
 
 def _serve(job: Job, connection: Connection) -> None:
-    """Load, tell the memory it took, then run when told to until the parent is gone."""
+    """Load, report the memory, then run on request until the parent closes the connection."""
     try:
         ready = _load(job, connection)
         pictures = cycle(pictures_for(job))
@@ -121,11 +119,11 @@ def _serve(job: Job, connection: Connection) -> None:
                 _warm_up(ready, pictures) if runs is None else _burst(runs, ready, pictures)
             )
     except (EOFError, ConnectionError):
-        pass  # the parent is gone
+        pass  # the parent closed the connection
     except SecateurError as error:
         connection.send(error)
     except Exception as error:
-        # torch and ONNX Runtime have exceptions of their own for it.
+        # torch and ONNX Runtime raise their own exceptions when memory is short.
         if not isinstance(error, MemoryError) and "alloc" not in str(error):
             raise
         connection.send(ModelError(_out_of_memory(job)))
@@ -138,7 +136,7 @@ def _load(job: Job, connection: Connection) -> dict[Part, Run]:
     for part, run in parts(job):
         run(pictures)
         run(pictures)
-        if not ready:  # what is loaded besides is there only to be timed
+        if not ready:  # users load the first part only
             used = memory.since(start)
         ready[part] = run
     connection.send(used)
@@ -150,7 +148,7 @@ def _burst(runs: int, ready: dict[Part, Run], pictures: Iterator[Any]) -> Taken:
     for part, run in ready.items():
         run(next(pictures))  # wakes threads and fills caches; not counted
         taken[part] = [_seconds(run, next(pictures)) for _ in range(runs)]
-    time.sleep(_CALM)
+    time.sleep(_PAUSE)
     return taken
 
 
@@ -162,7 +160,7 @@ def _warm_up(ready: dict[Part, Run], pictures: Iterator[Any]) -> float:
         while time.perf_counter() - start < _WARM_UP:
             seconds.append(_seconds(run, next(pictures)))
         once += min(seconds)
-    time.sleep(_CALM)
+    time.sleep(_PAUSE)
     return once
 
 
@@ -173,8 +171,8 @@ def _seconds(run: Run, pictures: Any) -> float:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Start processes that do not hear Ctrl-C: the parent does, and ends them."""
+def _ignoring_interrupts() -> Iterator[None]:
+    """Let new processes ignore Ctrl-C: the parent handles it and ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -185,11 +183,11 @@ def _deaf() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _obituary(job: Job, code: int | None) -> str:
-    if code == -9:  # killed, as Linux does where memory is short
+def _ended(job: Job, code: int | None) -> str:
+    if code == -9:  # Linux kills a process when memory is short
         return _out_of_memory(job)
-    return f"{job}: its process ended with code {code}; what it said stands above"
+    return f"{job}: its process ended with code {code}; its messages are printed above"
 
 
 def _out_of_memory(job: Job) -> str:
-    return f"{job}: its process ran out of memory; take fewer networks at once or a smaller --batch"
+    return f"{job}: its process ran out of memory; measure fewer networks or take a smaller --batch"

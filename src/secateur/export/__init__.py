@@ -1,1 +1,1 @@
-"""Files that other runtimes read, each checked against the network it came from."""
+"""Writing networks for other runtimes; every file is verified against its network."""

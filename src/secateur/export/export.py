@@ -1,6 +1,5 @@
-"""A network written for another runtime, and tried before it is handed over."""
+"""Export: write a network in another format, verify the file, then put it in place."""
 
-import copy
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,36 +15,36 @@ from torchvision.models.detection.ssd import SSD
 from secateur.config.evaluate import Evaluate
 from secateur.config.recipe import load_recipe
 from secateur.errors import ExportError
-from secateur.export.agreement import Agreement
-from secateur.export.checking import TOLERANCES, check_accuracy, check_agreement
-from secateur.export.pictures import own_recipe, pictures_for
-from secateur.export.source import Source
-from secateur.export.target import Target, check_suffix, described
-from secateur.export.writing import write_file
+from secateur.export.pictures import VerificationPictures, own_recipe, verification_pictures
+from secateur.export.table import EXPORTS, write_file
+from secateur.export.target import Target, check_suffix, export_header
+from secateur.export.verification import Accuracy, Agreement, verify_accuracy, verify_agreement
 from secateur.files.atomic_write import unwritable, write_json
 from secateur.files.progress import Bar, no_bar
 from secateur.inference.evaluate import is_recipe
-from secateur.inference.predictor import open_model, open_network
+from secateur.inference.predictor import Predictor, open_predictor, predictor_of
+from secateur.inference.torch_network import TorchNetwork
+from secateur.models.copying import copy_model
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What was written, and how it was found to behave.
+    """What was written and how it was verified.
 
     Attributes:
         file: its name.
-        bytes: of the file, and of the weights beside it.
-        description: what stands in its metadata.
+        bytes: of the file, and of its weights in a second file.
+        header: stored in the file.
         checked_on: which pictures, in words.
-        agreement: with the network it came from; None for 8 bits.
-        metric: name of what was measured on annotated pictures, None where it was not.
-        before: of the network it came from, percent.
-        after: of the export, percent.
+        agreement: with the network's predictions; None for int8.
+        metric: what was measured on annotated pictures; None for other precisions.
+        before: of the network, percent.
+        after: of the file, percent.
     """
 
     file: str
     bytes: int
-    description: dict[str, Any]
+    header: dict[str, Any]
     checked_on: str
     agreement: Agreement | None
     metric: str | None = None
@@ -53,108 +52,110 @@ class Export:
     after: float | None = None
 
 
-def export(
-    source: Source,
+def export_network(
+    network: TorchNetwork,
     out: Path,
-    target: Target = Target(),  # noqa: B008 # it cannot change
+    target: Target = Target(),  # noqa: B008 # immutable
     *,
     data: Path | None = None,
     split: str | None = None,
     bar: Bar = no_bar,
 ) -> Export:
-    """Write a network for another runtime, check it, and only then put it in place.
+    """Write a network in another format, verify the file, and only then put it in place.
 
-    In single and half precision the objects must have their counterparts among those of the
-    network it came from (``checking.TOLERANCES``). With 8 bits the metric on annotated pictures is
-    measured instead.
+    In single and half precision, the file's objects must have counterparts among the network's
+    (``table.PRECISIONS``). With int8, the metric on annotated pictures is measured instead.
 
     Args:
-        source: the network.
-        out: the file to write; beside it, ``out.json`` tells what was found.
-        target: what is wanted of it.
-        data: a recipe or a folder of annotated pictures; None for the recipe of the run that the
-            network's file lies in, or else for drawn pictures.
+        network: to export; not changed.
+        out: the file to write; what was found is written to ``out.json`` next to it.
+        target: format, precision and options.
+        data: a recipe or a folder of annotated pictures; None for the recipe in the network's run
+            folder or, without one, for drawn pictures.
         split: which of them.
         bar: shows progress.
 
     Raises:
-        ExportError: what is wanted cannot be had, or the export does not do what the network
-            does; then nothing is left of it.
+        ExportError: the network cannot be exported to this target, or verification failed; no
+            file is left.
         DataError: the pictures cannot be read.
         MissingExtraError: the format needs a package that is not installed.
         RunError: the file cannot be written.
     """
-    description = described(source, target)
+    header = export_header(network, target)
     check_suffix(out, target.format)
-    pictures = pictures_for(source, description.shape, data, split)
-    settings = _settings(source, data)
+    pictures = verification_pictures(network, header.shape, data, split)
+    settings = _settings(network, data)
     if target.score is not None:
         settings = settings.model_copy(update={"score": target.score})
-    if target.precision == "int8" and pictures.named is None:
+    kind = EXPORTS[target.format]
+    if kind.precisions[target.precision] is None and pictures.named is None:
         raise ExportError(
-            f"{source.name}: 8 bits are calibrated on pictures like those it is for"
-            f"{pictures.remark}; name them by --data RECIPE or --data FOLDER"
+            f"{network.name}: {target.precision} is calibrated on pictures of its task"
+            f"{pictures.remark}; give them by --data RECIPE or --data FOLDER"
         )
-    # The place and the thresholds of the one given are the caller's.
-    source = replace(source, model=copy.deepcopy(source.model))
-    if description.outputs == "objects" and target.format != "torch":
+    if header.outputs == "objects" and kind.traced:
         inside = settings.model_dump(include={"score", "nms", "boxes"})
-        more = {"provenance": description.provenance | inside}
-        description = description.model_copy(update=more)
-    original = open_model(
-        Path(source.name),
-        source.model,
-        source.description,
-        source.mean,
-        source.std,
-        settings,
-        device=torch.device("cpu"),  # where the other runs too, and nothing rounds by TF32
-    )
+        header = header.model_copy(update={"provenance": header.provenance | inside})
+    # A predictor moves the model and sets its thresholds, so it gets a copy. It runs on the CPU,
+    # as the exported file does: accelerators may round to TF32.
+    network = replace(network, model=copy_model(network.model))
+    original = predictor_of(Path(network.name), network, settings, device=torch.device("cpu"))
     with _staged(out) as draft:
         with bar(f"writing {out.name}", 1) as advance:
-            write_file(source, draft, target, description, pictures.batches)
+            write_file(network, draft, target.format, header, pictures.batches)
             advance(1)
-        written = open_network(draft, settings=settings)
+        exported = open_predictor(draft, settings=settings)
         size = sum(file.stat().st_size for file in draft.parent.iterdir())
-        tried = pictures.origin if target.precision != "int8" else pictures.whole
-        agreement, metric, before, after = None, None, None, None
         try:
-            if target.precision == "int8" and pictures.named is not None:
-                named = replace(pictures.named, settings=settings)
-                metric, before, after = check_accuracy(
-                    original, written, named, target.max_drop, bar
-                )
-            else:
-                tolerance = TOLERANCES[target.precision]
-                agreement = check_agreement(
-                    original, written, pictures.batches, settings, tolerance, bar
-                )
+            checked_on, found = _verify(original, exported, pictures, settings, target, bar)
         except ExportError as error:
-            raise ExportError(f"{out}: not written: on {tried}, {error}") from None
+            raise ExportError(f"{out}: not written: {error}") from None
+    accuracy = asdict(found) if isinstance(found, Accuracy) else {}
     result = Export(
         file=out.name,
         bytes=size,
-        description=description.model_dump(mode="json"),
-        checked_on=tried + pictures.remark,
-        agreement=agreement,
-        metric=metric,
-        before=before,
-        after=after,
+        header=header.model_dump(mode="json"),
+        checked_on=checked_on + pictures.remark,
+        agreement=found if isinstance(found, Agreement) else None,
+        **accuracy,
     )
     write_json(out.with_name(f"{out.name}.json"), asdict(result))
     return result
 
 
-def _settings(source: Source, data: Path | None) -> Evaluate:
-    """Those of the recipe that is named or that the network was made by, or else its own."""
-    if data is not None and is_recipe(data):
-        return load_recipe(data).evaluate
-    beside = own_recipe(source)
-    return load_recipe(beside).evaluate if beside else own_settings(source.model)
+def _verify(
+    original: Predictor,
+    exported: Predictor,
+    pictures: VerificationPictures,
+    settings: Evaluate,
+    target: Target,
+    bar: Bar,
+) -> tuple[str, Agreement | Accuracy]:
+    """Verify as the table says for the precision; return the pictures' description with it."""
+    tolerance = EXPORTS[target.format].precisions[target.precision]
+    found: Agreement | Accuracy
+    checked_on = pictures.whole if tolerance is None else pictures.origin
+    try:
+        if tolerance is not None:
+            found = verify_agreement(original, exported, pictures.batches, settings, tolerance, bar)
+        else:
+            assert pictures.named is not None  # noqa: S101 # export_network() requires them
+            named = replace(pictures.named, settings=settings)
+            found = verify_accuracy(original, exported, named, target.max_drop, bar)
+    except ExportError as error:
+        raise ExportError(f"on {checked_on}, {error}") from None
+    return checked_on, found
 
 
-def own_settings(model: nn.Module) -> Evaluate:
-    """The scores and NMS that a torchvision SSD carries; the defaults for any other network."""
+def _settings(network: TorchNetwork, data: Path | None) -> Evaluate:
+    """Evaluation settings of the recipe named or of the network's run; else the model's own."""
+    recipe = data if data is not None and is_recipe(data) else own_recipe(network)
+    return load_recipe(recipe).evaluate if recipe else _own_settings(network.model)
+
+
+def _own_settings(model: nn.Module) -> Evaluate:
+    """Score threshold and NMS of a torchvision SSD; the defaults for another network."""
     if not isinstance(model, SSD):
         return Evaluate()
     return Evaluate(
@@ -167,15 +168,15 @@ def own_settings(model: nn.Module) -> Evaluate:
 
 @contextmanager
 def _staged(out: Path) -> Iterator[Path]:
-    """Give a path in a folder of its own beside ``out``; move all of it there at the end."""
-    # Its name is known before it is there, so that no stop comes between its making and its end.
+    """Yield a path in a temporary folder next to ``out``; at the end, move its files there."""
+    # The folder's name is known before it exists, so that a signal cannot leave it unremoved.
     folder = out.with_name(f".export-{out.name}.{os.getpid()}")
     draft = folder / out.name
-    shutil.rmtree(folder, ignore_errors=True)  # of a process of that number that was killed
+    shutil.rmtree(folder, ignore_errors=True)  # of a killed process with the same id
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield draft
-        # The file that names the others comes last.
+        # The file that refers to the others is moved last.
         for file in sorted(folder.iterdir(), key=lambda file: file == draft):
             file.replace(out.with_name(file.name))
     except OSError as error:

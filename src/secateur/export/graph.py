@@ -1,7 +1,7 @@
-"""What an exported file computes: a batch of pictures in; objects, raw outputs or scores out.
+"""What an exported file computes: from a batch of pictures to objects, scores or raw outputs.
 
-Pictures are RGB bytes, (N, 3, H, W) uint8: what an image library gives, so that whoever runs the
-file cannot get the normalisation wrong. The shapes of all outputs follow from the input's.
+Pictures are RGB bytes, (N, 3, H, W) uint8, as image libraries give them, so whoever runs the file
+cannot get the normalisation wrong. The shapes of all outputs follow from the input's shape.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,19 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import clip_boxes_to_image
 
+from secateur.export.folding import fold_batch_norm
 from secateur.export.suppression import kept_by_nms
+from secateur.inference.torch_network import TorchNetwork
+from secateur.runtimes.header import RAW_OUTPUTS, ExportHeader
 
 
 class Graph(nn.Module):
-    """A network from bytes to outputs of known names.
+    """A network from bytes to named outputs.
 
     Attributes:
-        outputs: their names, in order.
-        inner: how many of the last stay inside the file, as names of what the network alone
-            gives, so that it can be timed without what comes behind it.
+        outputs: names, in order.
+        inner: how many of the last outputs become inner tensors of the file, which keep their
+            names so that the network can be timed without decoding and NMS.
     """
 
     outputs: tuple[str, ...]
@@ -30,15 +33,15 @@ class Graph(nn.Module):
 
 
 class RawDetector(Graph):
-    """Pictures to the raw outputs of an SSD's heads, and the default boxes that they refer to.
+    """Pictures to the raw outputs of an SSD's heads, and the default boxes.
 
     Args:
-        ssd: in evaluation mode; with ``half`` its weights are changed to half precision.
+        ssd: in evaluation mode; with ``half`` its weights are converted to half precision.
         size: height and width of every picture, pixels; None for any.
-        half: whether the network computes in half precision.
+        half: compute in half precision.
     """
 
-    outputs = ("logits", "offsets", "default_boxes")
+    outputs = (*RAW_OUTPUTS, "default_boxes")
 
     def __init__(self, ssd: SSD, size: tuple[int, int] | None, half: bool = False) -> None:
         super().__init__()
@@ -65,19 +68,14 @@ class RawDetector(Graph):
 
 
 class Detector(Graph):
-    """Pictures to objects: the network, decoding and NMS of an SSD, without any loop.
+    """Pictures to objects: network, decoding and NMS of an SSD, without loops.
 
-    What torchvision's ``SSD.postprocess_detections`` does class by class and picture by picture,
-    with its settings, all at once.
-
-    Args:
-        ssd: as for ``RawDetector``.
-        size: likewise.
-        half: likewise.
+    It computes the same as torchvision's ``SSD.postprocess_detections``, with the SSD's settings,
+    for all classes and pictures at once. Arguments as for ``RawDetector``.
     """
 
-    outputs = ("boxes", "labels", "scores", "logits", "offsets")
-    inner = 2
+    outputs = ("boxes", "labels", "scores", *RAW_OUTPUTS)
+    inner = len(RAW_OUTPUTS)
 
     def __init__(self, ssd: SSD, size: tuple[int, int] | None, half: bool = False) -> None:
         super().__init__()
@@ -89,11 +87,11 @@ class Detector(Graph):
         self.detections = ssd.detections_per_img
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Map (N, 3, H, W) uint8 to the best D objects of each picture, the surest first.
+        """Map (N, 3, H, W) uint8 to the D best objects of each picture, highest score first.
 
         Returns:
-            Boxes (N, D, 4) in pixels, labels (N, D) int64 from 1, scores (N, D). Where a picture
-            has fewer objects, the rest of its rows are zero. Then the raw outputs of the heads.
+            Boxes (N, D, 4) in pixels, labels (N, D) int64 from 1, scores (N, D); if a picture has
+            fewer objects, its remaining rows are zero. Then the raw outputs of the heads.
         """
         logits, offsets, default_boxes = self.raw(pictures)
         scores = logits.softmax(-1)[..., 1:].transpose(1, 2)  # (N, C, B)
@@ -101,7 +99,7 @@ class Detector(Graph):
         pictures_, classes, boxes = scores.shape
         k = self.candidates
         if self.raw.boxes is None:
-            # A picture of any size may have fewer default boxes than there are candidates.
+            # A picture of unknown size may have fewer default boxes than candidates.
             scores = nn.functional.pad(scores, (0, k))
             decoded = nn.functional.pad(decoded, (0, 0, 0, k))
         else:
@@ -129,17 +127,17 @@ class Detector(Graph):
         return clipped.view_as(offsets)
 
 
-class Classifier(Graph):
-    """Pictures to the probability of each class.
+class RawClassifier(Graph):
+    """Pictures to the logits of a classifier.
 
     Args:
-        network: in evaluation mode; with ``half`` its weights are changed to half precision.
+        network: in evaluation mode; with ``half`` its weights are converted to half precision.
         mean: of the channels, 0 to 1.
-        std: likewise.
-        half: whether the network computes in half precision.
+        std: of the channels, 0 to 1.
+        half: compute in half precision.
     """
 
-    outputs = ("scores",)
+    outputs: tuple[str, ...] = ("logits",)
 
     def __init__(
         self, network: nn.Module, mean: Sequence[float], std: Sequence[float], half: bool = False
@@ -149,24 +147,23 @@ class Classifier(Graph):
         self.network = network.half() if half else network
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Map (N, 3, H, W) uint8 to (N, K), rows that sum to 1."""
-        logits: Tensor = self.network(self.normalised(pictures))
-        return logits.float().softmax(1)
-
-
-class RawClassifier(Classifier):
-    """Pictures to the raw outputs of a classifier."""
-
-    outputs = ("logits",)
-
-    def forward(self, pictures: Tensor) -> Tensor:
         """Map (N, 3, H, W) uint8 to (N, K)."""
         logits: Tensor = self.network(self.normalised(pictures))
         return logits.float()
 
 
+class Classifier(RawClassifier):
+    """Pictures to the probability of each class; arguments as for ``RawClassifier``."""
+
+    outputs = ("scores",)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Map (N, 3, H, W) uint8 to (N, K); each row sums to 1."""
+        return super().forward(pictures).softmax(1)
+
+
 class Normalised(nn.Module):
-    """Bytes to the numbers a network was trained with."""
+    """Bytes to the values that a network was trained with."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], half: bool) -> None:
         super().__init__()
@@ -175,6 +172,20 @@ class Normalised(nn.Module):
         self.half_precision = half
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Map (N, 3, H, W) uint8 to float32, or float16."""
+        """Map (N, 3, H, W) uint8 to float32 or, with ``half``, float16."""
         x = (pictures / 255 - self.mean) / self.std
         return x.half() if self.half_precision else x
+
+
+def export_graph(network: TorchNetwork, header: ExportHeader, half: bool = False) -> Graph:
+    """Build what an exported file computes, with batch norms folded.
+
+    Args:
+        network: not changed.
+        header: says which outputs the file has, and for which pictures.
+        half: compute in half precision.
+    """
+    model, raw = fold_batch_norm(network.model).cpu(), header.outputs == "raw"
+    if isinstance(model, SSD):
+        return (RawDetector if raw else Detector)(model, header.shape, half)
+    return (RawClassifier if raw else Classifier)(model, network.mean, network.std, half)

@@ -1,8 +1,8 @@
-"""Non-maximum suppression of many lists of boxes at once, with an answer of fixed shape.
+"""Non-maximum suppression of many lists of boxes at once, with a result of fixed shape.
 
-torchvision's NMS predictions with as many indices as boxes are kept, a number that no trace knows.
-Here the answer is a mask, so that a detector is traced whole, for any number of pictures. In an
-ONNX file it becomes the standard operator ``NonMaxSuppression``.
+torchvision's NMS returns as many indices as boxes are kept, so a trace cannot know the result's
+shape. Here the result is a mask, so that a detector can be traced for any number of pictures. In
+an ONNX file it becomes the standard operator ``NonMaxSuppression``.
 """
 
 from typing import Any
@@ -16,13 +16,13 @@ from secateur.files.optional import require
 
 @torch.library.custom_op("secateur::kept_by_nms", mutates_args=())
 def kept_by_nms(boxes: Tensor, scores: Tensor, iou: float, least: float) -> Tensor:
-    """Tell which boxes of each list NMS keeps, (M, K) bool.
+    """Return a mask of the boxes that NMS keeps in each list, (M, K) bool.
 
     Args:
         boxes: (M, K, 4), ``x1, y1, x2, y2``.
         scores: (M, K).
-        iou: a box goes where it overlaps a better one of its list by more than this.
-        least: boxes that do not score more are left out.
+        iou: IoU above which the lower-scored box of a list is suppressed.
+        least: boxes whose score is not above it are dropped.
     """
     kept = torch.zeros_like(scores, dtype=torch.bool)
     for number in range(len(scores)):
@@ -38,11 +38,15 @@ def _(boxes: Tensor, scores: Tensor, iou: float, least: float) -> Tensor:  # noq
 
 
 def onnx_translations() -> dict[Any, Any]:
-    """How ``torch.onnx.export`` writes what stands here; needs onnxscript."""
+    """Return the ONNX function of each custom operator, for ``torch.onnx.export``.
+
+    Raises:
+        MissingExtraError: onnxscript is not installed.
+    """
     op = require("onnxscript").opset18
 
     def kept(boxes: Any, scores: Any, iou: float, least: float) -> Any:
-        # (M, 1, K): every list is a picture of its own, with one class.
+        # (M, 1, K): every list is treated as a picture with one class.
         picked = op.NonMaxSuppression(
             boxes,
             op.Unsqueeze(scores, op.Constant(value_ints=[1])),

@@ -1,35 +1,31 @@
-"""What is wanted of an export, and what its file will say of itself."""
+"""The target of an export: its format, its precision and its options."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from secateur.errors import ExportError
-from secateur.export.source import TORCHVISION, Source, source_macs
-from secateur.runtimes.description import Description, Precision
-
-Format = Literal["onnx", "openvino", "torch"]
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".safetensors"}
+from secateur.export.table import EXPORTS
+from secateur.inference.torch_network import TORCHVISION, TorchNetwork
+from secateur.runtimes.header import ExportHeader
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is wanted of an export.
+    """What to export to.
 
     Attributes:
-        format: of the file.
-        precision: of its arithmetic; for ``torch``, which computes in single precision, of its
-            weights.
-        raw: give the network's own outputs, without decoding and NMS, or softmax.
-        dynamic_batch: take any number of pictures at once; otherwise one.
-        shape: height and width of the pictures of a network that takes them as they are; None
-            for any.
-        score: least confidence of an object that the file gives; None for the recipe's.
-        max_drop: points of the metric that 8 bits may cost.
+        format: a name from ``EXPORTS``.
+        precision: of the arithmetic; of the weights alone in a file of format ``torch``.
+        raw: give the network's own outputs, without decoding and NMS, or without softmax.
+        dynamic_batch: take any number of pictures per batch; otherwise one.
+        shape: height and width of the pictures, of a network that does not resize them; None for
+            any size.
+        score: score threshold inside the file; None for the recipe's.
+        max_drop: points of the metric that int8 may lose.
     """
 
-    format: Format = "onnx"
-    precision: Precision = "fp32"
+    format: str = "onnx"
+    precision: str = "fp32"
     raw: bool = False
     dynamic_batch: bool = False
     shape: tuple[int, int] | None = None
@@ -37,67 +33,88 @@ class Target:
     max_drop: float = 1.0
 
     def file_for(self, model: str) -> Path:
-        """Where the export of a network goes, if nobody says otherwise: beside its file."""
+        """Return the default path of a network's export: next to the network's file."""
         if model.startswith(TORCHVISION):
             path = Path(model.removeprefix(TORCHVISION).partition("_Weights")[0].lower())
         else:
             path = Path(model).with_suffix("")
-        kind = "plain" if self.format == "torch" else "raw" if self.raw else ""
-        parts = [path.name, kind, "" if self.precision == "fp32" else self.precision]
-        return path.with_name(".".join(filter(None, parts)) + SUFFIXES[self.format])
+        kind = EXPORTS[self.format]
+        # A file of weights has the suffix of the network's own file.
+        variant = "raw" if self.raw else "" if kind.traced else "plain"
+        precision = "" if self.precision == "fp32" else self.precision
+        return path.with_name(".".join(filter(None, (path.name, variant, precision))) + kind.suffix)
 
 
-def described(source: Source, target: Target) -> Description:
-    """Say what the file will be; refuse what does not go together."""
-    if target.format == "torch":
-        if target.precision == "int8":
-            raise ExportError("torch files have no 8 bits here; take --format onnx or openvino")
-        if target.raw or target.dynamic_batch or target.shape is not None:
-            raise ExportError(
-                "a torch file holds the network itself, which takes any batch and has no NMS "
-                "inside; leave out --raw, --dynamic-batch and --shape"
-            )
-        if source.architecture is None:
-            raise ExportError(f"{source.name}: is a torch network already; take another --format")
-    if source.description.resize and target.shape is not None:
-        raise ExportError(
-            f"{source.name}: its pictures are resized to {source.description.size} pixels; leave "
-            "out --shape"
-        )
-    side = source.description.least_side
-    if target.shape is not None and min(target.shape) < side:
-        raise ExportError(
-            f"{source.name}: needs pictures of {side} pixels or more; enlarge --shape"
-        )
-    resized = (source.description.size,) * 2 if source.description.resize else None
-    return source.description.model_copy(
+def export_header(network: TorchNetwork, target: Target) -> ExportHeader:
+    """Return the header of the exported file.
+
+    Raises:
+        ExportError: the network cannot be exported to this target.
+    """
+    _check(network, target)
+    own = network.header
+    return own.model_copy(
         update={
-            "outputs": "raw" if target.raw else source.description.outputs,
-            "shape": resized or target.shape,
+            "outputs": "raw" if target.raw else own.outputs,
+            "shape": (own.size, own.size) if own.resize else target.shape,
             "batch": None if target.dynamic_batch else 1,
             "precision": target.precision,
-            "macs": source_macs(source),
+            "macs": network.macs(),
         }
     )
 
 
-def check_suffix(out: Path, wanted: Format) -> None:
-    """Refuse a name that would hide what the file is.
+def _check(network: TorchNetwork, target: Target) -> None:
+    kind, own = EXPORTS.get(target.format), network.header
+    if kind is None:
+        raise ExportError(f"no such format: {target.format}; take one of {', '.join(EXPORTS)}")
+    if target.precision not in kind.precisions:
+        able = [name for name, each in EXPORTS.items() if target.precision in each.precisions]
+        raise ExportError(
+            f"the format {target.format} has no {target.precision}; take --format "
+            f"{' or '.join(able)}"
+        )
+    if not kind.traced:
+        if target.raw or target.dynamic_batch or target.shape is not None:
+            raise ExportError(
+                f"a file of format {target.format} contains the network alone, which takes any "
+                "batch and has no NMS; leave out --raw, --dynamic-batch and --shape"
+            )
+        if network.architecture is None:
+            raise ExportError(
+                f"{network.name}: secateur did not build this network and cannot write it as "
+                f"{target.format}; take another --format"
+            )
+    if target.shape is not None:
+        if own.resize:
+            raise ExportError(
+                f"{network.name}: its pictures are resized to {own.size} pixels; leave out --shape"
+            )
+        if min(target.shape) < own.least_side:
+            raise ExportError(
+                f"{network.name}: needs pictures of at least {own.least_side} pixels; enlarge "
+                "--shape"
+            )
+
+
+def check_suffix(out: Path, wanted: str) -> None:
+    """Refuse a path whose suffix does not fit the format.
 
     Raises:
-        ExportError: it is so.
+        ExportError: it does not fit.
     """
-    if out.suffix != SUFFIXES[wanted]:
-        other = next((f for f, suffix in SUFFIXES.items() if suffix == out.suffix), None)
+    suffix = EXPORTS[wanted].suffix
+    if out.suffix != suffix:
+        other = next((n for n, each in EXPORTS.items() if each.suffix == out.suffix), None)
         cure = f"rename it, or take --format {other}" if other else "rename it"
-        raise ExportError(f"{out}: a file of {wanted} ends in {SUFFIXES[wanted]}; {cure}")
+        raise ExportError(f"{out}: a file of format {wanted} ends in {suffix}; {cure}")
 
 
 def picture_shape(text: str | None) -> tuple[int, int] | None:
-    """Read ``HEIGHTxWIDTH``, pixels.
+    """Parse ``HEIGHTxWIDTH``, in pixels.
 
     Raises:
-        ExportError: it is none.
+        ExportError: the text has another form.
     """
     if text is None:
         return None

@@ -1,1 +1,1 @@
-"""Network files of any format, opened and run on pictures."""
+"""Opening a network file of any format, and running it on pictures and videos."""

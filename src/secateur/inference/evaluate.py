@@ -1,4 +1,4 @@
-"""Accuracy of a network file on annotated pictures that its user names."""
+"""Accuracy of a network file on a recipe's data or a folder of annotated pictures."""
 
 import math
 from collections.abc import Callable
@@ -12,25 +12,21 @@ from torch import Tensor
 from secateur.config.data import ClassificationData, Data, DetectionData
 from secateur.config.evaluate import Evaluate
 from secateur.config.recipe import load_recipe
+from secateur.config.shipped import is_shipped
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.detection_set import DetectionSet
-from secateur.data.formats.gtsdb import GTSDB_CLASSES, SUPER_CATEGORIES
-from secateur.data.layout import class_folder_splits, guess_layout
-from secateur.data.source import PictureSet, read_split, read_splits
-from secateur.errors import DataError, ModelError
+from secateur.data.formats.class_folders import class_folder_splits
+from secateur.data.formats.format import PictureSet
+from secateur.data.formats.table import FORMATS
+from secateur.data.layout import guess_layout
+from secateur.data.source import read_split, read_splits
+from secateur.errors import DataError, ModelError, RecipeError
 from secateur.files.progress import Bar
-from secateur.inference.predictor import (
-    OpenNetwork,
-    class_probabilities,
-    description_of,
-    find_all,
-    load_any,
-    made_ready,
-)
-from secateur.runtimes.description import Description
-from secateur.tasks.classification import classification
-from secateur.tasks.detection import detection
-from secateur.tasks.detection.average_precision import Detections
+from secateur.inference.predictor import Predictor, load_file, predictor_of
+from secateur.runtimes.header import ExportHeader
+from secateur.tasks.classification import accuracy as classification
+from secateur.tasks.detection import accuracy as detection
+from secateur.tasks.detection.detections import Detections
 
 VALIDATION = "validation"
 Advance = Callable[[int], None]
@@ -38,16 +34,16 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a network makes of pictures, against what they show.
+    """Accuracy of a network on annotated pictures.
 
     Attributes:
         split: name of the split that was read.
         pictures: number of pictures.
-        metrics: in percent, by name; None where there is nothing to find.
-        by_class: by class name; ``objects`` or ``pictures``, how many there are to find (those
-            marked difficult are not counted), and metrics, None where there are none.
-        confusion: of a classifier, pictures by true class (rows) and found class (columns).
-        note: what keeps the accuracy from being compared; empty if nothing does.
+        metrics: in percent, by name; None if there are no objects.
+        by_class: by class name: the number of ``objects`` (without those marked difficult) or
+            ``pictures``, and metrics, None if that number is 0.
+        confusion: of a classifier: pictures by true class (rows) and predicted class (columns).
+        note: why the accuracy cannot be compared with others; empty if it can.
     """
 
     split: str
@@ -60,45 +56,49 @@ class Evaluation:
 
 def evaluate_file(
     model: Path,
-    data: Path,
+    data: Path | None,
     split: str | None,
     bar: Bar,
 ) -> Evaluation:
-    """Measure a network file on a split of a recipe's data, or of a folder of known layout.
+    """Measure a network file on a split of a recipe's data or of a folder.
 
     Args:
-        model: the network file, of secateur's own format, ONNX or OpenVINO. An exported file has
-            its own settings of scores and NMS.
-        data: a recipe (``.yaml``, or a run's ``recipe.json``), whose ``evaluate`` entry then
-            holds too, or a folder.
-        split: its name; ``validation`` is what a recipe cuts from its training pictures. None
-            for test, or where there is none, for a recipe validation and for a folder train.
+        model: a network file of any format. An exported file contains its own score threshold and
+            NMS.
+        data: a recipe (``.yaml``, a run's ``recipe.json``, or the name of a shipped recipe), whose
+            ``evaluate`` section applies, or a folder in a known layout; None for the recipe of the
+            run folder that holds the model.
+        split: its name; ``validation`` is the part of a recipe's training pictures that is held
+            out. None for test; without a test split, a recipe's validation or a folder's train.
         bar: shows progress.
 
     Raises:
-        ModelError: the file is no network, or its classes are not those of the recipe.
-        DataError: anything is wrong with the pictures, or a class is not the network's.
+        ModelError: the file is not a network, or its classes differ from the pictures'.
+        DataError: a picture or an annotation is wrong, or the split is missing.
         RecipeError: the recipe is wrong.
     """
-    loaded = load_any(model)
-    description = description_of(loaded)
-    named = read_named(model, description, data, split)
-    network = made_ready(model, loaded, named.settings)
+    if data is None:
+        data = model.with_name("recipe.json")
+        if not data.is_file():
+            raise RecipeError(f"{model}: is not in a run folder; name the data with --data")
+    loaded = load_file(model)
+    named = read_named(model, loaded.header, data, split)
+    predictor = predictor_of(model, loaded, named.settings)
     with bar("evaluating", len(named.pictures)) as advance:
-        found = evaluate_network(network, named, advance)
-    inside, asked = description.provenance.get("score"), named.settings.score
+        found = evaluate_predictor(predictor, named, advance)
+    inside, asked = loaded.header.provenance.get("score"), named.settings.score
     if isinstance(inside, float) and inside > asked:
         return replace(
             found,
-            note=f"this file gives nothing of a score below {inside:g}, and what lies between that "
-            f"and {asked:g} counts too; its accuracy is no match for that of its network",
+            note=f"this file drops detections with a score below {inside:g}, but the metric counts "
+            f"them from {asked:g}; do not compare this accuracy with the network's",
         )
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class NamedPictures:
-    """Annotated pictures that a user named, and how to measure on them."""
+    """The annotated pictures that a user named, with the settings to evaluate them."""
 
     pictures: PictureSet
     split: str
@@ -106,24 +106,24 @@ class NamedPictures:
 
 
 def read_named(
-    model: Path, network: Description, data: Path, split: str | None, *, test: bool = True
+    model: Path, network: ExportHeader, data: Path, split: str | None, *, test: bool = True
 ) -> NamedPictures:
-    """Read the pictures that a network is to be tried on; as for ``evaluate_file``.
+    """Read annotated pictures for a network; errors as for ``evaluate_file``.
 
     Args:
         model: the network's file, named in errors.
-        network: what it is.
+        network: its header.
         data: a recipe or a folder.
-        split: its name; None for test where it is allowed and there is one, or else a recipe's
-            validation and a folder's train.
-        test: whether it is.
+        split: its name; None for the default.
+        test: whether the default is the test split; otherwise, or without a test split, it is a
+            recipe's validation or a folder's train.
     """
     if is_recipe(data):
         recipe = load_recipe(data)
         if (network.task == "detector") != isinstance(recipe.data, DetectionData):
             raise ModelError(
-                f"{model}: is a {network.task}, and {data} is for {recipe.model.network}; name a "
-                "recipe or folder of its kind of pictures"
+                f"{model}: is a {network.task}, but {data} is for {recipe.model.network}; give a "
+                f"recipe or folder for a {network.task}"
             )
         settings = recipe.evaluate
         split = split or (recipe.data.test if test else None) or VALIDATION
@@ -134,7 +134,7 @@ def read_named(
     else:
         settings = Evaluate()
         if split == VALIDATION and not (data / VALIDATION).exists():
-            raise DataError(f"{data}: only a recipe says which pictures are validation; give that")
+            raise DataError(f"{data}: has no split {VALIDATION}; name another, or give the recipe")
         entry = _folder_entry(data, network)
         split = split or (entry.test if test else None) or entry.train
         pictures = read_split(entry, split, network.size)
@@ -144,30 +144,32 @@ def read_named(
 
 
 def is_recipe(data: Path) -> bool:
-    """Whether a path is that of a recipe, and not of a folder of pictures."""
-    return data.suffix in (".yaml", ".yml", ".json") and not data.is_dir()
+    """Whether a path names a recipe, not a folder of pictures."""
+    if data.is_dir():
+        return False
+    return data.suffix in (".yaml", ".yml", ".json") or is_shipped(data)
 
 
-def evaluate_network(
-    network: OpenNetwork, named: NamedPictures, advance: Advance = lambda _count: None
+def evaluate_predictor(
+    predictor: Predictor, named: NamedPictures, advance: Advance = lambda _count: None
 ) -> Evaluation:
-    """Measure an open network.
+    """Measure a predictor on annotated pictures.
 
     Args:
-        network: of the kind of the pictures, and with their classes.
+        predictor: with the task and the classes of the pictures.
         named: the pictures.
-        advance: told how many pictures were done.
+        advance: called with the number of pictures done since the last call.
 
     Raises:
-        DataError: a picture cannot be read, or does not fit the network.
+        DataError: a picture cannot be read, or the network does not take its size.
     """
-    pictures, batch = named.pictures, network.description.batch or named.settings.batch_size
+    pictures, batch = named.pictures, predictor.header.batch or named.settings.batch_size
     if isinstance(pictures, DetectionSet):
-        found = find_all(network, pictures.pictures, batch, advance=advance)
+        found = predictor.detect_files(pictures.pictures, batch, advance=advance)
         return _detector_evaluation(found, pictures, named.split)
     scores = []
     for pixels in torch.split(pictures.pixels, batch):
-        scores.append(class_probabilities(network, pixels))
+        scores.append(predictor.classify(pixels))
         advance(len(pixels))
     return _classifier_evaluation(torch.cat(scores).argmax(1), pictures, named.split)
 
@@ -196,33 +198,32 @@ def _classifier_evaluation(
     )
 
 
-def _folder_entry(root: Path, network: Description) -> Data:
-    """Say how to read a folder in terms of the network's own classes."""
+def _folder_entry(root: Path, network: ExportHeader) -> Data:
+    """Return a recipe's ``data`` section for a folder, with the network's classes."""
     if network.task == "classifier":
         train, test = class_folder_splits(root)
         if train is None and test is None:
             raise DataError(
-                f"{root}: has no folder train, test or val of class folders; give the folder that "
-                "holds SPLIT/CLASS/picture, or a recipe"
+                f"{root}: has no folder train, test or val with class folders; give the folder "
+                "that contains SPLIT/CLASS/picture, or a recipe"
             )
         entry: dict[str, Any] = {"format": "folders", "root": root, "classes": network.classes}
         return ClassificationData.model_validate({**entry, "train": train or "train", "test": test})
     layout = guess_layout(root)
-    if layout.format == "folders":
+    if FORMATS[layout.format].task != "detection":
         raise DataError(
-            f"{root}: holds class folders, and no boxes to measure a detector by; give pictures "
-            "with boxes, or a recipe"
+            f"{root}: has class folders but no boxes, which a detector needs; give pictures with "
+            "boxes, or a recipe"
         )
-    schemes = {GTSDB_CLASSES: "43", tuple(SUPER_CATEGORIES): "super", ("sign",): "sign"}
+    schemes = FORMATS[layout.format].schemes
+    scheme = next((name for name, classes in schemes.items() if classes == network.classes), None)
     return DetectionData.model_validate(
         {
             "format": layout.format,
             "root": root,
             "train": layout.train,
             "test": layout.test,
-            "classes": schemes.get(network.classes, "43")
-            if layout.format == "gtsdb"
-            else network.classes,
+            "classes": scheme if schemes else network.classes,
         }
     )
 
@@ -232,10 +233,10 @@ def _disagreement(model: Path, own: tuple[str, ...], data: Path, others: tuple[s
     absent = [name for name in own if name not in others]
     differences = [
         f"{what} {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
-        for what, names in (("the data add", unknown), ("the data lack", absent))
+        for what, names in (("only in the data:", unknown), ("missing there:", absent))
         if names
-    ] or ["their order differs"]
+    ] or ["in another order"]
     return (
-        f"{model}: its {len(own)} classes are not the {len(others)} of {data} "
-        f"({'; '.join(differences)}); name the network's in data.classes, in its order"
+        f"{model}: its {len(own)} classes differ from the {len(others)} of {data} "
+        f"({'; '.join(differences)}); list the network's classes in data.classes, in its order"
     )

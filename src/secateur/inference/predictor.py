@@ -1,272 +1,227 @@
-"""A network file of any format, opened to find objects or to tell classes."""
+"""The predictor: a network of any format that finds objects or classifies pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection.ssd import SSD
 from torchvision.transforms.v2.functional import resize
 
 from secateur.config.evaluate import Evaluate
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import DataError, ModelError
-from secateur.models.network_file import NetworkFile, load_network
-from secateur.runtimes.description import Description
-from secateur.runtimes.onnx_runtime import open_onnx
-from secateur.runtimes.openvino_runtime import open_openvino
-from secateur.runtimes.session import Session
-from secateur.runtimes.table import Runtime
-from secateur.tasks.classification.classification import scores_on
-from secateur.tasks.detection.average_precision import Detections
-from secateur.tasks.detection.detection import (
+from secateur.inference.torch_network import TorchNetwork
+from secateur.runtimes.exported_file import ExportedFile
+from secateur.runtimes.header import ExportHeader
+from secateur.runtimes.table import open_file
+from secateur.tasks.classification.prediction import class_scores
+from secateur.tasks.detection.detections import Detections, rescale_detections
+from secateur.tasks.detection.outputs import RawOutputs
+from secateur.tasks.detection.postprocessing import postprocess
+from secateur.tasks.detection.prediction import (
     check_size,
     detect,
-    find_in_batches,
-    scaled,
+    detect_on_disk,
+    postprocess_settings,
     set_thresholds,
 )
-from secateur.tasks.detection.postprocessing import postprocess
 from secateur.tasks.device import best_device
 
 
 @dataclass(frozen=True, slots=True)
-class OpenNetwork:
-    """A network that is ready to run; the same for every format.
+class Predictor:
+    """A network that is ready to run; the same for every format and runtime.
 
     Attributes:
         path: of its file, named in errors.
-        description: what it is, and which pictures it takes.
-        find: of a detector; maps pictures (N, 3, H, W) uint8 to the objects of each.
-        scores: of a classifier; maps pictures (N, 3, S, S) uint8 to the probability of each
-            class, (N, K).
+        header: its task, its classes and the pictures it takes.
+        run: maps pictures (N, 3, H, W) uint8 to what ``detect`` or ``classify`` returns.
     """
 
     path: Path
-    description: Description
-    find: Callable[[Tensor], list[Detections]] | None = None
-    scores: Callable[[Tensor], Tensor] | None = None
+    header: ExportHeader
+    run: Callable[[Tensor], Any]
+
+    def detect(self, pictures: Tensor) -> list[Detections]:
+        """Find the objects of each picture of a batch.
+
+        Args:
+            pictures: (N, 3, H, W) uint8, of a size that the network takes.
+
+        Raises:
+            ModelError: the network is a classifier.
+        """
+        self._check_task("detector", "finds no boxes")
+        found: list[Detections] = self.run(pictures)
+        return found
+
+    def classify(self, pictures: Tensor) -> Tensor:
+        """Return the probability of each class for each picture, (N, K).
+
+        Args:
+            pictures: (N, 3, S, S) uint8, of the network's size.
+
+        Raises:
+            ModelError: the network is a detector.
+        """
+        self._check_task("classifier", "gives no class probabilities")
+        scores: Tensor = self.run(pictures)
+        return scores
+
+    def detect_picture(self, pixels: Tensor, name: str = "the picture") -> Detections:
+        """Find the objects of one picture in memory; boxes are in its own pixels.
+
+        Args:
+            pixels: (3, H, W) uint8.
+            name: of the picture, for errors.
+
+        Raises:
+            ModelError: the network is a classifier.
+            DataError: the network does not take pictures of this size.
+        """
+        batch = pixels[None]
+        if self.header.resize:
+            batch = resize(batch, [self.header.size, self.header.size], antialias=True)
+        else:
+            self._check_size(pixels.shape[1], pixels.shape[2], name)
+        return rescale_detections(self.detect(batch)[0], batch.shape[-2:], pixels.shape[-2:])
+
+    def detect_files(
+        self,
+        pictures: Sequence[AnnotatedPicture],
+        batch_size: int,
+        *,
+        advance: Callable[[int], None] = lambda _count: None,
+    ) -> list[Detections]:
+        """Find the objects of pictures on disk; boxes are in each picture's own pixels.
+
+        Args:
+            pictures: on disk; their annotations are not used.
+            batch_size: pictures per batch.
+            advance: called with the number of pictures done since the last call.
+
+        Raises:
+            ModelError: the network is a classifier.
+            DataError: a picture cannot be read, or the network does not take its size.
+        """
+        size = self.header.size if self.header.resize else None
+        if size is None:
+            for picture in pictures:
+                self._check_size(picture.height, picture.width, str(picture.path))
+        return detect_on_disk(self.detect, pictures, size, batch_size, advance=advance)
+
+    def _check_task(self, wanted: str, lacks: str) -> None:
+        if self.header.task != wanted:
+            raise ModelError(f"{self.path}: is a {self.header.task} and {lacks}; give a {wanted}")
+
+    def _check_size(self, height: int, width: int, name: str) -> None:
+        check_size(height, width, self.header.least_side, name)
+        if self.header.shape not in (None, (height, width)):
+            own_height, own_width = self.header.shape
+            raise DataError(
+                f"{name}: is {width} by {height} pixels, but {self.path} takes {own_width} by "
+                f"{own_height} only; export it without --shape"
+            )
 
 
-def open_network(
+def open_predictor(
     path: Path,
-    runtime: Runtime | None = None,
+    runtime: str | None = None,
     *,
     settings: Evaluate | None = None,
     threads: int | None = None,
-) -> OpenNetwork:
-    """Open a network file of secateur's own format, ONNX or OpenVINO.
+) -> Predictor:
+    """Open a network file of any format.
 
     Args:
-        path: ``.safetensors``, ``.onnx`` or ``.xml``.
-        runtime: what runs it; None for torch, ONNX Runtime and OpenVINO, each with its own
-            format. OpenVINO reads ONNX as well.
-        settings: scores and NMS of a network that has none inside, as an exported file has.
-        threads: processor threads of an exported file; None for one a core.
+        path: ``.safetensors``, or an exported file such as ``.onnx`` or ``.xml``.
+        runtime: a name from ``RUNTIMES``; None for the default of the format.
+        settings: score threshold and NMS, of a network file or a raw export; other exported files
+            contain theirs.
+        threads: CPU threads of an exported file; None for one per core.
 
     Raises:
-        ModelError: the file is missing, unreadable or foreign.
+        ModelError: the file is missing, unreadable or not a network, or the runtime does not read
+            its format.
         MissingExtraError: the runtime is not installed.
     """
-    return made_ready(path, load_any(path, runtime, threads), settings or Evaluate())
+    return predictor_of(path, load_file(path, runtime, threads), settings or Evaluate())
 
 
-def load_any(
-    path: Path, runtime: Runtime | None = None, threads: int | None = None
-) -> NetworkFile | Session:
-    """Load a network file of any format; arguments and errors as for ``open_network``."""
-    if path.suffix not in (".onnx", ".xml"):
-        return load_network(path)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such network file; give the path of an .onnx or .xml file")
-    runtime = runtime or ("onnxruntime" if path.suffix == ".onnx" else "openvino")
-    if runtime == "openvino":
-        return open_openvino(path, threads)
-    if runtime == "torch" or path.suffix == ".xml":
-        readers = "OpenVINO does" if path.suffix == ".xml" else "onnxruntime and openvino do"
-        raise ModelError(f"{path}: {runtime} does not read this format; {readers}")
-    return open_onnx(path, threads)
+def load_file(
+    path: Path, runtime: str | None = None, threads: int | None = None
+) -> TorchNetwork | ExportedFile:
+    """Load a network file of any format; arguments and errors as for ``open_predictor``."""
+    loaded = open_file(path, runtime, threads)
+    if isinstance(loaded, ExportedFile):
+        return loaded
+    return TorchNetwork.from_file(str(path), loaded)
 
 
-def description_of(loaded: NetworkFile | Session) -> Description:
-    """Say what a loaded file is."""
-    if isinstance(loaded, Session):
-        return loaded.description
-    return Description.of(loaded.architecture, provenance=loaded.provenance)
-
-
-def made_ready(path: Path, loaded: NetworkFile | Session, settings: Evaluate) -> OpenNetwork:
-    """Open what ``load_any`` loaded; arguments and errors as for ``open_network``."""
-    if isinstance(loaded, Session):
-        return open_session(path, loaded, settings)
-    architecture = loaded.architecture
-    return open_model(
-        path,
-        loaded.model,
-        description_of(loaded),
-        architecture.mean,
-        architecture.std,
-        settings,
-    )
-
-
-def find_all(
-    network: OpenNetwork,
-    pictures: Sequence[AnnotatedPicture],
-    batch_size: int,
-    *,
-    advance: Callable[[int], None] = lambda _count: None,
-) -> list[Detections]:
-    """Find the objects of pictures on disk; boxes are in their own pixels.
-
-    Raises:
-        ModelError: the network is a classifier.
-        DataError: a picture cannot be read, or is not of a size that the network takes.
-    """
-    if network.find is None:
-        raise ModelError(f"{network.path}: is a classifier and finds no boxes; give a detector")
-    description = network.description
-    if description.resize:
-        size = description.size
-    else:
-        size = None
-        for picture in pictures:
-            _check_sides(network, (picture.height, picture.width), str(picture.path))
-    return find_in_batches(network.find, pictures, size, batch_size, advance=advance)
-
-
-def find_in_picture(network: OpenNetwork, pixels: Tensor, name: str = "the picture") -> Detections:
-    """Find the objects of a picture in memory; boxes are in its own pixels.
-
-    Args:
-        network: a detector.
-        pixels: (3, H, W) uint8.
-        name: of the picture, for messages.
-
-    Raises:
-        ModelError: the network is a classifier.
-        DataError: the picture is not of a size that the network takes.
-    """
-    if network.find is None:
-        raise ModelError(f"{network.path}: is a classifier and finds no boxes; give a detector")
-    description = network.description
-    given = pixels[None]
-    if description.resize:
-        given = resize(given, [description.size, description.size], antialias=True)
-    else:
-        _check_sides(network, (pixels.shape[1], pixels.shape[2]), name)
-    return scaled(network.find(given)[0], given.shape[-2:], pixels.shape[-2:])
-
-
-def _check_sides(network: OpenNetwork, sides: tuple[int, int], name: str) -> None:
-    """Refuse a picture of a height and width that the network does not take."""
-    description = network.description
-    check_size(*sides, description.least_side, name)
-    if description.shape not in (None, sides):
-        height, width = description.shape
-        raise DataError(
-            f"{name}: is {sides[1]} by {sides[0]} pixels, and {network.path} takes {width} by "
-            f"{height} only; export it without --shape"
-        )
-
-
-def class_probabilities(network: OpenNetwork, pixels: Tensor) -> Tensor:
-    """Give the probability of each class for each picture, (N, K).
-
-    Args:
-        network: a classifier.
-        pixels: (N, 3, S, S) uint8, of the network's size.
-
-    Raises:
-        ModelError: the network is a detector.
-    """
-    if network.scores is None:
-        raise ModelError(f"{network.path}: is a detector; give a classifier")
-    return network.scores(pixels)
-
-
-def open_model(
+def predictor_of(
     path: Path,
-    model: nn.Module,
-    description: Description,
-    mean: Sequence[float],
-    std: Sequence[float],
+    loaded: TorchNetwork | ExportedFile,
     settings: Evaluate,
     *,
     device: torch.device | None = None,
-) -> OpenNetwork:
-    """Open a torch network.
+) -> Predictor:
+    """Make a predictor of a loaded network.
 
     Args:
         path: of its file, named in errors.
-        model: a torchvision SSD, whose thresholds are set to those of ``settings``, or a
-            classifier.
-        description: what it is.
-        mean: of a classifier's input channels, 0 to 1.
-        std: likewise.
-        settings: scores, NMS and batch size.
-        device: what runs it, and where a detector's predictions lie; None for the accelerator if
-            there is one.
+        loaded: the network. The thresholds of an SSD in torch are set to those of ``settings``.
+        settings: score threshold, NMS and batch size.
+        device: where a network in torch runs; None for the accelerator, if there is one.
     """
-    device = device or best_device()
+    header = loaded.header
+    if isinstance(loaded, TorchNetwork):
+        return Predictor(path, header, _torch_run(loaded, settings, device or best_device()))
+    run = _detector_run if header.task == "detector" else _classifier_run
+    return Predictor(path, header, partial(run, loaded, settings))
+
+
+def _torch_run(
+    network: TorchNetwork, settings: Evaluate, device: torch.device
+) -> Callable[[Tensor], Any]:
+    model = network.model.to(device)
     if isinstance(model, SSD):
         set_thresholds(model, settings)
-        ssd: SSD = model.to(device)
-        return OpenNetwork(
-            path, description, find=lambda pictures: detect(ssd, pictures.to(device))
-        )
-
-    scores = partial(
-        scores_on, device, model.to(device), mean=mean, std=std, batch_size=settings.batch_size
+        return lambda pictures: detect(model, pictures.to(device))
+    return partial(
+        class_scores,
+        model,
+        mean=network.mean,
+        std=network.std,
+        batch_size=settings.batch_size,
     )
-    return OpenNetwork(path, description, scores=scores)
 
 
-def open_session(path: Path, session: Session, settings: Evaluate) -> OpenNetwork:
-    """Open a loaded export; what a raw one leaves out is done here.
+def _in_batches(file: ExportedFile, pictures: Tensor) -> list[list[Tensor]]:
+    """Outputs for each batch of the size that the file takes."""
+    batches = torch.split(pictures, file.header.batch or len(pictures))
+    return [
+        [torch.from_numpy(output) for output in file.run(batch.contiguous().numpy())]
+        for batch in batches
+    ]
 
-    Args:
-        path: of the file, named in errors.
-        session: the file.
-        settings: scores and NMS where the file has none inside.
-    """
-    description = session.description
 
-    def in_batches(pictures: Tensor) -> list[list[Tensor]]:
-        """What the file gives for each batch of the size that it takes."""
-        batches = torch.split(pictures, description.batch or len(pictures))
-        return [
-            [torch.from_numpy(output) for output in session.run(batch.contiguous().numpy())]
-            for batch in batches
-        ]
+def _detector_run(file: ExportedFile, settings: Evaluate, pictures: Tensor) -> list[Detections]:
+    found = []
+    for outputs in _in_batches(file, pictures):
+        if file.header.outputs == "raw":
+            size = (pictures.shape[2], pictures.shape[3])
+            found += postprocess(RawOutputs(*outputs), size, postprocess_settings(settings))
+            continue
+        for boxes, labels, scores in zip(*outputs, strict=True):
+            objects = labels > 0  # the remaining rows are padding
+            found.append(Detections(boxes[objects], labels[objects], scores[objects]))
+    return found
 
-    def find(pictures: Tensor) -> list[Detections]:
-        found = []
-        for batch in in_batches(pictures):
-            if description.outputs == "raw":
-                logits, offsets, boxes = batch
-                found += postprocess(
-                    logits,
-                    offsets,
-                    boxes,
-                    (pictures.shape[2], pictures.shape[3]),
-                    score_thresh=settings.score,
-                    nms_thresh=settings.nms,
-                    candidates=settings.candidates,
-                    detections=settings.boxes,
-                )
-                continue
-            for boxes, labels, scores in zip(*batch, strict=True):
-                objects = labels > 0
-                found.append(Detections(boxes[objects], labels[objects], scores[objects]))
-        return found
 
-    def class_scores_of(pictures: Tensor) -> Tensor:
-        scores = torch.cat([batch[0] for batch in in_batches(pictures)])
-        return scores.softmax(1) if description.outputs == "raw" else scores
-
-    if description.task == "detector":
-        return OpenNetwork(path, description, find=find)
-    return OpenNetwork(path, description, scores=class_scores_of)
+def _classifier_run(file: ExportedFile, _settings: Evaluate, pictures: Tensor) -> Tensor:
+    scores = torch.cat([outputs[0] for outputs in _in_batches(file, pictures)])
+    return scores.softmax(1) if file.header.outputs == "raw" else scores

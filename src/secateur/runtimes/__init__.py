@@ -1,1 +1,1 @@
-"""What runs a network: torch, ONNX Runtime and OpenVINO behind one interface."""
+"""What runs a network: torch, ONNX Runtime and OpenVINO, in one table."""

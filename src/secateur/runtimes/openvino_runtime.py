@@ -1,64 +1,90 @@
-"""OpenVINO files, and ONNX files, run by OpenVINO."""
+"""OpenVINO files, ONNX files and modules run by OpenVINO."""
 
+import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
 from secateur.errors import ModelError
 from secateur.files.file_kind import file_kind
-from secateur.runtimes.description import KEY, Description
-from secateur.runtimes.openvino_core import openvino_core
-from secateur.runtimes.session import Arrays, Pictures, Session, foreign
+from secateur.files.optional import require
+from secateur.runtimes.exported_file import Arrays, ExportedFile, Pictures, Run, not_exported
+from secateur.runtimes.header import KEY, RAW_OUTPUTS, ExportHeader
+from secateur.runtimes.onnx_file import write_onnx
 
 
-def open_openvino(path: Path, threads: int | None = None) -> Session:
+def open_openvino(path: Path, threads: int | None = None) -> ExportedFile:
     """Open an OpenVINO or ONNX file that ``secateur export`` wrote.
 
     Args:
-        path: of the ``.xml``, beside which lies its ``.bin``, or of the ``.onnx``.
-        threads: processor threads; None for one a core.
+        path: of the ``.xml``, with its ``.bin`` in the same folder, or of the ``.onnx``.
+        threads: CPU threads; None for one per core.
 
     Raises:
-        ModelError: the file is unreadable, or not of ours.
+        ModelError: the file is unreadable, or secateur did not write it.
         MissingExtraError: OpenVINO is not installed.
     """
     core = openvino_core()
-    if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
+    weights = path.with_suffix(".bin")
+    if path.suffix == ".xml" and not weights.is_file():
         raise ModelError(
-            f"{path.with_suffix('.bin')}: no such file; it holds the weights of {path.name}, keep "
-            "the two together"
+            f"{weights}: no such file; it holds the weights of {path.name}, so keep the two "
+            "in one folder"
         )
     try:
         model = core.read_model(path)
     except RuntimeError as error:
         reason = str(error).splitlines()[0][:200]
         raise ModelError(
-            f"{path}: OpenVINO cannot read it ({reason}); it is {file_kind(path)}; give a whole "
+            f"{path}: OpenVINO cannot read it ({reason}); it is {file_kind(path)}; give a complete "
             "file that secateur export wrote"
         ) from None
-    # OpenVINO puts the metadata of an ONNX file one level down.
-    places = [place for place in ([KEY], ["framework", KEY]) if model.has_rt_info(place)]
-    text = str(model.get_rt_info(places[0]).value) if places else None
-    description = Description.parse(text)
-    if description is None:
-        raise foreign(path, "an OpenVINO file")
-    compiled = compile_openvino(model, threads, single=description.precision != "fp16")
-    outputs = list(compiled.outputs)
+    # OpenVINO puts the metadata of an ONNX file one level deeper.
+    keys = [key for key in ([KEY], ["framework", KEY]) if model.has_rt_info(key)]
+    header = ExportHeader.parse(str(model.get_rt_info(keys[0]).value) if keys else None)
+    if header is None:
+        raise not_exported(path, "an ONNX file" if path.suffix == ".onnx" else "an OpenVINO file")
+    single = header.precision != "fp16"
 
-    def run(pictures: Pictures) -> Arrays:
-        found = compiled(pictures)
-        return [found[output] for output in outputs]
+    def load_network() -> Run | None:
+        named = {
+            name: output
+            for operator in model.get_ordered_ops()
+            for output in operator.outputs()
+            for name in output.get_names()
+        }
+        if not set(RAW_OUTPUTS) <= named.keys():
+            return None
+        outputs = [named[name] for name in RAW_OUTPUTS]
+        part = require("openvino").Model(outputs, model.get_parameters(), "network")
+        return _runner(compile_model(part, threads, single=single))
 
-    return Session(description, run)
+    return ExportedFile(header, _runner(compile_model(model, threads, single=single)), load_network)
 
 
-def compile_openvino(model: Any, threads: int | None, *, single: bool) -> Any:
-    """Compile a model for the processor, for one picture after the other.
+def compile_openvino(
+    module: nn.Module, example: Tensor, threads: int | None = None
+) -> Callable[[], object]:
+    """Return a function that runs a module once; see ``table.compile_module``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "module.onnx")
+        write_onnx(path, module, ("output",), example)
+        compiled = compile_model(openvino_core().read_model(path), threads, single=True)
+    array = example.numpy()
+    return lambda: compiled(array)
+
+
+def compile_model(model: Any, threads: int | None, *, single: bool) -> Any:
+    """Compile an OpenVINO model for the CPU, for lowest latency.
 
     Args:
-        model: of OpenVINO.
-        threads: processor threads; None for one a core.
-        single: whether it computes in single precision; otherwise as OpenVINO finds best, which
-            is bfloat16 on processors that have it.
+        model: an ``openvino.Model``.
+        threads: CPU threads; None for one per core.
+        single: compute in single precision; otherwise OpenVINO chooses, and takes bfloat16 on
+            CPUs that have it.
     """
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if single:
@@ -66,3 +92,31 @@ def compile_openvino(model: Any, threads: int | None, *, single: bool) -> Any:
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     return openvino_core().compile_model(model, "CPU", settings)
+
+
+def openvino_core() -> Any:
+    """Return the process's one OpenVINO ``Core``, which is never destroyed.
+
+    A core that compiles for the CPU replaces the thread's signal stack and restores the old one
+    when it is destroyed. If two cores are destroyed in the order of their creation, the restored
+    stack no longer exists (OpenVINO 2026.4), and the next signal kills the process.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+    """
+    return _core(require("openvino"))
+
+
+@cache
+def _core(openvino: Any) -> Any:
+    return openvino.Core()
+
+
+def _runner(compiled: Any) -> Run:
+    outputs = list(compiled.outputs)
+
+    def run(pictures: Pictures) -> Arrays:
+        found = compiled(pictures)
+        return [found[output] for output in outputs]
+
+    return run

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from secateur.export.agreement import Tolerance, compare_detections, compare_scores
-from secateur.tasks.detection.average_precision import Detections
+from secateur.export.table import Tolerance
+from secateur.export.verification import compare_detections, compare_scores
+from secateur.tasks.detection.detections import Detections
 
 TOLERANCE = Tolerance(pixels=0.5, score=0.01, share=1.0)
 Row = tuple[float, float, float, float, int, float]  # box, label, score
@@ -37,11 +38,13 @@ def test_the_same_in_any_order() -> None:
         ((0, 0, 10, 10, 2, 0.9), False),
     ],
 )
-def test_how_far_a_counterpart_may_lie(other: Row, agrees: bool) -> None:
+def test_a_counterpart_has_the_same_class_and_a_similar_box_and_score(
+    other: Row, agrees: bool
+) -> None:
     assert compare(found(A), found(other)) == ((2, 2, True) if agrees else (2, 0, False))
 
 
-def test_the_differences_are_told() -> None:
+def test_the_largest_differences_are_reported() -> None:
     result = compare_detections(
         [found(A)],
         [found((0.25, 0, 10, 10, 1, 0.895))],
@@ -53,22 +56,22 @@ def test_the_differences_are_told() -> None:
     assert result.worst_score == pytest.approx(0.005)
 
 
-def test_an_object_too_many() -> None:
+def test_an_extra_object_has_no_counterpart() -> None:
     assert compare(found(A, B), found(A)) == (3, 2, False)
 
 
-def test_at_the_least_score_an_object_may_be_missing() -> None:
+def test_an_object_near_the_score_threshold_may_be_missing() -> None:
     faint: Row = (70, 70, 90, 90, 1, 0.105)
     assert compare(found(A, faint), found(A)) == (2, 2, True)
 
 
-def test_the_last_place_may_go_to_another() -> None:
+def test_the_last_object_of_a_full_picture_may_differ() -> None:
     one, other = (70, 70, 90, 90, 1, 0.3), (20, 70, 40, 90, 1, 0.3)
     assert compare(found(A, one), found(A, other), most=2) == (2, 2, True)
     assert compare(found(A, one), found(A, other), most=3) == (4, 2, False)
 
 
-def test_a_share_may_be_missing() -> None:
+def test_a_share_of_the_objects_may_be_missing() -> None:
     one: Row = (70, 70, 90, 90, 1, 0.3)
     result = compare_detections([found(A, B, one)], [found(A, B)], TOLERANCE, least=0.1, most=200)
     assert (result.matched, result.objects) == (4, 5)
@@ -76,17 +79,17 @@ def test_a_share_may_be_missing() -> None:
     assert not result.within(Tolerance(0.5, 0.01, share=0.81))
 
 
-def test_nothing_found() -> None:
+def test_no_objects() -> None:
     assert compare(found(), found()) == (0, 0, True)
     assert compare(found(), found(A)) == (1, 0, False)
 
 
-def test_only_edges_are_no_agreement() -> None:
+def test_objects_near_the_threshold_alone_are_not_an_agreement() -> None:
     faint: Row = (70, 70, 90, 90, 1, 0.105)
     assert compare(found(faint), found()) == (0, 0, False)
 
 
-def test_classes() -> None:
+def test_class_probabilities() -> None:
     ours = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
     near = ours + torch.tensor([[0.005, -0.005], [0.02, -0.02]])
     assert compare_scores(ours, near, TOLERANCE).matched == 1
