@@ -1,3 +1,5 @@
+"""The kinds of files that are not networks."""
+
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,9 @@ def test_kinds(name: str, content: bytes, kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("zipped", "kind"), [(True, "a zip archive, such as torch.save"), (False, "a pickle")]
 )
-def test_a_torch_file_is_named_and_not_read(zipped: bool, kind: str, tmp_path: Path) -> None:
+def test_a_file_of_torch_is_named_and_not_unpickled(
+    zipped: bool, kind: str, tmp_path: Path
+) -> None:
     path = tmp_path / "[old].pt"
     torch.save({"a": torch.ones(1)}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ModelError) as error:

@@ -1,3 +1,5 @@
+"""Errors of torch and of loading processes as one line."""
+
 import os
 import re
 import signal
@@ -12,7 +14,7 @@ from secateur.files.translated_errors import translated_errors
 
 
 class Samples(Dataset[int]):
-    """Eight samples, of which the first is asked of a function."""
+    """Eight samples; the first is the result of a function."""
 
     def __init__(self, first: Callable[[], int]) -> None:
         self.first = first
@@ -33,20 +35,20 @@ def killed() -> int:
     return 0
 
 
-def test_an_error_in_a_loaders_process_is_one_line() -> None:
+def test_an_error_in_a_loading_process_has_one_line() -> None:
     with pytest.raises(DataError) as error, translated_errors():
         list(DataLoader(Samples(broken_picture), num_workers=1))
     assert str(error.value) == "a.jpg: cannot be read; restore it"
 
 
-def test_a_loaders_process_that_is_killed() -> None:
+def test_a_loading_process_that_is_killed() -> None:
     with pytest.raises(RunError, match=r"was killed.*data\.workers"), translated_errors():
         list(DataLoader(Samples(killed), num_workers=1))
 
 
-def test_more_memory_than_there_is() -> None:
+def test_more_memory_than_the_machine_has() -> None:
     with (
-        pytest.raises(RunError, match=r"memory ran short; take a smaller batch_size"),
+        pytest.raises(RunError, match=r"memory ran short; lower the batch_size"),
         translated_errors(),
     ):
         torch.empty(2**46)
@@ -67,13 +69,13 @@ def test_more_memory_than_there_is() -> None:
         ),
     ],
 )
-def test_what_torch_says_is_understood(error: Exception, message: str) -> None:
+def test_errors_of_torch(error: Exception, message: str) -> None:
     with pytest.raises(RunError, match=message), translated_errors():
         raise error
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), DataError("b.jpg: broken")])
-def test_all_else_is_left_as_it_is(error: Exception) -> None:
+def test_other_errors_are_not_translated(error: Exception) -> None:
     with pytest.raises(type(error), match=re.escape(str(error))) as raised, translated_errors():
         raise error
     assert raised.value is error

@@ -176,8 +176,8 @@ def test_two_processes_do_a_shared_step_once(tmp_path: Path) -> None:
         runs = [processes.submit(slow_step, tmp_path, place) for place in ("a", "b")]
         said = sorted(" ".join(run.result()) for run in runs)
     assert said == [
-        "another process is at this step here: waiting for it dense: found",
         "dense",
+        "waiting for another process that is at this step dense: found",
     ]
     made = [tmp_path / place / "dense/made.txt" for place in ("a", "b")]
     assert made[0].samefile(made[1])

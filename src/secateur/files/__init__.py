@@ -1,1 +1,1 @@
-"""Files written whole or not at all, locks, safe YAML, signals: nothing of networks."""
+"""Files and processes: atomic writes, locks, safe YAML, optional packages, signals."""

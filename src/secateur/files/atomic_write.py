@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import errno
 import json
@@ -12,14 +12,12 @@ from safetensors import SafetensorError
 
 from secateur.errors import RunError
 
-# It cannot be asked for without being set.
-_UMASK = os.umask(0o022)
-os.umask(_UMASK)
-
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, and put it in place once all is on disk.
+    """Give the path of an empty draft file in the same folder; rename it to ``path`` at the end.
+
+    The draft is deleted if the block raises.
 
     Raises:
         RunError: the folder cannot be written to, or the disk is full.
@@ -27,34 +25,34 @@ def atomic_write(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch()
+        mode = draft.stat().st_mode
         yield draft
         with draft.open("r+b") as file:
             os.fsync(file.fileno())
-        # Some libraries write for the owner alone; what is made here can be read as usual.
-        draft.chmod(0o666 & ~_UMASK)
+        draft.chmod(mode)  # some libraries replace the draft by a file that only its owner can read
         draft.replace(path)
     except (OSError, SafetensorError) as error:
         raise unwritable(path, error) from error
     finally:
-        with suppress(OSError):  # what it could not make, it cannot leave
+        with suppress(OSError):  # it may not exist, or no longer
             draft.unlink()
 
 
 def unwritable(path: Path, error: OSError | SafetensorError) -> RunError:
-    """Say that a file cannot be written, why, and what helps."""
-    # The writer of tensors has errors of its own, which tell the system's only in words.
+    """Make the error that a file cannot be written, with its reason and a cure."""
+    # A SafetensorError holds the system's error as text only.
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     cure = "make room there" if os.strerror(errno.ENOSPC) in reason else "name another place"
     return RunError(f"{path}: cannot be written ({reason}); {cure}")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON for people and programs."""
-    with atomic_write(path) as draft:
-        draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    """Write indented JSON."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a text."""
+    """Write a text in UTF-8."""
     with atomic_write(path) as draft:
         draft.write_text(content, "utf-8")

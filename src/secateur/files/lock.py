@@ -1,4 +1,4 @@
-"""What only one process at a time does in a folder."""
+"""A lock on a folder, which one process at a time holds."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,36 +13,36 @@ from secateur.files.atomic_write import unwritable
 
 @contextmanager
 def lock(folder: Path, wait: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Keep other processes out of a folder; one that ends, in whatever way, lets go.
+    """Hold the lock of a folder; the system releases it when the process ends in any way.
 
-    Of several processes at one run, the first does so for all.
+    Of the processes of one run only rank 0 takes the lock.
 
     Args:
-        folder: that they share; made if absent.
-        wait: told that another process is there, which is then waited for; None: do not wait.
+        folder: created if it does not exist.
+        wait: called with a message before waiting for another process; None: raise instead.
 
     Raises:
-        RunError: another process is there, and it is not to be waited for; or the folder cannot be
+        RunError: another process holds the lock and ``wait`` is None, or the folder cannot be
             written to.
     """
     if own_rank().rank > 0:
         yield
         return
-    lock = FileLock(folder / ".lock")
+    file = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        file.acquire(timeout=0)
     except Timeout:
         if wait is None:
             raise RunError(
-                f"{folder}: another process is at work in it; wait for that, or name another "
-                "folder with --run"
+                f"{folder}: another process is at work in this folder; wait until it ends, or name "
+                "another folder with --run"
             ) from None
-        wait("another process is at this step here: waiting for it")
-        lock.acquire()
+        wait("waiting for another process that is at this step")
+        file.acquire()
     except OSError as error:
         raise unwritable(folder / ".lock", error) from error
     try:
         yield
     finally:
-        lock.release()
+        file.release()

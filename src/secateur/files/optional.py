@@ -1,4 +1,4 @@
-"""Packages that only some commands need, and the word to those who lack one."""
+"""Packages that only some commands need, and the error if one is not installed."""
 
 import importlib
 import logging
@@ -8,7 +8,7 @@ from typing import Any
 
 from secateur.errors import MissingExtraError
 
-# The extra of pyproject.toml that installs each.
+# By package, the extra of pyproject.toml that installs it.
 EXTRAS = {
     "onnx": "export",
     "onnxscript": "export",
@@ -23,10 +23,10 @@ EXTRAS = {
 
 
 def require(package: str) -> Any:
-    """Import a package of an extra, or a module of one.
+    """Import a package of an extra, or one of its modules.
 
     Raises:
-        MissingExtraError: it is not installed; the message has the command that installs it.
+        MissingExtraError: it is not installed; the message contains the command that installs it.
     """
     top = package.partition(".")[0]
     try:
@@ -41,10 +41,10 @@ def require(package: str) -> Any:
 
 @contextmanager
 def quiet(name: str) -> Iterator[None]:
-    """Keep a package's remarks from the terminal; what fails is raised all the same.
+    """Hide the warnings of a package; errors are still raised.
 
     Args:
-        name: of its logger.
+        name: of the package's logger.
     """
     logger = logging.getLogger(name)
     level = logger.level

@@ -1,4 +1,4 @@
-"""YAML from strangers: plain values only, and no more work than its length calls for."""
+"""YAML from unknown sources: plain values only, in time and memory that its length bounds."""
 
 from typing import Any
 
@@ -7,25 +7,26 @@ from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode
 from yaml.scanner import ScannerError
 
-# No recipe and no list of classes comes near it, and YAML is read slowly.
-MOST_CHARACTERS = 2**18
-DEEPEST = 50
+# Far more than any recipe or list of classes has; YAML is parsed slowly.
+MAX_CHARACTERS = 2**18
+MAX_DEPTH = 50
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads no merge keys: a few lines of them can stand for thousands of millions of entries.
+    """Refuses merge keys and deeply nested brackets.
 
-    Nor does it read deep brackets, over each of which PyYAML looks through all the others.
+    A few lines of merge keys can expand to billions of entries. PyYAML's time grows with the square
+    of the depth of brackets.
     """
 
     def fetch_flow_collection_start(self, token: Any) -> None:
-        if self.flow_level >= DEEPEST:
+        if self.flow_level >= MAX_DEPTH:
             raise ScannerError(None, None, "brackets are too deep", self.get_mark())
         super().fetch_flow_collection_start(token)
 
     def construct_scalar(self, node: Any) -> Any:
         value = super().construct_scalar(node)
-        str(value).encode()  # half a character, which an escape can name, could be written nowhere
+        str(value).encode()  # raises for half a surrogate pair, which no file can store
         return value
 
     def flatten_mapping(self, node: MappingNode) -> None:
@@ -35,24 +36,26 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse_yaml(text: str) -> Any:
-    """Read a document of plain values; nothing is built that a tag names.
+    """Parse a document of plain values; tags cannot construct objects.
 
     Raises:
-        ValueError: it is no valid YAML; the message is one line, and names the place.
+        ValueError: the text is not valid YAML; the message is one line and names the line number.
     """
-    if len(text) > MOST_CHARACTERS:
-        raise ValueError(f"longer than {MOST_CHARACTERS:,} characters")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"longer than {MAX_CHARACTERS:,} characters")
     try:
-        # Safe, for it is made of the safe loader.
+        # _Loader extends the safe loader.
         return yaml.load(text, _Loader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        place = f"line {mark.line + 1}: " if mark else ""
-        raise ValueError(f"{place}{' '.join((error.problem or 'not valid').split())}") from None
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise ValueError(f"{line}{' '.join((error.problem or 'not valid').split())}") from None
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
     except RecursionError:
-        raise ValueError("too deep") from None
-    # Tags such as !!int make PyYAML raise other kinds where the value is none.
+        raise ValueError("nested too deeply") from None
+    # Tags such as !!int make PyYAML raise other errors for values that do not fit them.
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"a value that is none ({' '.join(str(error).split())[:100]})") from None
+        raise ValueError(
+            f"a value that does not fit its tag ({' '.join(str(error).split())[:100]})"
+        ) from None

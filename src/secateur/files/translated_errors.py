@@ -1,7 +1,7 @@
-"""What can befall a step on someone else's machine, told in one line.
+"""Errors of torch that the user can remedy, as errors of secateur with a message of one line.
 
-Torch tells of these in errors of no class of their own, some of them with the traceback of another
-process; only their text tells them apart.
+Torch raises plain ``RuntimeError`` for them, some with the traceback of another process in the
+text; only the text distinguishes them.
 """
 
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ _FROM_WORKER = "in DataLoader worker process"
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn what the machine lacks, and what a loader's process says, into an error of ours.
+    """Translate errors of a lack of memory and of the processes that load pictures.
 
     Raises:
-        RunError: memory ran short, or a process that loads pictures died.
-        SecateurError: as it was raised in a process that loads pictures, without its traceback.
+        RunError: memory ran short, or a loading process was killed.
+        SecateurError: raised in a loading process; without that process's traceback.
     """
     try:
         yield
     except SecateurError as error:
         if _FROM_WORKER not in str(error):
             raise
-        # torch raises the class again, with a traceback as text, whose last line is the message.
+        # torch raises an error of the same class; the last line of its text is the message.
         _, _, message = str(error).strip().splitlines()[-1].partition(f"{type(error).__name__}: ")
         raise type(error)(message) from None
     except (MemoryError, RuntimeError) as error:
@@ -42,20 +42,20 @@ def translated_errors() -> Iterator[None]:
 
 def _cure(error: MemoryError | RuntimeError) -> str | None:
     text = str(error)
-    if any(sign in text for sign in _WORKER_DIED):
-        if any(sign in text for sign in _SHARED_MEMORY):
+    if any(part in text for part in _WORKER_DIED):
+        if any(part in text for part in _SHARED_MEMORY):
             return (
-                "a process that loads pictures ran out of shared memory (/dev/shm); make that "
-                "larger (docker run --shm-size=2g), or set data.workers: 0"
+                "a process that loads pictures ran out of shared memory (/dev/shm); enlarge it "
+                "(docker run --shm-size=2g), or set data.workers: 0"
             )
         return (
-            "a process that loads pictures was killed, by memory running short or by hand; give "
-            "the command again, with a smaller data.workers if it comes back"
+            "a process that loads pictures was killed, by a user or because memory ran short; give "
+            "the command again, with a smaller data.workers if that happens again"
         )
     short = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    if short or any(sign in text for sign in _SHORT_OF_MEMORY):
+    if short or any(part in text for part in _SHORT_OF_MEMORY):
         return (
-            "memory ran short; take a smaller batch_size of this step (evaluate.batch_size where "
-            "a network is evaluated), or fewer data.workers"
+            "memory ran short; lower the batch_size of this step (evaluate.batch_size for an "
+            "evaluation), or data.workers"
         )
     return None
