@@ -4,7 +4,7 @@ Its entries come from the table NETWORKS: those of the network's options, and ``
 """
 
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, create_model
 from pydantic_core import PydanticCustomError
@@ -36,8 +36,8 @@ def model_sections() -> list[type[ModelSection]]:
 
 @cache
 def _section(options: type[Options]) -> type[ModelSection]:
-    name = options.__name__.replace("Options", "Model")
-    return create_model(name, __base__=(options, ModelSection), __doc__=options.__doc__)
+    name, bases = options.__name__.replace("Options", "Model"), cast(Any, (options, ModelSection))
+    return cast(type[ModelSection], create_model(name, __base__=bases, __doc__=options.__doc__))
 
 
 def _choose(content: Any) -> Any:

@@ -43,7 +43,7 @@ def train_dense(run: Run) -> tuple[Handle, Step]:
         fresh: list[str] = []
         if weights:
             whole = recipe.train.steps == 0
-            fresh = load_weights(model, weights, architecture.batch_norm, whole=whole)
+            fresh = load_weights(model, weights, whole=whole)
             rest = f"; {len(fresh)} of its tensors start from scratch" if fresh else ""
             run.reporter.say(f"  from {weights}{rest}")
         loss = StageTraining(run, "dense", recipe.train, folder).fit(model)
