@@ -1,4 +1,4 @@
-"""Charts from hand-set numbers: what is drawn, what is written, and that it can stand in a page."""
+"""Charts of hand-set numbers: what is drawn and written, and that a page can contain it."""
 
 import ast
 import random
@@ -10,8 +10,10 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon
+from matplotlib.patches import Polygon, StepPatch
 from matplotlib.ticker import FixedLocator
 
 from secateur.errors import RunError
@@ -24,11 +26,12 @@ from secateur.report.charts.filters import filters
 from secateur.report.charts.headline import Cost, headline
 from secateur.report.charts.nonzeros import nonzeros
 from secateur.report.charts.number_text import compact, log_ticks, short
-from secateur.report.charts.pareto import Point, front, pareto
+from secateur.report.charts.pareto import Point, pareto, pareto_front
 from secateur.report.charts.precision_recall import precision_recall
 from secateur.report.charts.scales import Scale, detection_scales
 from secateur.report.charts.selection import region, selection
-from secateur.report.charts.theme import COLOURS, css, inline_svg, write_figure
+from secateur.report.charts.sweep import Tried, sweep
+from secateur.report.charts.theme import COLOURS, LIGHT, SERIES, css, inline_svg, write_figure
 from secateur.report.charts.threshold import threshold_search
 from secateur.report.charts.training import training_curve
 from secateur.report.charts.weights import weight_histogram
@@ -44,7 +47,7 @@ HOSTILE = [
     "%s",
 ]
 
-# A chart, and how many marks it has.
+# A chart, and its number of marks.
 CHARTS: dict[str, tuple[Callable[[], Figure], int]] = {
     "headline": (
         lambda: headline(
@@ -102,6 +105,15 @@ CHARTS: dict[str, tuple[Callable[[], Figure], int]] = {
         2,
     ),
     "confusion": (lambda: confusion([[3, 1], [0, 8]], ["a", "b"]), 3),
+    "sweep": (
+        lambda: sweep(
+            [Tried("0", 88.0, [2e5, 3e6], True), Tried("1", 70.0, [4e5, 2e6], False)],
+            (90.0, [1e6, 9e6]),
+            ["parameters", "MACs"],
+            "top1 on validation",
+        ),
+        6,
+    ),
     "pareto": (
         lambda: pareto([("r", "dense", 1e6, 90.0), ("r", "slim", 1e5, 91.0)], "parameters", "top1"),
         2,
@@ -110,8 +122,17 @@ CHARTS: dict[str, tuple[Callable[[], Figure], int]] = {
 
 
 def drawn(figure: Figure, key: str = "key", title: str = "title") -> ElementTree.Element:
-    """The chart as a browser reads it."""
+    """The chart as a browser parses it."""
     return ElementTree.fromstring(inline_svg(figure, key, title))  # noqa: S314 # our own
+
+
+def series(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
+    """x and y of each marked line of an axes, by its label."""
+    return {
+        str(line.get_label()): ([*map(float, line.get_xdata())], [*map(float, line.get_ydata())])
+        for line in axes.lines
+        if line.get_gid() == "mark"
+    }
 
 
 def texts(figure: Figure) -> list[str]:
@@ -119,7 +140,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 def markers(figure: Figure) -> list[int]:
-    """Points of each mark that is made of points."""
+    """Number of markers of each mark."""
     marks = [e for e in drawn(figure).iter() if e.get("class") == "mark"]
     return [sum(e.tag.endswith("}use") for e in mark.iter()) for mark in marks]
 
@@ -266,11 +287,15 @@ def test_short() -> None:
     [
         (0, "0"),
         (0.0073734, "0.00737"),
-        (2e-5, "2e-5"),
+        (2e-5, "2e-05"),
         (128, "128"),
         (1553232, "1.55 M"),
         (15429621760, "15.4 G"),
         (1000, "1 k"),
+        (999.7, "1 k"),
+        (999_600, "1 M"),
+        (1_437_022, "1.44 M"),
+        (12.34, "12.3"),
     ],
 )
 def test_compact(number: float, text: str) -> None:
@@ -281,14 +306,41 @@ def test_compact(number: float, text: str) -> None:
     ("low", "high", "ticks"),
     [
         (1, 1000, [1, 10, 100, 1000]),
-        (0.5, 20, [1, 3, 10]),
-        (0.9, 2.2, [1, 2]),
-        (6.5, 8.5, [7, 8]),
+        (0.5, 20, [0.5, 1, 2, 5, 10, 20]),
+        (0.9, 2.2, [1, 1.5, 2]),
+        (6.5, 8.5, [6.5, 7, 7.5, 8, 8.5]),
         (1, 1e12, [1, 1e2, 1e4, 1e6, 1e8, 1e10, 1e12]),
     ],
 )
 def test_log_ticks(low: float, high: float, ticks: list[float]) -> None:
     assert log_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_headline_draws_slim_as_a_share_of_dense() -> None:
+    bars, points = CHARTS["headline"][0]().axes
+    shares = {(bar.get_y(), to_hex(bar.get_facecolor())): bar.get_width() for bar in bars.patches}
+    assert shares == {
+        (0, LIGHT["dense"]): 1.0,
+        (0, LIGHT["slim"]): pytest.approx(183119 / 1553232),
+        (1, LIGHT["dense"]): 1.0,
+        (1, LIGHT["slim"]): pytest.approx(5 / 14),
+    }
+    accuracies = {
+        to_hex(line.get_color()): float(line.get_xdata()[0])
+        for line in points.lines
+        if line.get_gid() == "mark"
+    }
+    assert accuracies == {LIGHT["dense"]: 92.3, LIGHT["slim"]: 93.4}
+    places = {text.get_text(): text.xy[0] for text in points.texts if hasattr(text, "xy")}
+    assert places == {"dense 92.3 %": 92.3, "slim 93.4 %": 93.4}
+
+
+def test_a_cost_that_grew_is_a_bar_of_its_own_colour() -> None:
+    (bars, _) = headline({"x": Cost(10, 14, "a", "b", "faster")}, "top1", 1, 1, "test").axes
+    assert [(to_hex(bar.get_facecolor()), bar.get_width()) for bar in bars.patches] == [
+        (LIGHT["dense"], 1.0),
+        (LIGHT["bad"], pytest.approx(1.4)),
+    ]
 
 
 def test_headline_says_how_many_times() -> None:
@@ -326,14 +378,45 @@ def test_filters_before_and_after() -> None:
 
 def test_filters_bars_are_as_long_as_what_they_count() -> None:
     figure = filters(["a", "b"], [("dense", [128, 64]), ("1", [30, 64]), ("2", [30, 7])])
-    assert [bar.get_width() for bar in figure.axes[0].patches] == [128, 64, 30, 7]
+    bars = [
+        (to_hex(bar.get_facecolor()), bar.get_y() + bar.get_height() / 2, bar.get_width())
+        for bar in figure.axes[0].patches
+    ]
+    dense, first, second = LIGHT["dense"], SERIES[0], SERIES[1]
+    # A phase that did not change a layer has no bar there.
+    assert bars == [(dense, 0, 128), (dense, 1, 64), (first, 0, 30), (second, 1, 7)]
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    colours = [to_hex(patch.get_facecolor()) for patch in legend.get_patches()]
+    assert dict(zip(names, colours, strict=True)) == {"dense": dense, "1": first, "2": second}
 
 
 def test_nonzeros_leave_gaps_and_show_zero() -> None:
     figure = nonzeros(["a", "b", "c"], [("dense", [1000, 100, 10]), ("slim", [None, 0, 5])])
     assert markers(figure) == [3, 2]
     assert "0" in texts(figure)
+    dense, slim = figure.axes[0].lines
+    assert (to_hex(dense.get_color()), list(dense.get_ydata())) == (LIGHT["dense"], [1000, 100, 10])
+    assert to_hex(slim.get_color()) == LIGHT["slim"]
+    assert np.isnan(slim.get_ydata()[0])
+    assert list(slim.get_ydata()[1:]) == [0.5, 5]  # zero is drawn below one
+    (legend,) = figure.legends
+    colours = [to_hex(line.get_color()) for line in legend.get_lines()]
+    assert colours == [LIGHT["dense"], LIGHT["slim"]]
+    assert [text.get_text() for text in legend.get_texts()] == ["dense", "slim"]
     assert "0" not in texts(nonzeros(["a"], [("dense", [10])]))
+
+
+def test_weights_before_are_filled_and_weights_after_a_line() -> None:
+    (axes,) = weight_histogram("a", [-1, 0, 1], [5, 9], [0, 14], None).axes
+    steps = [patch for patch in axes.patches if isinstance(patch, StepPatch)]
+    before, after = sorted(steps, key=lambda patch: not patch.get_fill())
+    assert before.get_fill()
+    assert not after.get_fill()
+    assert (before.get_label(), list(before.get_data().values)) == ("before", [5, 9])
+    assert (after.get_label(), list(after.get_data().values)) == ("after", [0.1, 14])
+    assert to_hex(before.get_facecolor()) == LIGHT["dense"]
+    assert to_hex(after.get_edgecolor()) == LIGHT["slim"]
 
 
 def test_weights_with_and_without_threshold() -> None:
@@ -347,6 +430,13 @@ def test_weights_with_and_without_threshold() -> None:
 def test_threshold_labels_each_trial() -> None:
     written = texts(CHARTS["threshold"][0]())
     assert {"90.0 %", "50.0 %", "chosen"} <= set(written)
+    (axes,) = CHARTS["threshold"][0]().axes
+    shares = {text.get_text(): text.xy for text in axes.texts}
+    assert shares == {"90.0 %": (0.1, 60.0), "50.0 %": (0.01, 80.0)}
+    assert series(axes)["chosen"] == ([0.01], [80.0])
+    levels = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert levels["sparsified network"] == [81.0, 81.0]
+    assert levels["tolerance"] == [79.0, 79.0]
 
 
 @pytest.mark.parametrize(
@@ -416,6 +506,8 @@ def test_selection_counts_and_limits() -> None:
     assert {"1 kept", "2 removed"} <= set(texts(figure))
     assert sorted(markers(figure)) == [1, 2]
     (axes,) = figure.axes
+    assert series(axes) == {"1 kept": ([0.5], [0.2]), "2 removed": ([0.9, 1.0], [1.0, 0.9])}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("zeros in F", "zeros in G")
     assert axes.get_xlim() == pytest.approx((0.47, 1.0))
     assert axes.get_ylim() == pytest.approx((0.152, 1.0))
 
@@ -450,11 +542,28 @@ def test_training_spans_and_scales() -> None:
     assert training_curve("dense", [0.0], 1).axes[0].get_ylim() == (0, 1)
 
 
+def test_precision_recall_of_both_networks() -> None:
+    (axes,) = CHARTS["precision_recall"][0]().axes
+    assert series(axes) == {
+        "dense 92.3": ([0, 1], [1, 0.5]),
+        "slim 93.4": ([0, 1], [1, 0.6]),
+    }
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("recall", "precision")
+
+
 def test_precision_recall_of_one_network() -> None:
     assert "dense 92.3" in texts(CHARTS["precision_recall"][0]())
     figure = precision_recall("stop", None, ([0, 1], [1, 0.6], 93.44))
     assert "slim 93.4" in texts(figure)
     assert inline_svg(figure, "key", "title").count('class="mark"') == 1
+
+
+def test_class_accuracy_of_both_networks() -> None:
+    (axes,) = class_accuracy(["a", "b"], [90.0, 80.0], [91.0, 70.0], "AP50_area").axes
+    assert series(axes) == {"dense": ([90, 80], [0, 1]), "slim": ([91, 70], [0, 1])}
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
+    colours = {line.get_label(): to_hex(line.get_color()) for line in axes.lines if line.get_gid()}
+    assert colours == {"dense": LIGHT["dense"], "slim": LIGHT["slim"]}
 
 
 def test_class_accuracy_keeps_what_changed_most() -> None:
@@ -493,7 +602,7 @@ def test_comparison_of_one_budget() -> None:
 
 
 def test_many_curves_of_a_comparison_can_be_told_apart() -> None:
-    curves = [Curve(f"way {n}", [0.3, 0.5], [80.0 - n, 90.0 - n], [1.0, 1.0]) for n in range(14)]
+    curves = [Curve(f"method {n}", [0.3, 0.5], [80.0 - n, 90.0 - n], [1.0, 1.0]) for n in range(14)]
     figure = comparison(curves, 93.0, "top1")
     looks = [
         (line.get_color(), line.get_marker(), line.get_linestyle())
@@ -510,9 +619,12 @@ def test_scales_draw_dense_and_slim_over_the_number_of_layers() -> None:
     words = {"dense", "slim", "1", "6", "2.7 M", "3.93 M", "AP50_voc07 on test, %"}
     assert words <= set(texts(figure))
     (axes,) = figure.axes
-    curves = [line for line in axes.lines if line.get_gid() == "mark"]
-    assert [list(line.get_xdata()) for line in curves] == [[1, 6], [1, 6]]
-    assert [list(line.get_ydata()) for line in curves] == [[27.0, 77.2], [25.6, 75.1]]
+    dense, slim = (line for line in axes.lines if line.get_gid() == "mark")
+    assert (to_hex(dense.get_color()), list(dense.get_xdata())) == (LIGHT["dense"], [1, 6])
+    assert (to_hex(slim.get_color()), list(slim.get_xdata())) == (LIGHT["slim"], [1, 6])
+    assert [list(line.get_ydata()) for line in (dense, slim)] == [[27.0, 77.2], [25.6, 75.1]]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["dense", "slim"]
     bars = [bar.get_segments()[0][:, 1].tolist() for bar in axes.collections]
     assert bars == [[25.5, 28.5], pytest.approx([25.1, 26.1])]
 
@@ -537,34 +649,54 @@ def test_confusion_of_many_classes() -> None:
 
 
 def slow_front(points: list[Point]) -> set[int]:
-    """Each point against each other."""
-    stay = set()
+    """Compares each point with every other."""
+    front = set()
     for i, (*_, x, y) in enumerate(points):
-        surpassed = False
+        dominated = False
         for _, _, less, more in points:
             if less <= x and more >= y and (less < x or more > y):
-                surpassed = True
-        if not surpassed:
-            stay.add(i)
-    return stay
+                dominated = True
+        if not dominated:
+            front.add(i)
+    return front
 
 
-def test_front_like_a_slow_loop() -> None:
-    source = random.Random(0)  # noqa: S311 # no secret
+def test_pareto_front_like_a_slow_loop() -> None:
+    source = random.Random(0)  # noqa: S311 # not cryptography
     for _ in range(200):
         points: list[Point] = [
             ("run", "slim", float(source.randint(1, 8)), float(source.randint(1, 8)))
             for _ in range(source.randint(0, 12))
         ]
-        found = front(points)
+        found = pareto_front(points)
         assert set(found) == slow_front(points)
         assert len(found) == len(set(found))
         assert found == sorted(found, key=lambda i: (points[i][2], points[i][3]))
 
 
-def test_pareto_names_runs() -> None:
+def test_pareto_draws_and_names_runs() -> None:
     figure = pareto([("r", "dense", 1e6, 90.0), ("s", "slim", 1e5, 91.0)], "parameters", "top1")
     assert {"r", "s", "parameters", "top1, %", "1 M"} <= set(texts(figure))
+    (axes,) = figure.axes
+    assert series(axes) == {"dense": ([1e6], [90.0]), "slim": ([1e5], [91.0])}
+    assert {text.get_text(): text.xy for text in axes.texts} == {"r": (1e6, 90.0), "s": (1e5, 91.0)}
+    (line,) = (line for line in axes.lines if line.get_label() == "Pareto front")
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([1e5], [91.0])
+
+
+def test_sweep_tells_the_pareto_front_from_the_others() -> None:
+    by_cost = CHARTS["sweep"][0]().axes
+    for axes, name, costs in zip(
+        by_cost, ("parameters", "MACs"), ((1e6, 2e5, 4e5), (9e6, 3e6, 2e6)), strict=True
+    ):
+        dense, front, other = costs
+        assert axes.get_xlabel() == name
+        assert series(axes) == {
+            "dense": ([dense], [90.0]),
+            "Pareto front": ([front], [88.0]),
+            "dominated": ([other], [70.0]),
+        }
+        assert {text.get_text(): text.xy for text in axes.texts} == {"0": (front, 88.0)}
 
 
 def test_labels_of_points_that_stand_apart_do_not_meet() -> None:
@@ -643,10 +775,3 @@ def test_names_are_no_colours_in_files(tmp_path: Path) -> None:
     assert "var(--chart-x)" in svg
     assert svg.count("var(") == 2
     ElementTree.fromstring(svg)  # noqa: S314 # our own
-
-
-@pytest.mark.parametrize(
-    ("number", "text"), [(999.7, "1 k"), (999_600, "1 M"), (1_437_022, "1.44 M"), (12.34, "12.3")]
-)
-def test_numbers_in_three_figures(number: float, text: str) -> None:
-    assert compact(number) == text

@@ -43,8 +43,11 @@ def log_ticks(low: float, high: float) -> list[float]:
         low: above 0.
         high: above ``low``.
     """
-    subs = (1,) if high >= 1000 * low else (1, 2, 5)
-    ticks = LogLocator(subs=subs, numticks=8).tick_values(low, high)
+    if high < 10 * low:
+        ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
+    else:
+        subs = (1,) if high >= 1000 * low else (1, 2, 5)
+        ticks = LogLocator(subs=subs, numticks=8).tick_values(low, high)
     return [float(tick) for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
 
 
