@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from lightning.fabric import Fabric
@@ -17,7 +17,8 @@ from torch import nn
 
 from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe
-from secateur.data.source import PictureSet, Splits, describe, missing_classes, read_splits
+from secateur.data.formats.format import PictureSet
+from secateur.data.source import Splits, describe, missing_classes, read_splits
 from secateur.distributed.processes import Processes, join_processes
 from secateur.distributed.rank import own_rank
 from secateur.errors import ModelError, RunError
@@ -192,6 +193,7 @@ def _warn_of_missing_classes(splits: Splits, reporter: Reporter) -> None:
 def provenance() -> dict[str, Any]:
     """Say what made the result: versions, machine and date."""
     packages = ("secateur", "torch", "torchvision", "lightning")
+    processes = own_rank().world_size
     return {
         "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
         "machine": {
@@ -199,7 +201,7 @@ def provenance() -> dict[str, Any]:
             "processor": platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            **({"processes": count} if (count := own_rank().world_size) > 1 else {}),
+            **({"processes": processes} if processes > 1 else {}),
         },
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
