@@ -29,7 +29,6 @@ from secateur.tasks.detection.prediction import (
     postprocess_settings,
     set_thresholds,
 )
-from secateur.tasks.device import best_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,3 +224,9 @@ def _detector_run(file: ExportedFile, settings: Evaluate, pictures: Tensor) -> l
 def _classifier_run(file: ExportedFile, _settings: Evaluate, pictures: Tensor) -> Tensor:
     scores = torch.cat([outputs[0] for outputs in _in_batches(file, pictures)])
     return scores.softmax(1) if file.header.outputs == "raw" else scores
+
+
+def best_device() -> torch.device:
+    """The accelerator, if there is one."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator or torch.device("cpu")
