@@ -4,17 +4,17 @@
 files of 500 × 375 pixels that the benchmark draws, with as many bytes as those of Pascal VOC; with
 ``--root`` they are those of a folder in VOC's layout.
 
-All sides read the same files through a loader of one or two processes, turn and turn about, and
-give batches of 300 × 300 pixels with boxes:
+All sides read the same files through a loader of one or two processes, in turn, and return batches
+of 300 × 300 pixels with boxes:
 
 - ``secateur``: what the shipped recipe ssd300_voc trains on.
-- ``torchvision_pil``, ``torchvision_tensor``: the steps that torchvision's reference script names
-  for SSD, on Pillow's pictures, which is its default, or on tensors; put together here from
+- ``torchvision_pil``, ``torchvision_tensor``: the transforms of torchvision's reference script for
+  SSD, on Pillow's pictures, its default, or on tensors; composed here from
   ``torchvision.transforms.v2``. The script leaves the last step, resizing, to the network.
 
-The rate is that from the first batches to the last, so that starting the processes does not count.
-What the sides gave is compared too: the first box of each sample (its middle and sides), the number
-of boxes, and the mean and spread of pixels, by the two-sample test of Kolmogorov and Smirnov.
+The rate is measured from the first batches to the last, so starting the processes does not count.
+The samples are compared too: the first box of each sample (centre and sides), the number of boxes,
+and the mean and standard deviation of pixels, by the two-sample Kolmogorov–Smirnov test.
 """
 
 import argparse
@@ -36,16 +36,16 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from checks import tell
+from checks import print_checks
 from secateur.config.data import DetectionData
 from secateur.config.recipe import load_recipe
 from secateur.data.detection_set import AnnotatedPicture, annotated_picture
 from secateur.data.formats.voc import read_voc
 from secateur.data.loaders import read_image, training_batches
-from secateur.data.source import training_transform
 from secateur.data.transforms.augmentation import FILL, Sample
 from secateur.files.atomic_write import write_json
 from secateur.run.context import provenance
+from secateur.tasks.detection.detector import training_transform
 
 HERE = Path(__file__).parent
 SEED = 20261130
@@ -53,7 +53,7 @@ SIZE, BATCH = 300, 16
 DRAWN, WIDTH, HEIGHT, QUALITY = 64, 500, 375, 93
 WORKERS = (1, 2)
 TIMES_FASTER = 2.0
-# Chance that two sides of one distribution are told apart, for each quantity.
+# Significance level of the test of each quantity.
 ALPHA = 0.001
 
 # Pictures, how many batches, worker processes, seed; to batches.
@@ -99,11 +99,11 @@ def main() -> None:
         "provenance": provenance(),
     }
     write_json(arguments.out, result)
-    tell(held)
+    print_checks(held)
 
 
 def draw_pictures(folder: Path) -> tuple[AnnotatedPicture, ...]:
-    """Draw noise of all scales, with one to four objects of another noise on it."""
+    """Draw noise of all scales with one to four objects of other noise on it."""
     generator = np.random.default_rng(SEED)
     pictures = []
     for number in range(DRAWN):
@@ -122,7 +122,7 @@ def draw_pictures(folder: Path) -> tuple[AnnotatedPicture, ...]:
 
 
 def texture(generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) about a mean colour, with detail as photographs have: less where finer."""
+    """Return pixels (H, W, 3) around a mean colour; as in photographs, fine detail is weaker."""
     field = generator.uniform(40, 215, 3) + np.zeros((HEIGHT, WIDTH, 3))
     for cell in (125, 25, 5, 1):
         grid = generator.normal(0, 14, (HEIGHT // cell, WIDTH // cell, 3))
@@ -135,7 +135,7 @@ def texture(generator: np.random.Generator) -> NDArray[np.uint8]:
 def secateur(
     pictures: Sequence[AnnotatedPicture], batches: int, workers: int, seed: int
 ) -> Iterable[Any]:
-    """Batches as a run of the recipe gets them."""
+    """Return the batches of a run of the recipe."""
     recipe = load_recipe(Path("ssd300_voc"))
     assert isinstance(recipe.data, DetectionData)  # noqa: S101 # for the checker of types
     transform = training_transform(recipe.data, SIZE)
@@ -145,7 +145,7 @@ def secateur(
 
 
 class Reference(Dataset[Sample]):
-    """Pictures through a composition of torchvision's transforms, over and over."""
+    """Pictures, repeated, with a composition of torchvision's transforms."""
 
     def __init__(self, pictures: Sequence[AnnotatedPicture], length: int, *, pil: bool) -> None:
         self.pictures = pictures
@@ -185,7 +185,7 @@ class Reference(Dataset[Sample]):
 def torchvision(
     pictures: Sequence[AnnotatedPicture], batches: int, workers: int, seed: int, *, pil: bool
 ) -> Iterable[Any]:
-    """Batches through the reference's transforms."""
+    """Return batches with the reference's transforms."""
     generator = torch.Generator().manual_seed(seed)
     order = [
         int(i)
@@ -204,12 +204,12 @@ def torchvision(
 
 
 def collate(samples: list[Sample]) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """One tensor of the pictures, and a list of the rest."""
+    """Stack the pictures and list the targets."""
     return torch.stack([pixels for pixels, _ in samples]), [target for _, target in samples]
 
 
 def sides() -> dict[str, Side]:
-    """What is timed against each other."""
+    """Return the sides to compare, by name."""
     return {
         "secateur": secateur,
         "torchvision_pil": partial(torchvision, pil=True),
@@ -224,13 +224,13 @@ def measure(
     batches: int,
     given: dict[str, list[Sample]],
 ) -> dict[str, Any]:
-    """Pictures a second of every side, and of each round how often ours is the quicker."""
+    """Measure pictures per second of every side, and the ratios to ours in each round."""
     rates: dict[str, list[float]] = {name: [] for name in sides()}
     for turn in range(rounds):
         for name, side in sorted(sides().items(), reverse=bool(turn % 2)):
             seed = SEED + 1000 * workers + turn
             start = 0.0
-            # Each process gives one batch before time is taken, and as many as all others behind.
+            # Timing starts when each process has returned its first batch.
             for number, batch in enumerate(side(pictures, batches + workers, workers, seed)):
                 given[name] += summaries(*batch)
                 if number == workers - 1:
@@ -249,12 +249,12 @@ def measure(
 
 
 def summaries(pixels: Tensor, *annotations: Any) -> list[Sample]:
-    """Keep of a batch what is compared: mean and spread of pixels, 0 to 1, and the boxes.
+    """Reduce a batch to what is compared: mean and spread of pixels, 0 to 1, and the boxes.
 
     Args:
         pixels: (N, 3, H, W).
-        annotations: of the reference a mapping with ``boxes`` for each picture, of ours boxes
-            (N, M, 4) and labels (N, M), 0 where there is none.
+        annotations: the reference's mapping with ``boxes`` for each picture, or our boxes
+            (N, M, 4) and labels (N, M), 0 for no object.
     """
     scale = 255 if pixels.dtype == torch.uint8 else 1
     flat = pixels[:, :, ::4, ::4].flatten(1).float() / scale
@@ -267,7 +267,7 @@ def summaries(pixels: Tensor, *annotations: Any) -> list[Sample]:
 
 
 def decoding_rate(pictures: Sequence[AnnotatedPicture]) -> float:
-    """Pictures a second that one process only reads and decodes: no side can be quicker."""
+    """Pictures per second that one process reads and decodes, a bound for every side."""
     times = []
     for picture in (*pictures, *pictures)[:200]:
         start = time.perf_counter()
@@ -277,7 +277,7 @@ def decoding_rate(pictures: Sequence[AnnotatedPicture]) -> float:
 
 
 def compare(ours: list[Sample], theirs: list[Sample]) -> dict[str, dict[str, float]]:
-    """The largest distance of the two distributions of each quantity, and what is allowed."""
+    """Return the distance of the two distributions of each quantity, and its critical value."""
     a, b = quantities(ours), quantities(theirs)
     return {
         name: {
@@ -289,7 +289,7 @@ def compare(ours: list[Sample], theirs: list[Sample]) -> dict[str, dict[str, flo
 
 
 def quantities(samples: list[Sample]) -> dict[str, NDArray[np.float64]]:
-    """One number a sample, so that they are independent; boxes in shares of the picture."""
+    """One independent number from each sample; boxes relative to the picture's side."""
     first = torch.stack([t["boxes"][0] for _, t in samples if len(t["boxes"])]).double() / SIZE
     x1, y1, x2, y2 = first.T.numpy()
     pixels = torch.stack([summary for summary, _ in samples]).double().numpy()
@@ -305,14 +305,14 @@ def quantities(samples: list[Sample]) -> dict[str, NDArray[np.float64]]:
 
 
 def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Largest difference of the two empirical distribution functions."""
+    """Return the largest difference of the two empirical distribution functions."""
     at = np.concatenate([a, b])
     shares = (np.searchsorted(np.sort(each), at, side="right") / len(each) for each in (a, b))
     return float(np.abs(np.subtract(*shares)).max())
 
 
 def checks(rates: dict[str, Any], alike: dict[str, Any]) -> list[dict[str, Any]]:
-    """Hold speed against the target, and each distribution against what chance allows."""
+    """Compare speed with the target, and each distribution with its critical value."""
     rows = [
         (
             f"{workers} processes: times faster than {name}",

@@ -1,13 +1,13 @@
-"""Every reader of files from strangers, with small valid files to begin from.
+"""Every reader of files from strangers, with small valid files to start from.
 
-A case is a file's content behind one byte that chooses which of the reader's files it becomes; the
-others stay valid.
+A case is one byte, which chooses one of the reader's files, and that file's content; the other
+files remain valid.
 """
 
 import io
 import json
-import pickle
 import struct
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,14 @@ import numpy as np
 import torch
 import yaml
 from PIL import Image
+from pydantic import BaseModel
 from safetensors.torch import save
-from secateur.runtimes.header import ExportHeader
 from torch import nn
 
 from secateur.config.data import DetectionData
 from secateur.config.evaluate import Evaluate
 from secateur.config.recipe import load_recipe
 from secateur.data.detection_set import DetectionSet, annotated_picture
-from secateur.data.formats.cifar10 import read_cifar10
 from secateur.data.formats.class_folders import read_class_folders
 from secateur.data.formats.coco import read_coco
 from secateur.data.formats.gtsdb import read_gtsdb
@@ -34,11 +33,11 @@ from secateur.data.formats.voc import read_voc
 from secateur.data.formats.yolo import read_yolo
 from secateur.data.loaders import read_picture
 from secateur.errors import DataError, ModelError, RecipeError, RunError, SecateurError
-from secateur.models.network_file import load_network
+from secateur.models.network_file import load_network, save_network
 from secateur.models.vgg import build_vgg, vgg_architecture
-from secateur.report import artifacts
-from secateur.run.folder import read_record
+from secateur.run import records
 from secateur.run.predictions_file import PREDICTIONS_FILE, load_predictions
+from secateur.runtimes.header import ExportHeader
 from secateur.tasks.detection.detections import Detections
 from secateur.tasks.detection.detector import Detector
 from secateur.training.checkpoint import TrainingState
@@ -48,7 +47,7 @@ Wrap = Callable[[bytes], bytes]
 
 
 def as_it_is(content: bytes) -> bytes:
-    """Give a file that is the case itself."""
+    """Return the case itself."""
     return content
 
 
@@ -58,8 +57,8 @@ class Part:
 
     Attributes:
         path: in the reader's folder.
-        seeds: valid contents, and hostile ones to go on from.
-        wrap: makes the file of a case.
+        seeds: valid and hostile contents to mutate.
+        wrap: makes a file of a case.
     """
 
     path: str
@@ -69,13 +68,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader, and what it is to be tried on.
+    """A reader and its files.
 
     Attributes:
-        parts: of which a case replaces one.
-        read: reads the folder; raises nothing but ``refusal``.
-        refusal: what bad input becomes.
-        prepare: writes valid files, beside the parts, into the folder.
+        parts: files of which a case replaces one.
+        read: reads the folder; may raise ``refusal`` only.
+        refusal: the error for bad input.
+        prepare: writes the other files that the reader needs into the folder.
     """
 
     parts: tuple[Part, ...]
@@ -85,7 +84,7 @@ class Reader:
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6), **options: Any) -> bytes:
-    """Draw a small picture, as a file of some kind."""
+    """Draw a small picture; return its file."""
     file = io.BytesIO()
     ramp = np.arange(size[0] * size[1] * 3, dtype=np.uint8).reshape(size[1], size[0], 3)
     Image.fromarray(ramp).save(file, kind, **options)
@@ -93,7 +92,7 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6), **options: Any) -
 
 
 def pictures() -> tuple[bytes, ...]:
-    """Files of every kind that is read, turned and animated ones among them."""
+    """Return files of every kind that is read, including rotated and animated pictures."""
     exif = Image.Exif()
     exif[0x0112] = 6
     kinds = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
@@ -118,29 +117,29 @@ def pictures() -> tuple[bytes, ...]:
 
 
 def dumped(content: object) -> bytes:
-    """Write JSON."""
+    """Return JSON."""
     return json.dumps(content).encode()
 
 
-def behind_its_length(payload: bytes) -> Wrap:
-    """Make a safetensors file of a case that is its header."""
+def as_safetensors(payload: bytes) -> Wrap:
+    """Make a safetensors file of its header, the case, and this payload."""
     return lambda header: struct.pack("<Q", len(header)) + header + payload
 
 
-def taken_apart(file: bytes) -> tuple[bytes, bytes]:
-    """Header and payload of a safetensors file."""
+def split_safetensors(file: bytes) -> tuple[bytes, bytes]:
+    """Return the header and the payload of a safetensors file."""
     end = 8 + struct.unpack("<Q", file[:8])[0]
     return file[8:end], file[end:]
 
 
 def safetensors_parts(path: str, file: bytes) -> tuple[Part, Part]:
-    """Try a file as it is, and its header behind the length that fits."""
-    header, payload = taken_apart(file)
-    return Part(path, (file,)), Part(path, (header,), behind_its_length(payload))
+    """Mutate a whole file, and its header with a length that fits."""
+    header, payload = split_safetensors(file)
+    return Part(path, (file,)), Part(path, (header,), as_safetensors(payload))
 
 
 def put_picture(*paths: str) -> Callable[[Path], object]:
-    """Give what writes one small picture to these places."""
+    """Return a function that writes a small picture to each of these paths."""
 
     def prepare(folder: Path) -> None:
         for path in paths:
@@ -172,14 +171,8 @@ COCO = {
 MERGED = b"a: &a {x: 1, y: 2}\nb: &b {<<: [*a, *a, *a]}\nnames: {<<: [*b, *b, *b]}\n"
 
 
-def cifar_batch(protocol: int) -> bytes:
-    """One picture, as CIFAR-10 is published, but smaller to mutate well."""
-    content = {b"data": np.zeros((1, 3072), np.uint8), b"labels": [1], b"filenames": [b"a.png"]}
-    return pickle.dumps(content, protocol)
-
-
 def read_a_picture(folder: Path) -> object:
-    """Read as training and detection do."""
+    """Read a picture as training and detection do."""
     path = folder / "a.png"
     return read_picture(annotated_picture(path, [], [], [], path, folder))
 
@@ -227,13 +220,6 @@ DATA = {
         lambda folder: read_class_folders(folder, "train", 4),
     ),
     "pictures": Reader((Part("a.png", pictures()),), read_a_picture),
-    "cifar10": Reader(
-        (
-            Part("test_batch", tuple(map(cifar_batch, range(6)))),
-            Part("batches.meta", (pickle.dumps({b"label_names": [b"plane", b"car"]}, 2),)),
-        ),
-        lambda folder: read_cifar10(folder, "test", 4),
-    ),
 }
 
 # ---- recipes and networks -----------------------------------------------------------------------
@@ -254,27 +240,28 @@ CLASSES = ("cat", "dog")
 
 
 def network_parts() -> tuple[Part, ...]:
-    """A narrow VGG16's file, its header, and what stands of Secateur's in that."""
+    """Return a narrow VGG16's file, its safetensors header, and Secateur's header inside that."""
     architecture = vgg_architecture(
         CLASSES, size=32, batch_norm=False, widths=0.001, hidden=(), pool=1
     )
-    file = io.BytesIO()
-    model = build_vgg(architecture)
-    inner = dumped({"architecture": architecture.model_dump(mode="json"), "provenance": {}})
-    file.write(save(model.state_dict(), {"secateur": inner.decode()}))
-    header, payload = taken_apart(file.getvalue())
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / "network.safetensors"
+        save_network(saved, build_vgg(architecture), architecture, {})
+        file = saved.read_bytes()
+    header, payload = split_safetensors(file)
     tensors = json.loads(header)
+    inner = tensors["__metadata__"]["secateur"].encode()
 
     def around(content: bytes) -> bytes:
         tensors["__metadata__"] = {"secateur": content.decode("utf-8", "replace")}
-        return behind_its_length(payload)(dumped(tensors))
+        return as_safetensors(payload)(dumped(tensors))
 
     path = "network.safetensors"
-    return (*safetensors_parts(path, file.getvalue()), Part(path, (inner,), around))
+    return (*safetensors_parts(path, file), Part(path, (inner,), around))
 
 
-def described(folder: Path) -> object:
-    """Read what an exported file says of itself."""
+def read_export_header(folder: Path) -> object:
+    """Read the header of an exported file."""
     return ExportHeader.parse((folder / "text").read_bytes().decode("utf-8", "replace"))
 
 
@@ -292,7 +279,7 @@ FILES = {
     "network": Reader(
         network_parts(), lambda folder: load_network(folder / "network.safetensors"), ModelError
     ),
-    "description": Reader(
+    "export header": Reader(
         (
             Part(
                 "text",
@@ -300,7 +287,7 @@ FILES = {
                  .model_dump_json().encode(),),
             ),
         ),
-        described,
+        read_export_header,
         ModelError,
     ),
 }  # fmt: skip
@@ -315,20 +302,20 @@ FOUND = [
 
 
 def load_both(folder: Path) -> object:
-    """Read a detector's predictions about two pictures."""
+    """Read a detector's predictions for two pictures."""
     task = Detector(DetectionData(format="voc", root=folder), Evaluate())
-    about = annotated_picture(folder / "a.jpg", [], [], [], folder, folder)
-    return load_predictions(folder, task, DetectionSet(CLASSES, (about, about)))
+    shown = annotated_picture(folder / "a.jpg", [], [], [], folder, folder)
+    return load_predictions(folder, task, DetectionSet(CLASSES, (shown, shown)))
 
 
-def answer_file() -> bytes:
-    """A detector's predictions, as a file."""
+def predictions_file() -> bytes:
+    """Return a detector's predictions as a file."""
     task = Detector(DetectionData(format="voc", root=Path()), Evaluate())
     return save(task.to_tensors(FOUND))
 
 
 def small_training() -> tuple[nn.Module, torch.optim.Optimizer]:
-    """A network and its optimiser behind a step."""
+    """Return a network and its optimiser after one step."""
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     model(torch.ones(1, 2)).sum().backward()
@@ -337,7 +324,7 @@ def small_training() -> tuple[nn.Module, torch.optim.Optimizer]:
 
 
 def state_file(folder: Path) -> bytes:
-    """A training's state, as a file."""
+    """Return a training's state as a file."""
     state = TrainingState(folder / "training.safetensors", interval=0.0)
     state.write_when_due(*small_training(), [0.5])
     return state.path.read_bytes()
@@ -346,8 +333,8 @@ def state_file(folder: Path) -> bytes:
 TRAINING = small_training()
 
 
-def go_on(folder: Path) -> object:
-    """Go on with a training, a step further."""
+def resume(folder: Path) -> object:
+    """Resume a training and make one step."""
     model, optimizer = TRAINING
     state = TrainingState(folder / "training.safetensors")
     state.steps_done(5)
@@ -356,69 +343,112 @@ def go_on(folder: Path) -> object:
     return trace
 
 
-EVALUATED = {"params": 1, "macs": 2, "bytes": 3, "AP50_area": 50.0}
-KINDS: Mapping[str, tuple[type[Any], object]] = {
-    "step": (artifacts.Step, {"key": "a", "seconds": 1.0, "result": {"metric": 1.0}}),
-    "trained": (artifacts.Trained, {"metric": 1.0, "loss": [0.5], "zeros": 0.5}),
+EVALUATION = {
+    "kind": "evaluate",
+    "network": "slim",
+    "params": 1,
+    "macs": 2,
+    "bytes": 3,
+    "metrics": {"AP50_area": 50.0},
+    "filters": {"conv1_1": 8},
+    "input": [3, 32, 32],
+}
+TRAINING_RECORD = {
+    "kind": "sparsify",
+    "phase": 1,
+    "metrics": {"AP50_area": 50.0},
+    "loss": [0.5],
+    "zeros": 0.5,
+}
+EXAMPLES = {
+    "kind": "examples",
+    "examples": {
+        "kind": "classifier",
+        "pictures": [
+            {
+                "kind": "mistake",
+                "file": "01.png",
+                "name": "test/cat/1.png",
+                "truth": "cat",
+                "dense": {"class": "cat", "score": 0.5},
+                "slim": {"class": "dog", "score": 0.5},
+            }
+        ],
+    },
+}
+
+
+def step_record(result: object) -> bytes:
+    """Return a stage's record as a file."""
+    return dumped(
+        {"version": 2, "output_key": "a", "result_key": "b", "seconds": 1.0, "result": result}
+    )
+
+
+# Type and valid contents of each file of a run.
+RECORDS: Mapping[str, tuple[type[BaseModel], tuple[bytes, ...]]] = {
+    "step": (
+        records.StepRecord,
+        tuple(map(step_record, (TRAINING_RECORD, EVALUATION, EXAMPLES, None))),
+    ),
     "summary": (
-        artifacts.Summary,
-        {
-            "split": "test",
-            "dense": EVALUATED,
-            "slim": EVALUATED,
-            "provenance": {},
-            "seconds": {"dense": 1.0},
-            "recipe": {},
-        },
-    ),
-    "trail": (artifacts.Trail, {"steps": ["dense"]}),
-    "classes": (
-        artifacts.ByClass,
-        {"by_class": {"cat": {"AP50_area": 5.0}}, "confusion": [[1]]},
-    ),
-    "examples": (
-        artifacts.Examples,
-        {
-            "kind": "classifier",
-            "pictures": [
+        records.Summary,
+        (
+            dumped(
                 {
-                    "file": "01.png",
-                    "truth": "cat",
-                    "dense": {"class": "cat", "score": 0.5},
-                    "slim": {"class": "dog", "score": 0.5},
+                    "version": 2,
+                    "name": "mine",
+                    "metric": "AP50_area",
+                    "split": "test",
+                    "dense": {**EVALUATION, "network": "dense"},
+                    "slim": EVALUATION,
+                    "phases": [],
+                    "seed": 0,
+                    "recipe": {},
+                    "provenance": {"versions": {}, "machine": {}, "date": "2026-11-30"},
+                    "seconds": {"dense": 1.0},
                 }
-            ],
-        },
+            ),
+        ),
+    ),
+    "steps": (records.StageList, (dumped({"version": 2, "steps": ["dense"], "phases": []}),)),
+    "by_class": (
+        records.ByClassRecord,
+        (
+            dumped({"by_class": {"cat": {"top1": 5.0}}, "confusion": [[1]]}),
+            dumped({"by_class": {"cat": {}}, "curves": {"cat": {"recall": [1], "precision": [1]}}}),
+        ),
     ),
 }
 
 
-def read_json(folder: Path) -> object:
-    """Read each file of a run as a report does, and a step's as a run does."""
-    read_record(folder / "step.json")
-    return [artifacts.read_artifact(folder / f"{n}.json", kind) for n, (kind, _) in KINDS.items()]
+def read_records(folder: Path) -> object:
+    """Read each JSON file of a run, as a run and its report do."""
+    return [
+        records.read_record(folder / f"{name}.json", kind) for name, (kind, _) in RECORDS.items()
+    ]
 
 
 def run_readers(scratch: Path) -> dict[str, Reader]:
-    """Readers of a run's folder; ``scratch`` is a folder to make their files in."""
+    """Return the readers of a run's folder; their files are made in ``scratch``."""
     return {
         "predictions": Reader(
-            safetensors_parts(PREDICTIONS_FILE, answer_file()),
+            safetensors_parts(PREDICTIONS_FILE, predictions_file()),
             load_both,
             RunError,
             put_picture("a.jpg"),
         ),
         "training state": Reader(
-            safetensors_parts("training.safetensors", state_file(scratch)), go_on, RunError
+            safetensors_parts("training.safetensors", state_file(scratch)), resume, RunError
         ),
         "run's JSON": Reader(
-            tuple(Part(f"{n}.json", (dumped(value),)) for n, (_, value) in KINDS.items()),
-            read_json,
+            tuple(Part(f"{name}.json", seeds) for name, (_, seeds) in RECORDS.items()),
+            read_records,
             RunError,
         ),
     }
 
 
 def readers(scratch: Path) -> dict[str, Reader]:
-    """All of them, by name."""
+    """Return all readers by name."""
     return {**DATA, **FILES, **run_readers(scratch)}
