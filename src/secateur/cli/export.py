@@ -1,7 +1,7 @@
 """``secateur export``: a file for ONNX Runtime or OpenVINO, or a torch file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -13,7 +13,6 @@ from secateur.export.table import EXPORTS, PRECISIONS
 
 if TYPE_CHECKING:
     from secateur.export.export import Export
-    from secateur.runtimes.header import Precision
 
 
 def export(
@@ -89,15 +88,16 @@ def export(
         float, typer.Option(min=0, help="Points of the metric that int8 may cost.")
     ] = 1.0,
 ) -> None:
-    """Write a network for ONNX Runtime or OpenVINO, and verify it against the original.
+    """Write a network for ONNX Runtime or OpenVINO, and verify it.
 
     The file takes RGB images as bytes (N, 3, H, W). It returns boxes in pixels, labels from 1 and
     scores, highest score first, padded with rows of zeros. It has standard operators only; its
     metadata hold the classes and the input size.
 
-    In fp32, 998 of 1,000 objects must have a counterpart within 0.5 pixels and 0.001 of score
-    (NMS may choose differently between nearly equal boxes). In int8, the metric on validation may
-    fall by MAX_DROP at most. A file that fails is deleted. FILE.json holds the measurements.
+    The file is compared with the original network. In fp32, 998 of 1,000 objects must have a
+    counterpart within 0.5 pixels and 0.001 of score (NMS may choose differently between nearly
+    equal boxes). In int8, the metric on validation may fall by MAX_DROP at most. A file that fails
+    is deleted. FILE.json holds the measurements.
     """
     from secateur.export.export import export_network
     from secateur.export.target import Target, picture_shape
@@ -105,7 +105,7 @@ def export(
 
     target = Target(
         file_format,
-        cast("Precision", precision),
+        precision,
         not nms,
         dynamic_batch,
         picture_shape(shape),
