@@ -34,6 +34,7 @@ class TinyOptions(Options):
     """A tiny classifier."""
 
     network: Literal["tiny"] = "tiny"
+    size: int = 32
     width: int = 6
 
 
@@ -65,7 +66,7 @@ def resolve(options: TinyOptions, classes: tuple[str, ...], resize: bool) -> Tin
     return TinyArchitecture(
         network="tiny",
         classes=classes,
-        size=options.size or 32,
+        size=options.size,
         resize=resize,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
@@ -89,6 +90,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_named_in_a_recipe() -> None:
     recipe = load_recipe(RECIPE, ["model={network: tiny, width: 4, size: 40}"])
     assert recipe.evaluate.metric == "top1"
+    assert recipe.model.input_size == 40
     assert recipe.model.model_dump() == {
         "network": "tiny",
         "size": 40,

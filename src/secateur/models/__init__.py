@@ -1,1 +1,1 @@
-"""Networks at any widths, and the files they are kept in."""
+"""Networks, their files, and their parameters and MACs."""

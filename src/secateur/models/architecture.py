@@ -23,7 +23,8 @@ Task = Literal["detection", "classification"]
 class Options(BaseModel):
     """What a recipe can say about a network; a subclass for each kind of network adds entries.
 
-    A subclass narrows ``network`` to its names. All descriptions are in the recipe's words.
+    A subclass narrows ``network`` to its names, and gives ``size`` a default or overrides
+    ``input_size``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,7 +39,7 @@ class Options(BaseModel):
     def input_size(self) -> int:
         """Side of the input, pixels."""
         if self.size is None:
-            raise ValueError(f"{self.network} has no size of its own; name one")
+            raise ValueError(f"{self.network} has no size of its own; set size")
         return self.size
 
 

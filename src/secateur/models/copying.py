@@ -1,4 +1,4 @@
-"""Copies of networks, whatever their modules keep beside their parameters."""
+"""Copies of networks, including tensors that are neither parameters nor buffers."""
 
 import copy
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def copy_model(model: Model, instead: Mapping[int, Tensor] | None = None) -> Model:
-    """Copy a network deeply.
+    """Make a deep copy of a network.
 
-    What a forward pass has left in a module, such as its last features, is copied without the
-    history of its gradient, which ``copy.deepcopy`` refuses. ``weight_norm``, ``spectral_norm``
-    and ``torch.nn.utils.prune`` keep such tensors too.
+    ``copy.deepcopy`` refuses tensors with a gradient history, such as features that a forward pass
+    stored in a module, or those of ``weight_norm``, ``spectral_norm`` and ``torch.nn.utils.prune``.
+    They are copied without that history.
 
     Args:
-        model: left as it is.
-        instead: what stands in the copy for some tensors, by their ``id``; these are not copied.
+        model: not changed.
+        instead: replacements for some tensors in the copy, by the ``id`` of the original.
     """
     memo = {
         id(value): value.detach()

@@ -1,4 +1,4 @@
-"""Parameters, MACs and bytes of a network.
+"""Parameters and MACs of a network.
 
 A MAC is one multiply-add. Convolutions and linear layers are counted; biases, norms, activations,
 pooling, decoding and NMS are not.
@@ -14,23 +14,23 @@ from secateur.models.modes import evaluating
 
 
 def count_params(model: nn.Module) -> int:
-    """Number of parameters; running statistics of norms are not among them."""
+    """Count the parameters; running statistics of norms are not parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def layer_macs(model: nn.Module, example_inputs: ExampleInputs) -> dict[str, int]:
-    """MACs of each convolution and linear layer for one picture, by module path.
+    """Count the MACs of each convolution and linear layer for one image, by module path.
 
     Args:
-        model: any module.
-        example_inputs: with a batch of 1.
+        model: any module; on the ``meta`` device it is counted without computing anything.
+        example_inputs: a batch of 1, on the model's device.
     """
     macs: dict[str, int] = {}
     names = {module: name for name, module in model.named_modules()}
 
     def count(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         weight = cast(Tensor, module.weight)
-        # Each position that a transposed convolution reads meets all of its weights.
+        # A transposed convolution applies all its weights at each position of its input.
         transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
         values = inputs[0] if transposed else output
         dim = -1 if isinstance(module, nn.Linear) else 1 - weight.dim()
@@ -51,5 +51,5 @@ def layer_macs(model: nn.Module, example_inputs: ExampleInputs) -> dict[str, int
 
 
 def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> int:
-    """MACs for one picture."""
+    """Count the MACs for one image."""
     return sum(layer_macs(model, example_inputs).values())

@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode, and every module back as it was."""
+    """Put a model in evaluation mode; restore the mode of every module at the end."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -1,6 +1,6 @@
 """SSD on VGG16, built from torchvision's parts, at any widths.
 
-At full widths and six detection layers ``ssd300`` has the state dict of
+With full widths and six detection layers ``ssd300`` has the state dict of
 ``torchvision.models.detection.ssd300_vgg16``, key for key. ``ssd512`` follows the layout of the
 original Caffe model (Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, page 11).
 """
@@ -45,7 +45,7 @@ FULL_WIDTHS: dict[str, int] = {
     **{"conv12_1": 128, "conv12_2": 256},
 }
 
-# The layer each detection layer reads, and what is known of it at a nominal size of 1.
+# The layer that each detection layer reads, and its default boxes as shares of the input's size.
 DETECTION_LAYERS: dict[str, tuple[str, ...]] = {
     "ssd300": ("conv4_3", "conv7", "conv8_2", "conv9_2", "conv10_2", "conv11_2"),
     "ssd512": ("conv4_3", "conv7", "conv8_2", "conv9_2", "conv10_2", "conv11_2", "conv12_2"),
@@ -58,7 +58,7 @@ ASPECT_RATIOS: dict[str, tuple[tuple[int, ...], ...]] = {
     "ssd300": ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
     "ssd512": ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
 }
-# Of the published VGG16 weights, which read 0–255 with the mean taken off.
+# For the published VGG16 weights, whose input is 0–255 minus the mean.
 VGG_MEAN = (0.48235, 0.45882, 0.40784)
 VGG_STD = (1 / 255, 1 / 255, 1 / 255)
 
@@ -216,7 +216,7 @@ def grid_sizes(network: str, size: int) -> list[int]:
 
 
 def least_side(network: str, detection_layers: int) -> int:
-    """The least side of a picture that leaves a cell to each detection layer, pixels."""
+    """Smallest side of an image that leaves each detection layer at least one cell, pixels."""
     sides = range(1, 1024)
     return next(s for s in sides if min(grid_sizes(network, s)[:detection_layers]) >= 1)
 
@@ -224,7 +224,8 @@ def least_side(network: str, detection_layers: int) -> int:
 def build_ssd(architecture: SSDArchitecture) -> SSD:
     """Build a torchvision SSD with fresh weights.
 
-    The convolutions of the VGG part start as in torchvision's VGG, the extra ones by Xavier.
+    The convolutions of the VGG part are initialised as in torchvision's VGG, the extra ones by
+    Xavier's method, and the heads with small weights.
     """
     k = architecture.detection_layers
     grids = grid_sizes(architecture.network, architecture.size)[:k]
@@ -237,7 +238,7 @@ def build_ssd(architecture: SSDArchitecture) -> SSD:
         [list(ratios) for ratios in architecture.aspect_ratios],
         scales=list(architecture.scales),
         steps=steps,
-        # Boxes as large as the picture are clipped to it; at native resolution no picture is one.
+        # Only images that are resized have the nominal size, to which boxes can be clipped.
         clip=architecture.resize,
     )
     readers = DETECTION_LAYERS[architecture.network][:k]
@@ -261,8 +262,8 @@ def build_ssd(architecture: SSDArchitecture) -> SSD:
         ssd.transform = NativeTransform(
             side, side, mean, std, size_divisible=1, fixed_size=(side, side)
         )
-    # Small heads let a network without trained weights learn several times sooner than
-    # torchvision's Xavier start does: its first outputs are then no guesses to be unlearnt.
+    # With small weights in the heads, a network without trained weights learns several times
+    # faster than with torchvision's Xavier initialisation, whose first outputs are large.
     for layer in ssd.head.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=0.01)
@@ -270,18 +271,19 @@ def build_ssd(architecture: SSDArchitecture) -> SSD:
 
 
 class NativeTransform(GeneralizedRCNNTransform):  # type: ignore[misc] # no types, as above
-    """Normalises pictures, and takes them at the size they have."""
+    """Normalises images and does not resize them."""
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> Any:
-        """Give the picture and its boxes back as they are."""
+        """Return the image and its boxes unchanged."""
         return image, target
 
 
 class PixelDefaultBoxes(DefaultBoxGenerator):  # type: ignore[misc] # torchvision ships no types
-    """Default boxes whose sizes are shares of a nominal size, whatever the picture's shape.
+    """Default boxes whose size in pixels does not depend on the image's shape.
 
-    For a square picture of the nominal size they are torchvision's. For any other, a box keeps
-    its size and shape in pixels, so that a network trained on crops works on whole pictures.
+    Their sizes are shares of a nominal size. For a square image of that size they equal
+    torchvision's; for any other image a box keeps its size and shape in pixels, so that a network
+    trained on crops works on whole images.
     """
 
     def __init__(
@@ -296,7 +298,7 @@ class PixelDefaultBoxes(DefaultBoxGenerator):  # type: ignore[misc] # torchvisio
         self.size = size
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
-        """Give the boxes of each picture, (boxes, 4) each, ``x1, y1, x2, y2`` in pixels."""
+        """Compute the boxes of each image, (boxes, 4) each, ``x1, y1, x2, y2`` in pixels."""
         nominal = image_list.tensors.new_empty((1, 1, self.size, self.size))
         return cast(
             list[Tensor], super().forward(ImageList(nominal, image_list.image_sizes), feature_maps)
@@ -304,7 +306,7 @@ class PixelDefaultBoxes(DefaultBoxGenerator):  # type: ignore[misc] # torchvisio
 
 
 class VGGFeatures(nn.Module):
-    """VGG16 with SSD's extra layers, at any widths; one map for each detection layer.
+    """VGG16 with SSD's extra layers, at any widths; one feature map for each detection layer.
 
     Attributes are named as in ``torchvision.models.detection.ssd.SSDFeatureExtractorVGG``.
     """
@@ -351,9 +353,9 @@ class VGGFeatures(nn.Module):
                 nn.init.zeros_(_bias(layer))
 
     def forward(self, x: Tensor) -> "OrderedDict[str, Tensor]":
-        """Map pictures (N, 3, H, W) to one (N, C, H', W') for each detection layer."""
+        """Map images (N, 3, H, W) to one map (N, C, H', W') for each detection layer."""
         x = self.features(x)
-        # In single precision, for squares of half ones overflow.
+        # In single precision, because squares overflow in half precision.
         unit = nn.functional.normalize(x.float()).to(x.dtype)
         maps = [self.scale_weight.view(1, -1, 1, 1) * unit]
         for block in self.extra:
@@ -363,9 +365,9 @@ class VGGFeatures(nn.Module):
 
 
 class RawSSD(nn.Module):
-    """An SSD's network alone: pictures in, raw head outputs out, same keys and same weights.
+    """The network of an SSD without decoding and NMS, with the same weights under the same names.
 
-    Pruning, counting and export see this; matching, loss, decoding and NMS live outside.
+    Pruning, counting and export see this part; matching, loss, decoding and NMS are outside it.
     """
 
     def __init__(self, ssd: SSD) -> None:
@@ -374,13 +376,13 @@ class RawSSD(nn.Module):
         self.head = ssd.head
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map normalised pictures (N, 3, H, W) to logits (N, B, K) and offsets (N, B, 4)."""
+        """Map normalised images (N, 3, H, W) to logits (N, B, K) and offsets (N, B, 4)."""
         outputs: dict[str, Tensor] = self.head(list(self.backbone(x).values()))
         return outputs
 
 
 def convolutions(ssd: nn.Module) -> dict[str, str]:
-    """Module path of each convolution of the backbone, by the paper's name, in order."""
+    """Module path of each convolution of the backbone, by the paper's name, in running order."""
     paths = [
         name
         for name, layer in ssd.named_modules()
@@ -419,10 +421,10 @@ def rename_vgg(ssd: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tens
 def _vgg_layers(
     names: list[str], widths: Mapping[str, int], channels: int, norm: bool
 ) -> Iterator[nn.Module]:
-    """Yield 3×3 convolutions, with a pooling wherever the block's number changes."""
+    """Yield 3×3 convolutions, with a pooling layer between blocks."""
     for before, name in zip([None, *names], names, strict=False):
         if before is not None and before[:5] != name[:5]:
-            # torchvision rounds the third pooling up, so that 75 cells become 38.
+            # The third pooling rounds up, as torchvision's does: 75 cells become 38.
             yield nn.MaxPool2d(2, 2, ceil_mode=name.startswith("conv4"))
         yield from _convolution(channels, widths[name], norm, 3, padding=1)
         channels = widths[name]

@@ -1,8 +1,8 @@
 """VGG16 classifiers (Simonyan and Zisserman, ICLR 2015), from torchvision's parts, at any widths.
 
-At full widths, with two hidden layers of 4096 and a pooled map of 7 × 7, the state dict is that of
-``torchvision.models.vgg16`` or ``vgg16_bn``, key for key. With one hidden layer of 512 and a
-pooled map of 1 × 1 it is the form that is usual for CIFAR-10.
+With full widths, two hidden layers of 4096 and a pooled map of 7 × 7, the state dict is that of
+``torchvision.models.vgg16`` or ``vgg16_bn``, key for key. One hidden layer of 512 and a pooled map
+of 1 × 1 are usual for CIFAR-10.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -33,11 +33,11 @@ CONVOLUTIONS: dict[str, int] = {
     **dict.fromkeys(["conv4_1", "conv4_2", "conv4_3"], 512),
     **dict.fromkeys(["conv5_1", "conv5_2", "conv5_3"], 512),
 }
-# The hidden linear layers, by the names they have where the convolutions end at conv5.
+# Names of the hidden linear layers.
 HIDDEN = ("fc6", "fc7")
-# Five poolings halve the input; a smaller one would leave no cell.
+# Five poolings halve the input; a smaller one leaves no cell.
 LEAST_SIZE = 32
-# Of the published ImageNet weights.
+# For the published ImageNet weights.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -139,9 +139,9 @@ def resolve(options: VGGOptions, classes: tuple[str, ...], resize: bool = True) 
 
 
 def build_vgg(architecture: VGGArchitecture) -> VGG:
-    """Build a torchvision VGG with fresh weights, which start as torchvision's do."""
+    """Build a torchvision VGG with fresh weights, initialised as torchvision's."""
     widths, pool = architecture.widths, architecture.pool
-    # torchvision always makes a classifier of 123 million weights; on meta they cost nothing.
+    # torchvision always builds a classifier of 123 million weights, which take no memory on meta.
     with torch.device("meta"):
         vgg = VGG(nn.Identity(), init_weights=False)
     plan: list[str | int] = []
@@ -170,7 +170,7 @@ def build_vgg(architecture: VGGArchitecture) -> VGG:
 
 
 def layers(vgg: nn.Module) -> dict[str, str]:
-    """Module path of each layer by its name, in order; the last one, of the classes, left out."""
+    """Module path of each layer except the last, by its name, in running order."""
     convolutions = _paths(vgg, "features", nn.Conv2d)
     hidden = _paths(vgg, "classifier", nn.Linear)[:-1]
     return dict(zip(CONVOLUTIONS, convolutions, strict=True)) | dict(
