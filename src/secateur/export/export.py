@@ -97,13 +97,15 @@ def export_network(
     if header.outputs == "objects" and kind.traced:
         inside = settings.model_dump(include={"score", "nms", "boxes"})
         header = header.model_copy(update={"provenance": header.provenance | inside})
-    # A predictor moves the model and sets its thresholds, so it gets a copy. It runs on the CPU,
-    # as the exported file does: accelerators may round to TF32.
+    # Predictor and writer get copies: one moves the model and sets its thresholds, and a writer
+    # that changed the model would otherwise not be noticed. Both run on the CPU, because
+    # accelerators may round to TF32.
     network = replace(network, model=copy_model(network.model))
     original = predictor_of(Path(network.name), network, settings, device=torch.device("cpu"))
     with _staged(out) as draft:
         with bar(f"writing {out.name}", 1) as advance:
-            write_file(network, draft, target.format, header, pictures.batches)
+            copy = replace(network, model=copy_model(network.model))
+            write_file(copy, draft, target.format, header, pictures.batches)
             advance(1)
         exported = open_predictor(draft, settings=settings)
         size = sum(file.stat().st_size for file in draft.parent.iterdir())

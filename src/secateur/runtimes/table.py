@@ -66,17 +66,6 @@ RUNTIMES: dict[str, Runtime] = {
 }
 
 
-def known_runtime(name: str) -> str:
-    """Return ``name`` if it is in RUNTIMES.
-
-    Raises:
-        ValueError: it is not; the message lists the names.
-    """
-    if name not in RUNTIMES:
-        raise ValueError(f"must be one of {', '.join(RUNTIMES)}")
-    return name
-
-
 def readers(suffix: str) -> tuple[str, ...]:
     """Names of the runtimes that read files with a suffix, the default first.
 

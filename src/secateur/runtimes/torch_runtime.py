@@ -16,15 +16,15 @@ def open_torch(path: Path, _threads: int | None = None) -> NetworkFile:
 
 def compile_torch(
     module: nn.Module, example: Tensor, threads: int | None = None
-) -> Callable[[], None]:
+) -> Callable[[], object]:
     """Return a function that runs a module once; see ``table.compile_module``."""
     if threads is not None:
         torch.set_num_threads(threads)
     module = module.eval().to(memory_format=torch.channels_last)
     pictures = example.contiguous(memory_format=torch.channels_last)
 
-    def run() -> None:
+    def run() -> object:
         with torch.inference_mode():
-            module(pictures)
+            return module(pictures)
 
     return run
