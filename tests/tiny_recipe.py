@@ -1,4 +1,4 @@
-"""The recipe of a detector that is through in seconds, and drawn pictures to learn from."""
+"""A detector recipe that runs in seconds, and its drawn images."""
 
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,15 @@ TINY: dict[str, Any] = {
         "retrain": {"steps": 6, **STEPS},
     },
 }
-# What is said where a step is done anew.
-STEP = r"(dense|evaluate-\w+|examples|phase\d-\w+)(: (measured )?anew, .* has changed)?"
+# The line of a stage that is done; one that is found has another.
+STEP = (
+    r"(dense|evaluate-\w+|examples|phase\d-\w+)"
+    r"(: (redone: what it depends on has|re-evaluated: evaluation settings) changed)?"
+)
 
 
 def write_recipe(root: Path, recipe: dict[str, Any]) -> Path:
-    """Draw pictures into a folder, and write a recipe for them beside them."""
+    """Draw images into a folder, and write their recipe there."""
     torch.set_num_threads(1)
     draw_voc_folder(root)
     path = root / "tiny.yaml"

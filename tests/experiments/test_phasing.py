@@ -1,20 +1,22 @@
 """The phases of a recipe regrouped."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import Recipe, load_recipe
+from secateur.errors import RecipeError
 from secateur.experiments.phasing import (
+    covered_layers,
     each_twice,
     four_phases,
     one_phase,
     split_layers,
     with_phases,
 )
-from secateur.run.phases import check_phases
+from secateur.models.network import build_network
+from secateur.run.phases import network_groups, recipe_phases
 
 FOLDER = Path(__file__).parents[2] / "src/secateur/config/recipes"
 TWO = "compress.phases=[{layers: conv1_1-conv3_2}, {layers: conv3_2-conv7}]"
@@ -72,8 +74,23 @@ def test_steps_are_distributed() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
-@pytest.mark.parametrize("phases", [one_phase, four_phases, each_twice])
-def test_every_recipe_can_be_regrouped(name: str, phases: Callable[[Recipe], list[str]]) -> None:
-    changed = recipe(name, "compress.select={keep_macs: 0.5, min_filters: 1}")
-    other = with_phases(changed, phases(changed))
-    check_phases(other, recipe_architecture(other, ("a", "b")))
+def test_every_recipe_can_be_regrouped(name: str) -> None:
+    own = recipe(name, "compress.select={keep_macs: 0.5, min_filters: 1}")
+    architecture = recipe_architecture(own, ("a", "b"))
+    model = build_network(architecture)
+    graph = network_groups(model, architecture)
+    cut = {group for phase in recipe_phases(own, model, graph) for group in phase.groups}
+    for regroup, count in ((one_phase, 1), (four_phases, 4), (each_twice, None)):
+        phases = recipe_phases(with_phases(own, regroup(own)), model, graph)
+        assert len(phases) == (count or 2 * len(own.compress.phases))
+        assert {group for phase in phases for group in phase.groups} == cut, "the same filters"
+        assert all(phase.groups for phase in phases)
+
+
+def test_phases_by_patterns_are_not_regrouped() -> None:
+    patterns = recipe("quickstart", "compress.phases=[{layers: backbone.features.*}]")
+    assert covered_layers(patterns) == []
+    with pytest.raises(RecipeError, match="name the first and the last layer of each phase"):
+        one_phase(patterns)
+    mixed = "compress.phases=[{layers: conv1_1-conv4_3}, {layers: backbone.extra.*}]"
+    assert covered_layers(recipe("quickstart", mixed)) == []

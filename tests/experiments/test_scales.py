@@ -41,7 +41,7 @@ def architecture(recipe: Recipe) -> SSDArchitecture:
 # ---- recipes -------------------------------------------------------------------------------------
 
 
-def test_default_boxes_and_widths_of_the_layers_behind_go() -> None:
+def test_default_boxes_and_widths_of_removed_layers_are_dropped() -> None:
     recipe = quickstart("model.aspect_ratios=[[], [2], [2, 3], []]")
     two = scale_recipe(recipe, 2, 7)
     assert two.seed == 7
@@ -61,7 +61,7 @@ def test_default_boxes_and_widths_of_the_layers_behind_go() -> None:
         assert getattr(two, entry) == getattr(recipe, entry)
 
 
-def test_what_the_network_implies_is_left_to_it() -> None:
+def test_defaults_of_the_network_stay_defaults() -> None:
     recipe = load_recipe(FOLDER / "ssd300_voc.yaml")
     for layers in range(1, 7):
         model = scale_recipe(recipe, layers, 0).model
@@ -79,7 +79,7 @@ def test_what_the_network_implies_is_left_to_it() -> None:
         (PHASES, 6, PHASES),
         (PHASES, 5, [*PHASES[:3], "conv8_2-conv10_2"]),
         (PHASES, 4, [*PHASES[:3], "conv8_2-conv9_2"]),
-        # conv8_2 is the last now, and phase 3 takes its filters too.
+        # conv8_2 is now the last layer, so phase 3 removes its filters too.
         (PHASES, 3, PHASES[:3]),
         (PHASES, 2, PHASES[:2]),
         (PHASES, 1, PHASES[:1]),
@@ -92,7 +92,7 @@ def test_what_the_network_implies_is_left_to_it() -> None:
         (["conv3_1-conv3_3", "conv5_2-conv11_1"], 2, ["conv3_1-conv3_3", "conv5_2-conv7"]),
         # Phases need not follow the network's order.
         (["conv7-conv11_2", "conv1_1-conv7"], 2, ["conv1_1-conv7"]),
-        # What is wrong stays, and is told as always.
+        # A wrong name stays and is refused as usual.
         (["conv1_1-conv99"], 1, ["conv1_1-conv99"]),
     ],
 )
@@ -103,7 +103,7 @@ def test_phases_end_at_the_last_layer(phases: list[str], layers: int, expected: 
     assert [phase.layers for phase in cut.compress.phases] == expected
 
 
-def test_a_phase_keeps_what_is_its_own() -> None:
+def test_a_phase_keeps_its_own_entries() -> None:
     recipe = load_recipe(
         FOLDER / "ssd300_voc.yaml",
         [
@@ -119,17 +119,17 @@ def test_a_phase_keeps_what_is_its_own() -> None:
     }
 
 
-def pictures(recipe: Recipe) -> int:
+def images(recipe: Recipe) -> int:
     seen = recipe.train.steps * recipe.train.batch_size
     for number in range(1, len(recipe.compress.phases) + 1):
         _, sparsify, select, retrain = recipe.phase(number)
         seen += retrain.steps * retrain.batch_size
-        if select.sparsifies:
+        if select.settings.ranks_by.sparsifies:
             seen += sparsify.steps * sparsify.batch_size
     return seen
 
 
-def test_all_see_as_many_pictures() -> None:
+def test_all_detectors_see_as_many_images() -> None:
     recipe = load_recipe(
         FOLDER / "ssd300_voc.yaml",
         [
@@ -140,14 +140,14 @@ def test_all_see_as_many_pictures() -> None:
             "{layers: conv7-conv11_2, select: {keep_macs: 0.5, criterion: l1}}]",
         ],
     )
-    wanted = pictures(recipe)
+    wanted = images(recipe)
     for layers in range(1, 7):
-        assert pictures(scale_recipe(recipe, layers, 0)) == wanted
+        assert images(scale_recipe(recipe, layers, 0)) == wanted
     (one,) = scale_recipe(recipe, 1, 0).compress.phases
-    # (10 + 200 + 200) × 8 pictures, for l1 has no use for the sparsifying training.
+    # (10 + 200 + 200) × 8 images; l1 has no sparsifying training.
     assert one.retrain == {"steps": 30 + 205, "batch_size": 16}
     assert scale_recipe(recipe, 2, 0).compress.phases[1].retrain == {"steps": 200 + 200}
-    # Nothing is written where nothing is spared.
+    # No steps are added if no phase is dropped.
     assert scale_recipe(recipe, 4, 0).compress.phases[2].retrain == {}
 
 
@@ -204,7 +204,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compared(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a comparison that went through."""
+    """The folder of a complete comparison."""
     folder: Path = tmp_path_factory.mktemp("scales") / "run"
     with pytest.raises(SystemExit) as end:
         main(["scales", str(recipe), "--seeds", "2", "--run", str(folder)])
@@ -234,21 +234,21 @@ def test_rows_are_what_the_runs_found(compared: Path, result: dict[str, Any]) ->
         assert (row["cells"], row["box"]) == {1: (8, 25.6), 2: (4, 51.2)}[row["layers"]]
         summary = json_of(run / "summary.json")
         assert summary["seed"] == row["seed"]
-        assert row["dense"] == summary["dense"]["AP50_area"]
-        assert row["slim"] == summary["slim"]["AP50_area"]
+        assert row["dense"] == summary["dense"]["metrics"]["AP50_area"]
+        assert row["slim"] == summary["slim"]["metrics"]["AP50_area"]
         for role, prefix in (("dense", "dense_"), ("slim", "")):
             file = load_network(run / f"{role}.safetensors")
             assert file.architecture.detection_layers == row["layers"]
             params = sum(p.numel() for p in file.model.parameters())
             assert row[f"{prefix}params"] == params == summary[role]["params"]
             assert row[f"{prefix}macs"] == summary[role]["macs"]
-        # The recipe's share is of the detector's own.
+        # The recipe's share refers to the detector's own MACs.
         assert row["macs"] <= 0.7 * row["dense_macs"]
         steps = json_of(run / "recipe.json")["compress"]["phases"]
         assert [phase["retrain"] for phase in steps] == (
             [{"steps": 6 + 4 + 6}] if row["layers"] == 1 else [{}, {}]
         )
-    assert len({row["dense"] for row in rows}) > 2, "what is compared is not nothing"
+    assert len({row["dense"] for row in rows}) > 2, "the runs differ"
 
 
 def test_means_and_standard_errors(result: dict[str, Any]) -> None:
@@ -261,7 +261,7 @@ def test_means_and_standard_errors(result: dict[str, Any]) -> None:
         for entry in ("params", "macs", "dense", "slim"):
             assert mean[entry] == pytest.approx((a[entry] + b[entry]) / 2)
         for entry in ("dense", "slim"):
-            # Half of the distance, for two.
+            # Half of the difference, for two values.
             assert mean[f"{entry}_error"] == pytest.approx(abs(a[entry] - b[entry]) / 2)
 
 
@@ -273,14 +273,14 @@ def test_chart_has_a_curve_for_dense_and_slim(compared: Path) -> None:
     assert (compared / "scales.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_second_call_trains_nothing_and_prints_the_same(
+def test_the_same_command_again_trains_nothing_and_prints_the_same(
     compared: Path, recipe: Path, secateur: Callable[..., Outcome], result: dict[str, Any]
 ) -> None:
     chart = (compared / "scales.svg").read_bytes()
     outcome = secateur("scales", recipe, "--seeds", "2", "--run", compared)
     assert outcome.code == 0, outcome.err
     lines = outcome.out.splitlines()
-    assert not [line for line in lines if re.fullmatch(STEP, line)], "a step was done anew"
+    assert not [line for line in lines if re.fullmatch(STEP, line)], "a step was repeated"
     assert "== 1 of 4: 1 detection layer, seed 0" in lines
     assert any(line.startswith("== 4 of 4: 2 detection layers, seed 1 (") for line in lines)
     again = json_of(compared / "scales.json")
@@ -305,7 +305,7 @@ def test_second_call_trains_nothing_and_prints_the_same(
     assert lines[-1] == f"written: {compared / 'scales.json'}, with a chart in scales.svg"
 
 
-def test_stopped_comparison_goes_on(
+def test_an_interrupted_comparison_resumes(
     compared: Path, recipe: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     folder = shutil.copytree(compared, tmp_path / "run")
@@ -341,10 +341,10 @@ def test_runs_can_be_reported(
     assert "Not finished" not in (run / "report.html").read_text("utf-8")
 
 
-# ---- weights that are given ----------------------------------------------------------------------
+# ---- given weights -----------------------------------------------------------------------------
 
 
-def test_weights_fill_the_layers_that_are_there(
+def test_given_weights_fill_the_kept_layers(
     compared: Path, recipe: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     weights = compared / "k2/seed0/dense.safetensors"
@@ -365,12 +365,14 @@ def test_weights_fill_the_layers_that_are_there(
 def test_a_classifier_is_refused(secateur: Callable[..., Outcome], tmp_path: Path) -> None:
     recipe = FOLDER / "vgg_gtsrb_laptop.yaml"
     outcome = secateur("scales", recipe, "--run", tmp_path / "run")
-    one_error(outcome, "vgg16 is a classifier, and has no detection layers", "of a detector")
+    one_error(
+        outcome, "vgg16 is a classifier and has no detection layers", "the recipe of a detector"
+    )
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("text", ["", "two", "0", "3", "1,,2", "1-2", "1.5", "-1"])
-def test_numbers_of_layers_that_are_none(
+def test_texts_that_are_no_numbers_of_layers(
     text: str, recipe: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     outcome = secateur("scales", recipe, "--layers", text, "--run", tmp_path / "run")
@@ -387,7 +389,7 @@ def test_numbers_of_layers_that_are_none(
         ("model.scales=[0.1, 0.2]", "2 detection layers need 3 scales"),
     ],
 )
-def test_what_is_wrong_shows_before_anything_is_trained(
+def test_errors_show_before_anything_is_trained(
     change: str, words: str, recipe: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     outcome = secateur("scales", recipe, "--set", change, "--run", tmp_path / "run")

@@ -166,6 +166,11 @@ def test_few_layers_make_few_phases() -> None:
     assert list(found.phases) == ["recipe", "2"]
 
 
+def test_phases_by_patterns_stay_as_they_are() -> None:
+    found = space(quickstart("compress.phases=[{layers: backbone.features.*}]"))
+    assert list(found.phases) == ["recipe"]
+
+
 def test_other_phases_train_as_long_together() -> None:
     found = space(quickstart())
     recipe = found.chosen_recipe({**found.own, PHASES: "4"}, 1)

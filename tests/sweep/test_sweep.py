@@ -1,4 +1,4 @@
-"""Whole sweeps by the real command, on a few drawn pictures."""
+"""Whole sweeps by the real command, on a few drawn images."""
 
 import json
 import os
@@ -17,6 +17,7 @@ import optuna
 import pytest
 
 from commands import Outcome, one_error
+from secateur.benchmark.preparation import Conditions
 from secateur.cli.main import main
 from secateur.config.recipe import Recipe, load_recipe
 from secateur.errors import BudgetError, DivergedError, PruningError, RunError
@@ -28,7 +29,7 @@ from secateur.models.network_file import load_network
 from secateur.run.context import Run
 from tiny_recipe import STEP, TINY, write_recipe
 
-# Of two layers there is one way to make phases.
+# Two layers can form one phase only.
 RECIPE = {**TINY, "compress": {**TINY["compress"], "phases": [{"layers": "conv4_2-conv4_3"}]}}
 
 
@@ -43,10 +44,12 @@ def arguments(recipe: Path, folder: Path, trials: int, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def swept(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sweep that went through."""
+    """The folder of a complete sweep."""
     folder: Path = tmp_path_factory.mktemp("swept") / "a [run]"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial_module, "broken", lambda *_: None)  # all are, after so few steps
+        patch.setattr(
+            trial_module, "broken", lambda *_: None
+        )  # every network is, after so few steps
         with pytest.raises(SystemExit) as end:
             main(arguments(recipe, folder, 3))
     assert end.value.code == 0
@@ -55,7 +58,7 @@ def swept(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(swept: Path, tmp_path: Path) -> Path:
-    """A copy to alter."""
+    """A copy that a test may change."""
     return Path(shutil.copytree(swept, tmp_path / "copy"))
 
 
@@ -73,7 +76,7 @@ def step(folder: Path, trial: int, name: str) -> dict[str, Any]:
     return found
 
 
-def done_anew(outcome: Outcome) -> list[str]:
+def repeated(outcome: Outcome) -> list[str]:
     return [line for line in outcome.out.splitlines() if re.fullmatch(STEP, line)]
 
 
@@ -89,15 +92,16 @@ def test_trials_are_what_their_runs_found(swept: Path) -> None:
     for row in trials:
         number, found = row["number"], row["outcome"]
         removed = step(swept, number, "phase1-remove")
-        assert found["removed"] == removed["metric"]
+        assert found["removed"] == removed["metrics"]["AP50_area"]
         assert (found["params"], found["macs"]) == (removed["params"], removed["macs"])
-        assert found["accuracy"] == step(swept, number, "phase1-retrain")["metric"]
+        retrained = step(swept, number, "phase1-retrain")
+        assert found["accuracy"] == retrained["metrics"]["AP50_area"]
         assert (found["steps"], row["spared"], found["latency"]) == (10, 0, None)
     assert (result["steps"], result["spared"]) == (30, 0)
-    assert len({row["outcome"]["params"] for row in trials}) == 3, "what is tried differs"
+    assert len({row["outcome"]["params"] for row in trials}) == 3, "the choices differ"
 
 
-def test_first_trial_is_the_recipe_as_it_stands(swept: Path, recipe: Path) -> None:
+def test_the_first_trial_is_the_recipe_itself(swept: Path, recipe: Path) -> None:
     first = load_recipe(swept / "trials/0/recipe.json")
     own = load_recipe(recipe)
     assert (first.compress, first.model, first.train) == (own.compress, own.model, own.train)
@@ -106,7 +110,7 @@ def test_first_trial_is_the_recipe_as_it_stands(swept: Path, recipe: Path) -> No
     assert chosen["select.keep_params"] == 0.9
 
 
-def test_front_is_what_no_other_surpasses(swept: Path) -> None:
+def test_no_trial_dominates_a_point_of_the_front(swept: Path) -> None:
     result = result_of(swept)
     points = {
         row["number"]: (
@@ -131,15 +135,15 @@ def test_front_is_what_no_other_surpasses(swept: Path) -> None:
         assert (-point["validation"], point["params"], point["macs"]) == points[point["trial"]]
 
 
-def test_test_is_read_for_the_front_alone(swept: Path) -> None:
+def test_test_is_read_for_the_front_only(swept: Path) -> None:
     result = result_of(swept)
     front = {point["trial"] for point in result["front"]}
     for point in result["front"]:
         found = step(swept, point["trial"], "evaluate-slim")
-        assert point["test"]["AP50_area"] == found["AP50_area"]
+        assert point["test"] == found["metrics"]
         assert set(point["test"]) >= {"AP50_area", "AP50_voc07", "AP_coco"}
         before = step(swept, point["trial"], "evaluate-dense")
-        assert result["dense"]["test"]["AP50_area"] == before["AP50_area"]
+        assert result["dense"]["test"] == before["metrics"]
         assert result["dense"]["params"] == before["params"]
         assert result["dense"]["macs"] == before["macs"]
     for row in result["trials"]:
@@ -149,7 +153,7 @@ def test_test_is_read_for_the_front_alone(swept: Path) -> None:
             assert json_of(own / "recipe.json")["data"]["test"] is None
 
 
-def test_trials_are_run_without_the_test_pictures(
+def test_trials_run_without_the_test_images(
     recipe: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     root = Path(shutil.copytree(recipe.parent, tmp_path / "pictures"))
@@ -157,7 +161,7 @@ def test_trials_are_run_without_the_test_pictures(
     (lists / "test.txt").rename(lists / "later.txt")
     outcome = secateur(*arguments(recipe, tmp_path / "run", 1, "--set", f"data.root={root}"))
     assert outcome.code == 2
-    assert "== trial 0 on test" in outcome.out, "nobody missed them before"
+    assert "== trial 0 on test" in outcome.out, "no trial needed them"
     assert "test" in outcome.err
 
 
@@ -177,7 +181,7 @@ def test_each_point_has_a_recipe_and_its_network(
         assert secateur("compress", swept / point["recipe"], "--plan").code == 0
 
 
-def test_steps_are_shared_and_the_dense_network_is_one(swept: Path) -> None:
+def test_trials_share_steps_and_one_dense_network(swept: Path) -> None:
     pool = [path.name for path in (swept / "pool").iterdir()]
     assert not any(name.startswith(".") for name in pool), "no draft is left"
     assert len([name for name in pool if name.startswith("dense-")]) == 1
@@ -198,16 +202,16 @@ def test_chart_shows_all_trials_and_names_the_front(swept: Path) -> None:
     assert (swept / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
-# ---- going on ----------------------------------------------------------------------------------
+# ---- resuming ----------------------------------------------------------------------------------
 
 
-def test_second_call_trains_nothing_and_finds_the_same(
+def test_the_same_command_again_trains_nothing_and_finds_the_same(
     copied: Path, recipe: Path, secateur: Callable[..., Outcome]
 ) -> None:
     before = result_of(copied)
     outcome = secateur(*arguments(recipe, copied, 3))
     assert outcome.code == 0, outcome.err
-    assert done_anew(outcome) == []
+    assert repeated(outcome) == []
     again = result_of(copied)
     for content in (before, again):
         del content["provenance"]["date"]
@@ -230,7 +234,7 @@ def test_second_call_trains_nothing_and_finds_the_same(
         assert row[3:5] == [f"{point['params']:,}", f"{times:.2f} times fewer"]
 
 
-def test_more_trials_go_on(
+def test_more_trials_continue_a_sweep(
     copied: Path,
     recipe: Path,
     secateur: Callable[..., Outcome],
@@ -238,14 +242,14 @@ def test_more_trials_go_on(
 ) -> None:
     monkeypatch.setattr(trial_module, "broken", lambda *_: None)
     before = result_of(copied)
-    (copied / "front/99.yaml").write_text("of a front that is no more")
+    (copied / "front/99.yaml").write_text("of an earlier front")
     outcome = secateur(*arguments(recipe, copied, 4))
     assert outcome.code == 0, outcome.err
     again = result_of(copied)
     assert again["trials"][:3] == before["trials"]
     assert (len(again["trials"]), again["trials"][3]["state"]) == (4, "complete")
     assert "== trial 3, 3 of 4 done: sparsify.strength " in outcome.out
-    assert done_anew(outcome)[:4] == [
+    assert repeated(outcome)[:4] == [
         "phase1-sparsify",
         "phase1-threshold",
         "phase1-remove",
@@ -255,7 +259,7 @@ def test_more_trials_go_on(
     assert {path.name for path in (copied / "front").iterdir()} == files
 
 
-def test_interrupted_sweep_takes_its_trial_up_again(
+def test_an_interrupted_sweep_repeats_its_trial(
     copied: Path,
     recipe: Path,
     secateur: Callable[..., Outcome],
@@ -264,7 +268,7 @@ def test_interrupted_sweep_takes_its_trial_up_again(
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trial_module, "broken", stop)  # behind the training with the penalty
+    monkeypatch.setattr(trial_module, "broken", stop)  # after the sparsifying training
     outcome = secateur(*arguments(recipe, copied, 4))
     assert outcome.code == 130
     assert outcome.err.splitlines()[-1] == "stopped; give the same command again to resume"
@@ -274,11 +278,11 @@ def test_interrupted_sweep_takes_its_trial_up_again(
     *_, stopped, again = result_of(copied)["trials"]
     assert (stopped["state"], again["state"], again["repeats"]) == ("stopped", "complete", 3)
     assert again["chosen"] == stopped["chosen"]
-    assert "phase1-sparsify" not in done_anew(outcome), "it is in the pool"
+    assert "phase1-sparsify" not in repeated(outcome), "it is in the pool"
 
 
-# As in the fixture: all trials are hopeless after so few steps, and none is to be given up.
-NONE_GIVEN_UP = """
+# As in the fixture: every network is broken after so few steps, but no trial may stop early.
+NEVER_BROKEN = """
 import secateur.cli.main, secateur.experiments.sweep.trial
 secateur.experiments.sweep.trial.broken = lambda *_: None
 secateur.cli.main.main()
@@ -286,7 +290,7 @@ secateur.cli.main.main()
 
 
 def start(command: Sequence[str], *, give_up: bool = True) -> "subprocess.Popen[str]":
-    program = ["-m", "secateur"] if give_up else ["-c", NONE_GIVEN_UP]
+    program = ["-m", "secateur"] if give_up else ["-c", NEVER_BROKEN]
     return subprocess.Popen(
         [sys.executable, *program, *command],
         stdout=subprocess.PIPE,
@@ -296,7 +300,7 @@ def start(command: Sequence[str], *, give_up: bool = True) -> "subprocess.Popen[
     )
 
 
-def test_killed_sweep_loses_no_trial(
+def test_a_killed_sweep_loses_no_trial(
     copied: Path,
     recipe: Path,
     secateur: Callable[..., Outcome],
@@ -311,7 +315,9 @@ def test_killed_sweep_loses_no_trial(
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    monkeypatch.setattr("secateur.experiments.sweep.queue.GRACE", 0.0)  # it is not heard of
+    monkeypatch.setattr(
+        "secateur.experiments.sweep.queue.GRACE", 0.0
+    )  # its last timestamp is too old
     monkeypatch.setattr(trial_module, "broken", lambda *_: None)
     outcome = secateur(*arguments(recipe, copied, 4))
     assert outcome.code == 0, outcome.err
@@ -320,7 +326,7 @@ def test_killed_sweep_loses_no_trial(
     assert [row["state"] for row in result["trials"]] == [*["complete"] * 3, "stopped", "complete"]
     assert (lost["number"], again["repeats"]) == (3, 3)
     assert again["chosen"] == lost["chosen"]
-    assert "phase1-sparsify" not in done_anew(outcome), "it is in the pool"
+    assert "phase1-sparsify" not in repeated(outcome), "it is in the pool"
 
 
 def test_two_processes_share_a_folder(recipe: Path, tmp_path: Path) -> None:
@@ -333,7 +339,7 @@ def test_two_processes_share_a_folder(recipe: Path, tmp_path: Path) -> None:
     assert [row["number"] for row in trials] == [0, 1, 2]
     assert {row["repeats"] for row in trials} == {None}
     assert len({json.dumps(row["chosen"]) for row in trials}) == 3, "no choice is tried twice"
-    # Steps that both were at are done by one of them.
+    # One of them runs the steps that both need.
     steps = [line for output in outputs for line in output.splitlines()]
     assert steps.count("dense") == 1
     assert steps.count("evaluate-dense") == (1 if result["front"] else 0)
@@ -345,10 +351,10 @@ def test_two_processes_share_a_folder(recipe: Path, tmp_path: Path) -> None:
     }
 
 
-# ---- hopeless trials ---------------------------------------------------------------------------
+# ---- early stopping ----------------------------------------------------------------------------
 
 
-def test_hopeless_trials_are_not_retrained(
+def test_unpromising_trials_are_not_retrained(
     recipe: Path,
     secateur: Callable[..., Outcome],
     tmp_path: Path,
@@ -356,12 +362,14 @@ def test_hopeless_trials_are_not_retrained(
 ) -> None:
     seen: list[Sequence[Finished]] = []
 
-    def outdone(_removed: float, _params: int, _macs: int, finished: Sequence[Finished]) -> str:
+    def outperformed(
+        _removed: float, _params: int, _macs: int, finished: Sequence[Finished]
+    ) -> str:
         seen.append(finished)
         return "trial 0 is no larger"
 
     monkeypatch.setattr(trial_module, "broken", lambda *_: None)
-    monkeypatch.setattr(trial_module, "outdone", outdone)
+    monkeypatch.setattr(trial_module, "outperformed", outperformed)
     outcome = secateur(*arguments(recipe, tmp_path / "run", 3))
     assert outcome.code == 0, outcome.err
     result = result_of(tmp_path / "run")
@@ -405,7 +413,10 @@ def test_a_penalty_that_breaks_the_network_ends_its_trial(
     first, second = result_of(tmp_path / "run")["trials"]
     assert (first["state"], first["outcome"]["steps"]) == ("complete", 10), "the recipe itself"
     assert (second["state"], second["outcome"]["steps"]) == ("given up", 4)
-    metrics = (step(tmp_path / "run", 1, name)["metric"] for name in ("phase1-sparsify", "dense"))
+    metrics = (
+        step(tmp_path / "run", 1, name)["metrics"]["AP50_area"]
+        for name in ("phase1-sparsify", "dense")
+    )
     assert second["outcome"]["reason"] == "phase1-sparsify: {}, {}".format(*metrics)
     assert {path.name for path in (tmp_path / "run/trials/1/steps").iterdir()} == {
         "dense",
@@ -437,7 +448,7 @@ def test_a_choice_that_cannot_be_carried_out_ends_its_trial(
     assert (last["state"], last["outcome"]["reason"]) == ("given up", str(fault))
 
 
-def test_a_choice_that_is_not_possible_is_not_counted(
+def test_an_impossible_choice_is_not_counted(
     copied: Path,
     recipe: Path,
     secateur: Callable[..., Outcome],
@@ -468,7 +479,7 @@ def test_a_choice_that_is_not_possible_is_not_counted(
 def test_a_learning_rate_that_is_too_high_ends_its_trial(
     recipe: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    """Not set by hand: torch itself says so."""
+    """The error is a real one, of the training itself."""
     change = "compress.retrain.lr=1e30"
     outcome = secateur(*arguments(recipe, tmp_path / "run", 1, "--set", change))
     assert outcome.code == 0, outcome.err
@@ -477,7 +488,7 @@ def test_a_learning_rate_that_is_too_high_ends_its_trial(
     assert (result["front"], result["dense"]["test"]) == ([], None)
 
 
-def test_a_full_disk_ends_the_sweep_and_not_the_trial(
+def test_a_full_disk_ends_the_sweep_but_not_the_trial(
     copied: Path,
     recipe: Path,
     secateur: Callable[..., Outcome],
@@ -503,14 +514,14 @@ def test_a_full_disk_ends_the_sweep_and_not_the_trial(
 # ---- latency -----------------------------------------------------------------------------------
 
 
-def test_latency_is_one_more_objective(
+def test_latency_is_a_further_objective(
     recipe: Path,
     secateur: Callable[..., Outcome],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(trial_module, "broken", lambda *_: None)
-    monkeypatch.setattr(trial_module, "TIMING", 0.0)
+    monkeypatch.setattr(trial_module, "TIMING", Conditions(runs=1))
     outcome = secateur(*arguments(recipe, tmp_path / "run", 1, "--latency"))
     assert outcome.code == 0, outcome.err
     result = result_of(tmp_path / "run")
@@ -518,18 +529,18 @@ def test_latency_is_one_more_objective(
     (point,) = result["front"]
     assert point["latency"] > 0
     assert "ms an image" in outcome.out
-    assert "ms a picture" in (tmp_path / "run/sweep.svg").read_text("utf-8")
+    assert "ms an image" in (tmp_path / "run/sweep.svg").read_text("utf-8")
 
 
-# ---- wrong use ---------------------------------------------------------------------------------
+# ---- errors ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--set", "train.steps=17"], "train.steps was 16, and is 17"),
-        (["--goal", "levels"], 'goal was "budget", and is "levels"'),
-        (["--latency"], "latency was false, and is true"),
+        (["--set", "train.steps=17"], "train.steps was 16, now 17"),
+        (["--goal", "levels"], 'goal was "budget", now "levels"'),
+        (["--latency"], "latency was false, now true"),
     ],
 )
 def test_another_recipe_is_refused(
@@ -545,20 +556,20 @@ def test_another_recipe_is_refused(
     assert (copied / "recipe.json").read_bytes() == before
 
 
-def test_other_pictures_are_refused_and_another_place_is_not(
+def test_other_data_are_refused_but_the_folder_may_move(
     copied: Path, recipe: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     root = Path(shutil.copytree(recipe.parent, tmp_path / "elsewhere"))
     place = ["--set", f"data.root={root}", "--set", "data.workers=1"]
     outcome = secateur(*arguments(recipe, copied, 3, *place))
     assert outcome.code == 0, outcome.err
-    assert done_anew(outcome) == []
+    assert repeated(outcome) == []
     names = root / "ImageSets/Main/train.txt"
     names.write_text(names.read_text().replace("00\n", ""))
     outcome = secateur(*arguments(recipe, copied, 3, *place))
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert str(root) in outcome.err
-    assert "other pictures" in outcome.err
+    assert "other images" in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -600,7 +611,7 @@ def test_a_package_that_is_not_installed(
     one_error(outcome, package, "pip install 'secateur[sweep]'")
 
 
-def test_help_tells_of_an_example(secateur: Callable[..., Outcome]) -> None:
+def test_help_shows_an_example(secateur: Callable[..., Outcome]) -> None:
     outcome = secateur("sweep", "--help")
     assert outcome.code == 0
     assert "Example: secateur sweep quickstart --trials 30" in outcome.out
@@ -617,7 +628,7 @@ def test_a_folder_that_is_a_file(
     one_error(secateur(*arguments(recipe, tmp_path / "run", 1)), tmp_path / "run")
 
 
-def test_a_recipe_that_is_refused_leaves_room_for_a_better_one(
+def test_a_refused_recipe_does_not_block_another_one(
     recipe: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     for change in (

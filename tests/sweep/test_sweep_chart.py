@@ -1,4 +1,4 @@
-"""The chart of a sweep, from hand-set numbers."""
+"""The chart of a sweep, with numbers set by hand."""
 
 from xml.etree import ElementTree
 
@@ -26,7 +26,7 @@ def elements(figure: Figure) -> list[ElementTree.Element]:
 
 
 def marks(figure: Figure) -> list[int]:
-    """How many points each mark has."""
+    """Number of points in each group of marks."""
     found = [each for each in elements(figure) if each.get("class") == "mark"]
     return [sum(part.tag.endswith("}use") for part in mark.iter()) for mark in found]
 
@@ -35,29 +35,29 @@ def texts(figure: Figure) -> list[str]:
     return [each.text or "" for each in elements(figure) if each.tag.endswith("}text")]
 
 
-def test_dense_the_surpassed_and_the_best_against_each_cost() -> None:
+def test_dense_dominated_and_front_against_each_cost() -> None:
     assert marks(chart(TRIED)) == [1, 2, 2] * 2
 
 
-def test_the_best_are_named_in_each_panel() -> None:
+def test_points_of_the_front_are_labelled_in_each_panel() -> None:
     written = texts(chart(TRIED))
     for text, count in (("0", 2), ("12", 2), ("1", 0), ("13", 0), ("MACs", 1), ("dense", 1)):
         assert written.count(text) == count, text
     assert "AP50_area on validation, %" in written
 
 
-def test_a_cost_that_the_dense_network_lacks() -> None:
+def test_a_cost_without_the_dense_network() -> None:
     tried = [Tried("0", 92.0, (183e3, 63e6, 1.25), True)]
     figure = sweep(tried, DENSE, ("parameters", "MACs", "ms a picture"), "top1")
     assert marks(figure) == [1, 1] * 2 + [1]
 
 
-def test_nothing_that_went_through() -> None:
+def test_no_complete_trial() -> None:
     assert marks(chart([])) == [1] * 2
 
 
 @pytest.mark.parametrize("count", [25, 26])
-def test_many_of_the_best_are_not_named(count: int) -> None:
+def test_a_large_front_is_not_labelled(count: int) -> None:
     many = [Tried(f"t{n}", 50.0 + n, (1e5 + 1e4 * n, 1e7 + 1e6 * n), True) for n in range(count)]
     named = [text for text in texts(chart(many)) if text.startswith("t")]
     assert len(named) == (50 if count == 25 else 0)

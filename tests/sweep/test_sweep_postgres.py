@@ -1,4 +1,4 @@
-"""A sweep whose trials are in a PostgreSQL; it is left out where there is none."""
+"""A sweep with PostgreSQL as storage; skipped where PostgreSQL is not installed."""
 
 import json
 import runpy
@@ -13,7 +13,8 @@ from optuna.storages import RDBStorage
 
 from commands import Outcome
 from secateur.config.recipe import Recipe, load_recipe
-from secateur.experiments.sweep import queue as queue_module, trial as trial_module
+from secateur.experiments.sweep import queue as queue_module
+from secateur.experiments.sweep import trial as trial_module
 from secateur.experiments.sweep.queue import GRACE, Queue
 from secateur.experiments.sweep.storage import connected, open_study
 from secateur.files.optional import quiet
@@ -39,11 +40,13 @@ RECIPE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """URL of a database that nobody else has."""
+    """URL of a database for these tests only."""
     tools = runpy.run_path(str(ROOT / "benchmarks/postgres.py"))
     programs = tools["find_programs"]()
     if programs is None:
-        pytest.skip("no PostgreSQL here (apt install postgresql): sweeps are tried on SQLite alone")
+        pytest.skip(
+            "PostgreSQL is not installed (apt install postgresql); sweeps are tested on SQLite only"
+        )
     with tools["own_postgres"](programs) as url:
         yield url
 
@@ -58,7 +61,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def process(storage: RDBStorage, recipe: Recipe, wanted: int) -> Queue:
-    """What one more process sees."""
+    """The queue as one more process sees it."""
     return Queue(open_study(storage, recipe, ["maximize", "minimize"], {}, "x"), wanted)
 
 
@@ -70,21 +73,21 @@ def test_processes_share_trials_and_lose_none(
     monkeypatch.setattr(queue_module.time, "time", lambda: now[0])
     with quiet("optuna"), connected(postgres) as one, connected(postgres) as other:
         dead, alive = process(one, own, 2), process(other, own, 2)
-        dead.begin_with({"x": 0.25})
-        alive.begin_with({"x": 0.25})
+        dead.enqueue_first({"x": 0.25})
+        alive.enqueue_first({"x": 0.25})
         first, second = dead.take(), alive.take()
         assert first is not None
         assert second is not None
         assert first.suggest_float("x", 0, 1) == 0.25
         assert alive.take() is None
-        alive.hand_in(second, {"steps": 4}, [90.0, 1e5])
+        alive.finish(second, {"steps": 4}, [90.0, 1e5])
         now[0] += GRACE + 1
         again = alive.take()
         assert again is not None
         assert again.suggest_float("x", 0, 1) == 0.25
-        dead.hand_in(first, {}, [1.0, 2.0])  # too late
-        alive.hand_in(again, {"steps": 4}, [80.0, 2e5])
-        assert (alive.take(), alive.taken_by_others(), dead.done()) == (None, [], 2)
+        dead.finish(first, {}, [1.0, 2.0])  # too late
+        alive.finish(again, {"steps": 4}, [80.0, 2e5])
+        assert (alive.take(), alive.running(), dead.done()) == (None, [], 2)
         values = [trial.values for trial in dead.study.get_trials()]
         assert values == [None, [90.0, 1e5], [80.0, 2e5]]
 
@@ -101,7 +104,7 @@ def test_a_whole_sweep(
     first = secateur(*command, "--run", tmp_path / "a")
     assert first.code == 0, first.err
     assert not (tmp_path / "a/sweep.db").exists()
-    # Another machine comes when all is done, and finds it.
+    # Another machine finds the completed sweep.
     second = secateur(*command, "--run", tmp_path / "b")
     assert second.code == 0, second.err
     assert "== trial" not in second.out
@@ -112,8 +115,8 @@ def test_a_whole_sweep(
     for one, other in zip(a["front"], b["front"], strict=True):
         assert one["test"] == other["test"] is not None
         assert (tmp_path / "a" / one["network"]).is_file()
-        assert other["network"] is None, "it lies with the first"
-        assert f"trial {one['trial']} lies at " in second.out
+        assert other["network"] is None, "it is on the first machine"
+        assert f"trial {one['trial']} is at " in second.out
         assert load_recipe(tmp_path / "b" / other["recipe"]) == load_recipe(
             tmp_path / "a" / one["recipe"]
         )
