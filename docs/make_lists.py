@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from secateur.data.formats.table import markdown_table
-from secateur.export.table import EXPORTS
-
 from secateur.experiments.methods import METHODS
+from secateur.export.table import EXPORTS
 from secateur.runtimes.table import RUNTIMES
 
 HERE = Path(__file__).parent

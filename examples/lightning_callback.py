@@ -57,7 +57,6 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     net = build()
     train(net, secateur.Penalties())
-    result = secateur.compress(
-        net, draw(2, seed=2)[0], train=train, evaluate=evaluate, keep_macs=0.3, report=print
-    )
+    pictures, goal = draw(2, seed=2)[0], secateur.Goal(keep_macs=0.3)
+    result = secateur.compress(net, pictures, goal, train=train, evaluate=evaluate, report=print)
     result.save("slim.safetensors")

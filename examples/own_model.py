@@ -52,8 +52,8 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     net = build()
     train(net, secateur.Penalties())  # no penalty: ordinary training
-    result = secateur.compress(  # added, as are the lines below
-        net, draw(2, seed=2)[0], train=train, evaluate=evaluate, keep_macs=0.2, report=print
-    )
-    result.save("slim.safetensors")
-    slim = secateur.shrink_to(build(), "slim.safetensors")
+    goal = secateur.Goal(keep_macs=0.2)  # added
+    x, _ = draw(2, seed=2)  # added
+    result = secateur.compress(net, x, goal, train=train, evaluate=evaluate, report=print)  # added
+    result.save("slim.safetensors")  # added
+    slim = secateur.shrink_to(build(), "slim.safetensors")  # added

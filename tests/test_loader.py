@@ -1,9 +1,10 @@
-"""The page on the library holds what it says, and its loader needs torch alone."""
+"""The code of docs/library.md runs, and its loader needs torch alone."""
 
 import inspect
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,32 @@ def test_every_piece_of_code_on_the_page_runs(
     assert (tmp_path / "slim.safetensors").is_file()
 
 
-def test_the_page_names_every_option_of_compress() -> None:
-    names = set(inspect.signature(secateur.compress).parameters) - {"model", "example_inputs"}
+SETTINGS = (
+    secateur.Goal,
+    secateur.Method,
+    secateur.PenaltySettings,
+    secateur.ThresholdSettings,
+    secateur.SelectionSettings,
+    secateur.RemovalSettings,
+    secateur.Calibration,
+)
+
+
+def test_the_page_names_every_setting() -> None:
+    names = set(inspect.signature(secateur.compress).parameters)
+    names -= {"model", "example_inputs", "goal"}
+    names |= {field.name for each in SETTINGS for field in fields(each)}
     assert {name for name in names if f"`{name}" not in PAGE and f"{name}=" not in PAGE} == set()
+
+
+def test_defaults_on_the_page_are_those_of_the_settings() -> None:
+    """Each row of the table has the default beside the setting's name."""
+    rows = re.findall(r"^\| (?:… )?`(?:\w+=\w+\()?(\w+)(?:=…\))?` \| (\S+) ", PAGE, re.M)
+    shown = {name: value.strip('`"') for name, value in rows}
+    for settings in SETTINGS[1:6]:
+        for field in fields(settings):
+            default = field.default
+            if isinstance(default, bool):
+                assert shown[field.name] == f"{str(default).lower()},", field.name
+            elif isinstance(default, int | float | str):
+                assert shown[field.name] == f"{default}".removesuffix(".0"), field.name
