@@ -1,7 +1,7 @@
-"""Time the making of a real run's report, and weigh the page.
+"""Measure how long the report of a run takes to make, and its size.
 
 ``python benchmarks/report.py quickstart``, after the run in ``runs/quickstart``, writes
-``benchmarks/results/report_quickstart.json``. Timed is the whole command, from nothing.
+``benchmarks/results/report_quickstart.json``. The time is that of the whole command.
 """
 
 import argparse
@@ -11,13 +11,12 @@ import time
 from pathlib import Path
 from statistics import median
 
-from checks import tell
+from checks import at_most, print_checks
 from secateur.files.atomic_write import write_json
 from secateur.run.context import provenance
 
 HERE = Path(__file__).parent
-# Bytes of the page, and seconds.
-LARGEST, LONGEST = 5_000_000, 20.0
+MOST_BYTES, MOST_SECONDS = 5_000_000, 20.0
 REPEATS = 3
 
 
@@ -33,30 +32,26 @@ def seconds_of(run: Path) -> float:
 
 
 def main() -> None:
-    """Measure, check and write."""
+    """Measure, check and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="of a finished run in runs")
+    parser.add_argument("name", help="of a finished run in the folder runs")
     name: str = parser.parse_args().name
     run = Path("runs") / name
-    times = [seconds_of(run) for _ in range(REPEATS)]
+    seconds = [seconds_of(run) for _ in range(REPEATS)]
     size = (run / "report.html").stat().st_size
-    figures = len(list((run / "figures").glob("*.svg")))
     checks = [
-        {"name": what, "value": value, "target": most, "met": value <= most}
-        for what, value, most in (
-            ("bytes of the page, at most", size, LARGEST),
-            ("seconds to make it and its figures, at most", median(times), LONGEST),
-        )
+        at_most("bytes of the page, at most", size, MOST_BYTES),
+        at_most("seconds to make it and its figures, at most", median(seconds), MOST_SECONDS),
     ]
     result = {
         "bytes": size,
-        "seconds": times,
-        "figures": figures,
+        "seconds": seconds,
+        "figures": len(list((run / "figures").glob("*.svg"))),
         "checks": checks,
         "provenance": provenance(),
     }
     write_json(HERE / "results" / f"report_{name}.json", result)
-    tell(checks)
+    print_checks(checks)
 
 
 if __name__ == "__main__":
