@@ -36,12 +36,17 @@ def test_every_runtime_can_run_the_network_without_nms(
         "onnxruntime": exported(detector, Target("onnx")),
         "openvino": exported(detector, Target("openvino")),
     }
-    found = {}
+    found, scores = {}, {}
     for runtime, file in files.items():
         ready, pictures = loaded(detector, runtime, file)
         assert list(ready) == ["whole", "network"], "the part that users run is loaded first"
         found[runtime] = outputs(ready["network"], pictures)[:2]
-        ready["whole"](pictures)
+        whole = ready["whole"](pictures)
+        assert isinstance(whole, list)
+        scores[runtime] = whole[0].scores if runtime == "torch" else torch.from_numpy(whole[2][0])
+    assert len(scores["torch"]) > 100
+    for theirs in scores.values():
+        torch.testing.assert_close(theirs, scores["torch"], rtol=0, atol=1e-4)
     logits, offsets = found.pop("torch")
     assert logits.shape == (1, offsets.shape[1], 3)
     for theirs in found.values():

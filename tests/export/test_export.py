@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from networks import no_bar, write_classifier, write_detector
+from networks import liven, no_bar, write_classifier, write_detector
 from PIL import Image
 
 from secateur.config.evaluate import Evaluate
@@ -20,7 +20,12 @@ from secateur.export.target import Target, picture_shape
 from secateur.export.verification import compare_detections
 from secateur.inference.predictor import Predictor, load_file, open_predictor
 from secateur.inference.torch_network import TorchNetwork
+from secateur.models.network import build_network
+from secateur.models.network_file import load_network, save_network
 from secateur.models.ssd import SSDArchitecture
+from secateur.models.vgg import vgg_architecture
+from secateur.pruning.graph.trace import channel_groups
+from secateur.pruning.removal import remove_filters
 from secateur.runtimes.exported_file import ExportedFile
 from secateur.runtimes.header import KEY, ExportHeader
 
@@ -42,6 +47,11 @@ def exported(model: Path, out: Path, target: Target) -> Export:
 def agrees(result: Export) -> bool:
     found = result.agreement
     return found is not None and found.objects > 1000 and found.matched == found.objects
+
+
+def agrees_on_all(result: Export) -> bool:
+    found = result.agreement
+    return found is not None and found.matched == found.objects == 16
 
 
 @pytest.mark.parametrize("model", ["resized", "native"])
@@ -151,6 +161,23 @@ def test_a_torch_file_has_no_batch_norm(resized: Path, tmp_path: Path) -> None:
     assert isinstance(loaded.architecture, SSDArchitecture)
     assert not loaded.architecture.batch_norm
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in loaded.model.modules())
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_slim_network(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = vgg_architecture(("a", "b", "c"), size=32, widths=0.1, hidden=(32,), pool=1)
+    dense = liven(build_network(made))
+    graph = channel_groups(dense, torch.rand(1, 3, 32, 32))
+    kept = {name: torch.arange(1, g.channels, 2) for name, g in graph.prunable().items()}
+    slim = tmp_path / "slim.safetensors"
+    save_network(slim, remove_filters(dense, graph, kept), made, {})
+    out = tmp_path / Target(kind).file_for(str(slim)).name
+    assert agrees_on_all(exported(slim, out, Target(kind)))
+    if kind == "torch":
+        (first, *_) = kept
+        loaded = load_network(out)
+        assert loaded.model.get_parameter(f"{first}.weight").shape[0] == len(kept[first])
 
 
 def test_a_fixed_shape_takes_no_other(native: Path, tmp_path: Path) -> None:

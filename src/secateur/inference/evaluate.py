@@ -86,12 +86,12 @@ def evaluate_file(
     predictor = predictor_of(model, loaded, named.settings)
     with bar("evaluating", len(named.pictures)) as advance:
         found = evaluate_predictor(predictor, named, advance)
-    inside, asked = loaded.header.provenance.get("score"), named.settings.score
-    if isinstance(inside, float) and inside > asked:
+    threshold, wanted = loaded.header.provenance.get("score"), named.settings.score
+    if isinstance(threshold, float) and threshold > wanted:
         return replace(
             found,
-            note=f"this file drops detections with a score below {inside:g}, but the metric counts "
-            f"them from {asked:g}; do not compare this accuracy with the network's",
+            note=f"this file drops detections with a score below {threshold:g}, but the metric counts "
+            f"them from {wanted:g}; do not compare this accuracy with the network's",
         )
     return found
 
