@@ -90,8 +90,8 @@ def evaluate_file(
     if isinstance(threshold, float) and threshold > wanted:
         return replace(
             found,
-            note=f"this file drops detections with a score below {threshold:g}, but the metric counts "
-            f"them from {wanted:g}; do not compare this accuracy with the network's",
+            note=f"this file drops detections with a score below {threshold:g}, but the metric "
+            f"counts them from {wanted:g}; do not compare this accuracy with the network's",
         )
     return found
 
