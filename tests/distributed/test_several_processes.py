@@ -1,4 +1,4 @@
-"""Several processes at one run, started by torchrun as a user would, on the CPU."""
+"""Runs of several processes on the CPU, started by torchrun."""
 
 import json
 import os
@@ -37,11 +37,11 @@ from secateur.tasks.task import task_of
 from shapes import draw_class_folders, draw_voc_folder
 from tiny_recipe import TINY, write_recipe
 
-# Without norms and chance in the network, the processes' mean gradient is that of the whole batch.
+# Without norms and dropout, the mean gradient of the processes is that of the whole batch.
 CLASSIFIER: dict[str, Any] = {
     "name": "classes",
     "seed": 1,
-    "checkpoint": 1e-6,  # behind every step
+    "checkpoint": 1e-6,  # after every step
     "data": {"format": "folders", "validation": 0.25, "augmentation": {"shift": 0.1}},
     "model": {
         "network": "vgg16",
@@ -63,7 +63,7 @@ Secateur = Callable[..., Outcome]
 
 
 def torchrun(*arguments: object) -> "subprocess.Popen[str]":
-    """Start the command in two processes."""
+    """Start a command in two processes."""
     starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     return subprocess.Popen(
         [*starter, "-m", "--", "secateur", *map(str, arguments)],
@@ -90,21 +90,21 @@ def read(out: str, pattern: str) -> str:
     return str(found)
 
 
-# ---- what falls to each --------------------------------------------------------------------
+# ---- each rank's part --------------------------------------------------------------------
 
 
 @given(st.integers(1, 8), st.integers(0, 70), st.integers(1, 9))
-def test_every_picture_is_evaluated_once(count: int, pictures: int, batch_size: int) -> None:
+def test_every_batch_is_evaluated_by_one_rank(count: int, pictures: int, batch_size: int) -> None:
     parts = [Rank(rank, count).sample_indices(pictures, batch_size) for rank in range(count)]
     assert sorted(at for part in parts for at in part) == list(range(pictures))
     batches = [range(start, start + batch_size) for start in range(0, pictures, batch_size)]
     for batch in batches:
         whole = set(batch) & set(range(pictures))
-        assert sum(whole <= set(part) for part in parts) == 1, "it meets its own neighbours"
+        assert sum(whole <= set(part) for part in parts) == 1
 
 
 @pytest.mark.parametrize("done", [0, 2])
-def test_processes_read_the_batches_of_one(tmp_path: Path, done: int) -> None:
+def test_ranks_read_the_batches_of_a_single_process(tmp_path: Path, done: int) -> None:
     draw_voc_folder(tmp_path)
     pictures = read_voc(tmp_path, "train", ("square", "disc")).pictures
     give = partial(
@@ -124,17 +124,17 @@ def test_processes_read_the_batches_of_one(tmp_path: Path, done: int) -> None:
             assert torch.equal(torch.cat(portions), tensor)
 
 
-def test_processes_give_the_cached_batches_of_one() -> None:
+def test_ranks_augment_the_cached_batches_of_a_single_process() -> None:
     pixels = torch.randint(0, 256, (10, 3, 8, 8), generator=torch.Generator().manual_seed(0))
     dataset = ClassificationSet(
         ("a",), pixels.to(torch.uint8), torch.arange(10), tuple("abcdefghij")
     )
 
     def give(rank: Rank) -> Iterator[tuple[Tensor, Tensor]]:
-        chances = {"flip": True, "shift": 0.2, "zoom": 1.2, "rotate": 5.0, "light": 0.2}
+        options = {"flip": True, "shift": 0.2, "zoom": 1.2, "rotate": 5.0, "light": 0.2}
 
-        def vary(pixels: Tensor, generator: torch.Generator) -> Tensor:
-            return augment(pixels, **chances, generator=generator, rank=rank)
+        def augmentation(pixels: Tensor, generator: torch.Generator) -> Tensor:
+            return augment(pixels, **options, generator=generator, rank=rank)
 
         return iter(
             CachedBatches(
@@ -142,7 +142,7 @@ def test_processes_give_the_cached_batches_of_one() -> None:
                 steps=4,
                 batch_size=6,
                 seed=2,
-                augmentation=vary,
+                augmentation=augmentation,
                 device=torch.device("cpu"),
                 rank=rank,
             )
@@ -154,12 +154,12 @@ def test_processes_give_the_cached_batches_of_one() -> None:
             assert torch.equal(torch.cat([share[number] for share in shares]), tensor)
 
 
-# ---- what is refused -----------------------------------------------------------------------
+# ---- refused -----------------------------------------------------------------------
 
 
 @pytest.fixture
 def third_of_three(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Put this process where torchrun would."""
+    """Set the environment of one rank of three."""
 
     def put(rank: int) -> None:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -170,11 +170,11 @@ def third_of_three(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return put
 
 
-def test_one_process_is_alone() -> None:
+def test_a_process_without_torchrun_is_single() -> None:
     assert own_rank() == Rank(0, 1, 0, 1)
 
 
-def test_batch_that_cannot_be_divided(
+def test_a_batch_that_cannot_be_divided(
     secateur: Secateur, tmp_path: Path, third_of_three: Callable[[int], None]
 ) -> None:
     recipe = write_recipe(tmp_path, TINY)
@@ -184,14 +184,14 @@ def test_batch_that_cannot_be_divided(
     one_error(secateur(*command, "--set", "train.batch_size=6"), "phase 1: sparsify.batch_size: 4")
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
     third_of_three(2)
-    assert secateur(*command) == Outcome(2, "", ""), "the first has said it"
+    assert secateur(*command) == Outcome(2, "", ""), "rank 0 prints the error"
 
 
-def test_commands_for_one_process(
+def test_a_command_that_runs_in_one_process(
     secateur: Secateur, tmp_path: Path, third_of_three: Callable[[int], None]
 ) -> None:
     third_of_three(0)
-    one_error(secateur("init", tmp_path), "secateur init works in one process", "torchrun")
+    one_error(secateur("init", tmp_path), "secateur init runs in one process", "torchrun")
 
 
 class FirstRank:
@@ -266,9 +266,7 @@ def test_step_starts_work_on_other_ranks_in_copies_and_gives_the_result(tmp_path
 # ---- whole runs ----------------------------------------------------------------------------
 
 
-def test_killed_process_ends_a_training_that_goes_on_to_the_end_of_one_process(
-    secateur: Secateur, tmp_path: Path
-) -> None:
+def test_a_training_resumes_after_a_process_was_killed(secateur: Secateur, tmp_path: Path) -> None:
     draw_class_folders(tmp_path / "pictures")
     data = {**CLASSIFIER["data"], "root": str(tmp_path / "pictures")}
     recipe = tmp_path / "classes.yaml"
@@ -288,12 +286,12 @@ def test_killed_process_ends_a_training_that_goes_on_to_the_end_of_one_process(
     assert starter.returncode == 1
     assert "Signal 9 (SIGKILL)" in err
     assert "give the same command again" in err
-    assert "result" not in json.loads((step / "step.json").read_text()), "killed too late"
+    assert json.loads((step / "step.json").read_text())["result"] is None, "killed too late"
 
     out = finish(torchrun(*command))
-    assert int(read(out, r"goes on behind step (\d+) of 60")) >= 1
+    assert int(read(out, r"resumes after step (\d+) of 60")) >= 1
     one, two = (tmp_path / name for name in ("one", "two"))
-    # The same pictures, changed in the same way, and the mean of their gradients.
+    # The same pictures and augmentation; the mean of the gradients.
     losses = [result_of(run / "steps/dense")["loss"] for run in (one, two)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     weights = [load_file(run / "dense.safetensors") for run in (one, two)]
@@ -301,7 +299,9 @@ def test_killed_process_ends_a_training_that_goes_on_to_the_end_of_one_process(
     assert written(two) == written(one)
 
 
-def test_run_of_two_processes_is_like_that_of_one(secateur: Secateur, tmp_path: Path) -> None:
+def test_a_run_of_two_processes_gives_the_networks_of_a_single_process(
+    secateur: Secateur, tmp_path: Path
+) -> None:
     recipe = write_recipe(tmp_path, {**TINY, "data": {**TINY["data"], "test": "test"}})
     one, two = (tmp_path / name for name in ("one", "two"))
     changes = ("--set", "evaluate.batch_size=3")
@@ -315,37 +315,38 @@ def test_run_of_two_processes_is_like_that_of_one(secateur: Secateur, tmp_path: 
     for summary in summaries:
         assert summary["slim"]["params"] <= 0.9 * summary["dense"]["params"]
     assert summaries[0]["dense"]["params"] == summaries[1]["dense"]["params"]
-    trails = [json.loads((run / "steps.json").read_text()) for run in (one, two)]
+    trails = [json.loads((run / "steps.json").read_text())["steps"] for run in (one, two)]
     assert trails[0] == trails[1]
-    keys = [json.loads((run / "steps/dense/step.json").read_text())["key"] for run in (one, two)]
-    assert keys[0] == keys[1], "one process finds what several have done"
+    keys = [
+        json.loads((run / "steps/dense/step.json").read_text())["result_key"] for run in (one, two)
+    ]
+    assert keys[0] == keys[1], "a single process reuses the stages of several"
     losses = [result_of(run / "steps/dense")["loss"] for run in (one, two)]
     assert [len(each) for each in losses] == [16, 16]
     assert losses[0][0] == pytest.approx(losses[1][0], rel=0.2), "the same pictures"
 
-    # One process says of the same network what two said together.
+    # A single process predicts what two did.
     settings = Evaluate(batch_size=3)
     data = DetectionData.model_validate({**TINY["data"], "root": tmp_path, "test": "test"})
     task, dataset = task_of(data, settings), read_voc(tmp_path, "test", ("square", "disc"))
     for name in ("dense", "slim"):
         network = load_network(two / f"{name}.safetensors")
-        found = task.predictions(network.model, network.architecture, dataset)
+        predictions = task.predictions(network.model, network.architecture, dataset)
         kept = load_file(two / f"steps/evaluate-{name}/predictions.safetensors")
-        for key, tensor in task.to_tensors(found).items():
+        for key, tensor in task.to_tensors(predictions).items():
             assert torch.equal(kept[key], tensor), key
-        measured = task.measure(found, dataset, task.metrics)
-        result = result_of(two / f"steps/evaluate-{name}")
-        assert {metric: result[metric] for metric in measured} == measured
+        measured = task.measure(predictions, dataset, task.metrics)
+        assert result_of(two / f"steps/evaluate-{name}")["metrics"] == measured
 
 
 def written(run: Path) -> list[str]:
-    """Names of what a run left, but for what bears the time, and charts, which go by results."""
+    """Names of the files of a run, without event files (named by time) and charts (by results)."""
     names = [path.relative_to(run).as_posix() for path in run.rglob("*")]
     return sorted(name for name in names if "tfevents" not in name and "figures/" not in name)
 
 
 def process_of(starter: "subprocess.Popen[str]", rank: int) -> int:
-    """The number of the process that torchrun gave a rank."""
+    """The id of the process to which torchrun gave a rank."""
     children = Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text().split()
     for child in map(int, children):
         environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
