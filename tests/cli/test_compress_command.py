@@ -81,9 +81,9 @@ def test_images_that_measure_nothing_are_refused_before_training(
     Image.new("RGB", (80, 6)).save(voc / "JPEGImages/p9.jpg")
     (voc / "Annotations/p9.xml").write_text("<annotation></annotation>")
     outcome = secateur(*run, "--set", "data.resize=false", "--set", "model.scales=null")
-    one_error(outcome, "p9.jpg", "too few for this network")
+    one_error(outcome, "p9.jpg", "too small for this network")
     (voc / "Annotations/p8.xml").write_text("<annotation></annotation>")
-    one_error(secateur(*run), voc, "no object is marked in the pictures for test", "null")
+    one_error(secateur(*run), voc, "no object is annotated in the pictures for test", "null")
     assert not (tmp_path / "run/steps").exists()
 
 
@@ -115,8 +115,7 @@ def test_compress_then_again_then_inspect(
     assert inspected.code == 0, inspected.err
     assert f"{summary['slim']['params']:,}" in inspected.out
     assert f"{summary['slim']['macs'] / summary['dense']['macs']:.1%}" in inspected.out
-    widths = summary["slim"]["widths"]
-    assert f"61 → {widths['conv7']}" in inspected.out
+    assert f"61 → {summary['slim']['filters']['conv7']}" in inspected.out
 
 
 def test_train_writes_the_dense_network(
@@ -127,4 +126,4 @@ def test_train_writes_the_dense_network(
     file = load_network(tmp_path / "run/dense.safetensors")
     assert file.provenance["role"] == "dense"
     assert file.architecture.classes == ("dog", "cat")
-    assert json.loads((tmp_path / "run/steps.json").read_text()) == {"steps": ["dense"]}
+    assert json.loads((tmp_path / "run/steps.json").read_text()) ["steps"] == ["dense"]

@@ -30,7 +30,7 @@ def test_evaluate_a_folder_and_a_recipe(
 
     table = secateur("evaluate", model, "--data", recipe, "--split", "validation")
     assert table.code == 0, table.err
-    assert "2 pictures of validation" in table.out
+    assert "2 images of validation" in table.out
     assert "dog" in table.out
 
 
@@ -39,7 +39,7 @@ def test_evaluate_refuses_other_classes(
 ) -> None:
     model = write_network(tmp_path / "other.safetensors", tiny(0.03, ("dog", "bird")))
     outcome = secateur("evaluate", model, "--data", recipe)
-    one_error(outcome, model, "the data add cat", "the data lack bird")
+    one_error(outcome, model, "only in the data: cat; missing there: bird")
 
 
 def _remove_picture(voc: Path) -> Path:
@@ -109,7 +109,7 @@ def test_evaluate_a_detector_on_class_folders(
     for split in ("train", "val"):
         (tmp_path / f"pets/{split}/cat").mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / f"pets/{split}/cat/a.png")
-    one_error(secateur("evaluate", model, "--data", tmp_path / "pets"), "holds class folders")
+    one_error(secateur("evaluate", model, "--data", tmp_path / "pets"), "has class folders but no boxes")
 
 
 @pytest.mark.parametrize(("names", "split"), [(("train", "val"), "val"), (("val",), "val")])
