@@ -126,4 +126,4 @@ def test_train_writes_the_dense_network(
     file = load_network(tmp_path / "run/dense.safetensors")
     assert file.provenance["role"] == "dense"
     assert file.architecture.classes == ("dog", "cat")
-    assert json.loads((tmp_path / "run/steps.json").read_text()) ["steps"] == ["dense"]
+    assert json.loads((tmp_path / "run/steps.json").read_text())["steps"] == ["dense"]

@@ -109,7 +109,9 @@ def test_evaluate_a_detector_on_class_folders(
     for split in ("train", "val"):
         (tmp_path / f"pets/{split}/cat").mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / f"pets/{split}/cat/a.png")
-    one_error(secateur("evaluate", model, "--data", tmp_path / "pets"), "has class folders but no boxes")
+    one_error(
+        secateur("evaluate", model, "--data", tmp_path / "pets"), "has class folders but no boxes"
+    )
 
 
 @pytest.mark.parametrize(("names", "split"), [(("train", "val"), "val"), (("val",), "val")])
