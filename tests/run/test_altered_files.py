@@ -12,7 +12,7 @@ from secateur.config.evaluate import Evaluate
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.errors import RunError
-from secateur.run.folder import read_record
+from secateur.run.folder import read_step
 from secateur.run.predictions_file import PREDICTIONS_FILE, load_predictions, save_predictions
 from secateur.tasks.classification.classifier import Classifier
 from secateur.tasks.detection.detections import Detections
@@ -99,9 +99,9 @@ STATES: list[tuple[str, torch.Tensor | None]] = [
     ("trace", torch.zeros(1, 1, dtype=torch.float64)),
     ("trace", torch.tensor(0.5, dtype=torch.float64)),
     ("trace", torch.zeros(1)),
-    ("chance", torch.zeros(5, dtype=torch.uint8)),
-    ("chance", torch.zeros(5)),
-    ("chance", None),
+    ("rng", torch.zeros(5, dtype=torch.uint8)),
+    ("rng", torch.zeros(5)),
+    ("rng", None),
     ("model.weight", torch.zeros(3, 3)),
     ("model.weight", None),
     ("model.other", torch.zeros(1)),
@@ -131,7 +131,10 @@ def test_altered_states(
         state.steps_done(5)
         state.restore(*training(optimizer))
 
-    with torch.random.fork_rng(devices=[]), pytest.raises(RunError, match="does not fit") as error:
+    with (
+        torch.random.fork_rng(devices=[]),
+        pytest.raises(RunError, match="is not a checkpoint of this training; delete it") as error,
+    ):
         go_on()
     assert str(path) in str(error.value)
 
@@ -150,7 +153,10 @@ def test_altered_states(
         "\udcff",
     ],
 )
-def test_a_step_of_an_odd_record_is_not_done(tmp_path: Path, text: str) -> None:
+def test_an_odd_record_of_a_stage_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "step.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert read_record(path) is None
+    cures = "delete the file and give the run's command again|run 'secateur compress' again"
+    with pytest.raises(RunError, match=rf"step\.json: .*; ({cures})$") as error:
+        read_step(tmp_path)
+    assert "\n" not in str(error.value)
