@@ -14,7 +14,7 @@ STUB = Path(secateur.__file__).with_suffix(".pyi")
 
 
 def test_stub_lists_each_name_once_in_order() -> None:
-    imports = [node for node in ast.parse(STUB.read_text("utf-8")).body][1:-1]
+    imports = ast.parse(STUB.read_text("utf-8")).body[1:-1]
     assert all(isinstance(node, ast.ImportFrom) for node in imports)
     names = [alias.asname for node in imports for alias in getattr(node, "names", ())]
     modules = [getattr(node, "module", None) for node in imports]
