@@ -37,7 +37,7 @@ def test_recipe_can_be_planned_without_its_pictures(
     assert said.startswith(f"{recipe.name}: {recipe.model.network}")
     assert ("the pictures cannot be read" in said) == (recipe.data.format != "signs")
     assert "cannot come down" not in said
-    assert "no phase takes filters from" not in said
+    assert "not pruned by any phase" not in said
     assert not any(tmp_path.iterdir()), "a plan writes nothing"
 
 
