@@ -21,7 +21,7 @@ REPEATS = 3
 
 
 def seconds_of(run: Path) -> float:
-    """Make the report of a run once."""
+    """Write the report of a run once."""
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "secateur", "report", str(run)],

@@ -1,4 +1,4 @@
-"""Reports in a real browser: what a page does when it is opened from disk."""
+"""Reports in a browser: what a page does when it is opened from disk."""
 
 import json
 import re
@@ -16,14 +16,14 @@ from selenium.webdriver.support.wait import WebDriverWait
 from secateur.cli.main import main
 
 ROOT = Path(__file__).parents[2]
-# The small runs of these tests, and the two real ones where they have been made.
+# The runs of these tests, and two real ones, if they are in the folder runs.
 RUNS = ["detector", "classifier", "quickstart", "gtsdb_laptop"]
 DETECTORS = [name for name in RUNS if name != "classifier"]
 
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Pages by the name of the run, once they are made."""
+    """Pages by the name of the run, as they are made."""
     return {"folder": tmp_path_factory.mktemp("pages")}
 
 
@@ -34,7 +34,7 @@ def page_of(name: str, request: pytest.FixtureRequest, pages: dict[str, Path]) -
         else:
             run = ROOT / "runs" / name
             if not (run / "summary.json").is_file():
-                pytest.skip(f"runs/{name} has not been made here")
+                pytest.skip(f"there is no run in runs/{name}")
         pages[name] = pages["folder"] / f"{name}.html"
         with pytest.raises(SystemExit) as end:
             main(["report", str(run), "--out", str(pages[name])])
@@ -43,7 +43,7 @@ def page_of(name: str, request: pytest.FixtureRequest, pages: dict[str, Path]) -
 
 
 def open_page(browser: Chrome, page: Path) -> None:
-    """Open a page and wait until it is whole: now and then the driver says so too early."""
+    """Open a page and wait until it is complete: the driver sometimes returns too early."""
     browser.get(page.as_uri())
     WebDriverWait(browser, 30, 0.05).until(
         lambda browser: browser.execute_script("return document.readyState") == "complete"
@@ -54,7 +54,7 @@ def open_page(browser: Chrome, page: Path) -> None:
 def opened(
     browser: Chrome, request: pytest.FixtureRequest, pages: dict[str, Path]
 ) -> Iterator[Chrome]:
-    """The browser with the page of the run that the test's parameter names."""
+    """The browser, with the page of the run that the test's parameter names."""
     page = page_of(request.param, request, pages)
     browser.get_log("browser")
     browser.get_log("performance")
@@ -121,7 +121,7 @@ def test_the_slider_changes_the_boxes(opened: Chrome) -> None:
 def test_the_slider_counts_what_is_shown(opened: Chrome) -> None:
     panes = opened.execute_script(
         """
-        const count = (pane, kind) => pane.querySelectorAll(`.${kind}:not(.unsure)`).length;
+        const count = (pane, kind) => pane.querySelectorAll(`.${kind}:not(.filtered)`).length;
         return [...document.querySelectorAll(".pair figure")].map(pane => [
           pane.querySelector(".count").textContent,
           `finds ${count(pane, "found.hit")} of ` +
@@ -145,9 +145,9 @@ def test_pictures_are_shown_and_enlarge(opened: Chrome) -> None:
     _, _, width, height = map(float, (svg.get_dom_attribute("viewBox") or "").split())
     dialog.find_element(By.CSS_SELECTOR, "button[aria-label='zoom in']").click()
     views = {each.get_dom_attribute("viewBox") for each in dialog.find_elements(By.TAG_NAME, "svg")}
-    assert len(views) == 1  # both sides move together
+    assert len(views) == 1  # both panes move together
     x, y, w, h = map(float, (views.pop() or "").split())
-    # By half, about the middle.
+    # Enlarged by half, around the centre.
     assert [w, h] == pytest.approx([width / 1.5, height / 1.5])
     assert [x + w / 2, y + h / 2] == pytest.approx([width / 2, height / 2])
     dialog.find_element(By.CSS_SELECTOR, "button[aria-label='close']").click()
@@ -177,11 +177,11 @@ def test_the_table_sorts(opened: Chrome) -> None:
     assert heads[1].get_attribute("aria-sort") is None
 
 
-def test_what_is_missing_is_sorted_last(
+def test_missing_values_are_sorted_last(
     browser: Chrome, request: pytest.FixtureRequest, pages: dict[str, Path], tmp_path: Path
 ) -> None:
     page = page_of("detector", request, pages).read_text("utf-8")
-    before, table, behind = re.split(
+    before, table, after = re.split(
         r'(?<=<section id="filters">)(.*?)(?=</section>)', page, maxsplit=1, flags=re.DOTALL
     )
     rows = "".join(
@@ -190,7 +190,7 @@ def test_what_is_missing_is_sorted_last(
     )
     table = re.sub(r"<tbody>.*?</tbody>", f"<tbody>{rows}</tbody>", table, flags=re.DOTALL)
     altered = tmp_path / "altered.html"
-    altered.write_text(before + table + behind, "utf-8")
+    altered.write_text(before + table + after, "utf-8")
     open_page(browser, altered)
     columns = []
     for _ in range(2):
@@ -224,7 +224,7 @@ const light = (colour) => {
     .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 };
-const behind = (element) => {
+const background = (element) => {
   for (let at = element; at; at = at.parentElement) {
     const colour = getComputedStyle(at).backgroundColor;
     if (rgb(colour)[3] === 255) return colour;
@@ -235,7 +235,7 @@ const texts = [...document.querySelectorAll(
   "h1, h2, h3, p, a, th, td, pre, summary, figcaption, .chart svg text, th button, label, output")];
 return texts.filter(e => e.textContent.trim() && e.checkVisibility()).map(e => {
   const ink = e instanceof SVGElement ? getComputedStyle(e).fill : getComputedStyle(e).color;
-  const [a, b] = [light(ink), light(behind(e))].sort((x, y) => y - x);
+  const [a, b] = [light(ink), light(background(e))].sort((x, y) => y - x);
   return [(a + 0.05) / (b + 0.05), e.tagName + ": " + e.textContent.trim().slice(0, 40)];
 });
 """
@@ -276,7 +276,7 @@ return [...parts].map(part => [
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_the_page_is_whole_without_scripts(
+def test_the_page_is_complete_without_scripts(
     browser: Chrome, request: pytest.FixtureRequest, pages: dict[str, Path], name: str
 ) -> None:
     page = page_of(name, request, pages)
@@ -302,7 +302,7 @@ def test_names_that_hold_html_are_shown_as_text(
     assert "<b onclick=alert(1)>square</b>" in names
     assert "=disc & 'round'" in names
     assert browser.find_elements(By.CSS_SELECTOR, "[onclick], main b") == []
-    # And what is no script of the page's own does not run.
+    # A script that is not the page's own does not run.
     browser.execute_script(
         "document.body.append(Object.assign(document.createElement('script'),"
         "{textContent: 'window.foreign = 1'}))"
@@ -311,7 +311,7 @@ def test_names_that_hold_html_are_shown_as_text(
     assert any("Content Security Policy" in e["message"] for e in browser.get_log("browser"))
 
 
-def test_several_runs_have_their_fronts(
+def test_several_runs_have_a_pareto_front(
     browser: Chrome, detector_run: Path, tmp_path: Path
 ) -> None:
     page, other = tmp_path / "several.html", tmp_path / "other"
