@@ -28,12 +28,12 @@ import torch
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from secateur.run.context import provenance
 
 from checks import print_checks
 from published import CLASSES
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.files.atomic_write import write_json
+from secateur.run.context import provenance
 from secateur.tasks.detection.average_precision import (
     average_precision,
     coco_average_precision,

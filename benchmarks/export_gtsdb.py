@@ -13,8 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from secateur.run.context import provenance
-
 from checks import print_checks
 from secateur.cli.console import ConsoleReporter, open_console
 from secateur.config.recipe import load_recipe
@@ -23,6 +21,7 @@ from secateur.export.target import Target
 from secateur.files.atomic_write import write_json
 from secateur.inference.evaluate import evaluate_file
 from secateur.inference.torch_network import TorchNetwork
+from secateur.run.context import provenance
 
 HERE = Path(__file__).parent
 # The drop is measured here on test, so any drop on validation is accepted.

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from secateur.run.context import provenance
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
@@ -35,6 +34,7 @@ from torchvision.ops import box_iou
 from checks import print_checks
 from secateur.files.atomic_write import write_json
 from secateur.models.ssd import build_ssd, grid_sizes, ssd_architecture
+from secateur.run.context import provenance
 from secateur.tasks.detection.detections import Detections
 from secateur.tasks.detection.outputs import RawOutputs
 from secateur.tasks.detection.postprocessing import PostprocessSettings, postprocess
