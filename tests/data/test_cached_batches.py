@@ -33,7 +33,7 @@ def same(pixels: Tensor, _generator: torch.Generator) -> Tensor:
 
 
 def batches(count: int, batch_size: int, seed: int = 0, steps: int = 4) -> CachedBatches:
-    """Batches of pictures whose every byte, and whose label, is their number."""
+    """Batches of pictures whose bytes and label are the picture's number."""
     dataset = ClassificationSet(
         tuple(map(str, range(count))),
         torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(count, 3, 2, 2),
@@ -103,10 +103,10 @@ def test_half_the_pictures_are_mirrored() -> None:
     pixels = noise(400, 8)
     result = changed(pixels, flip=True)
     assert result.dtype == torch.uint8
-    mirrored = [bool((b != a).any()) for a, b in zip(pixels, result, strict=True)]
-    for before, after, turned in zip(pixels, result, mirrored, strict=True):
-        assert torch.equal(after, before.flip(-1) if turned else before)
-    assert 150 < sum(mirrored) < 250
+    differs = [bool((b != a).any()) for a, b in zip(pixels, result, strict=True)]
+    for before, after, mirrored in zip(pixels, result, differs, strict=True):
+        assert torch.equal(after, before.flip(-1) if mirrored else before)
+    assert 150 < sum(differs) < 250
 
 
 @pytest.mark.parametrize(("across", "down"), [(0, 0), (2, 0), (0, -3), (-1, 4)])
@@ -121,7 +121,7 @@ def test_shift_is_a_roll(across: int, down: int) -> None:
     )
 
 
-def test_border_is_mirrored_in() -> None:
+def test_border_is_mirrored() -> None:
     pixels = torch.arange(6, dtype=torch.uint8).mul(10).expand(1, 3, 6, 6)
     result = warp(
         pixels, affine(torch.zeros(1), torch.ones(1), torch.tensor([2]), torch.zeros(1), 6)
@@ -129,14 +129,14 @@ def test_border_is_mirrored_in() -> None:
     assert result[0, 0, 0].tolist() == pytest.approx([10, 0, 0, 10, 20, 30], abs=1e-3)
 
 
-def test_quarter_turn() -> None:
+def test_quarter_rotation() -> None:
     pixels = noise(1, 8)
     turn = affine(torch.tensor([math.pi / 2]), torch.ones(1), torch.zeros(1), torch.zeros(1), 8)
     clockwise = pixels.rot90(-1, (2, 3)).float()
     torch.testing.assert_close(warp(pixels, turn), clockwise, rtol=0, atol=1e-3)
 
 
-def test_turn_then_shift() -> None:
+def test_rotation_then_shift() -> None:
     pixels = noise(1, 8)
     both = affine(
         torch.tensor([math.pi / 2]), torch.ones(1), torch.tensor([2]), torch.tensor([1]), 8
@@ -148,7 +148,7 @@ def test_turn_then_shift() -> None:
 
 
 def test_enlarged_by_2() -> None:
-    # Brightness is its place: what is enlarged by 2 climbs half as fast about the same middle.
+    # A horizontal ramp: enlarged by 2, its slope is half, around the same centre.
     ramp = torch.arange(8).mul(10).to(torch.uint8).expand(1, 3, 8, 8)
     result = warp(
         ramp, affine(torch.zeros(1), torch.tensor([2.0]), torch.zeros(1), torch.zeros(1), 8)
@@ -158,7 +158,7 @@ def test_enlarged_by_2() -> None:
 
 
 def slow_warp(picture: Tensor, angle: float, factor: float, across: int, down: int) -> Tensor:
-    """Pixel by pixel; a side of ``warp`` that is not mirrored in, NaN where a neighbour lacks."""
+    """Warp pixel by pixel, without mirroring; NaN where a neighbour is outside the picture."""
     side = picture.shape[-1]
     middle = (side - 1) / 2
     result = torch.full((3, side, side), math.nan)
@@ -182,7 +182,7 @@ def slow_warp(picture: Tensor, angle: float, factor: float, across: int, down: i
     st.integers(-2, 2),
     st.integers(-2, 2),
 )
-def test_warp_is_the_slow_warp(angle: float, factor: float, across: int, down: int) -> None:
+def test_warp_equals_the_slow_warp(angle: float, factor: float, across: int, down: int) -> None:
     pixels = noise(1, 7)
     matrices = affine(
         torch.tensor([angle]),
@@ -217,7 +217,7 @@ def test_shift_is_by_whole_pixels() -> None:
 
 
 def test_light_is_an_affine_map_of_each_picture() -> None:
-    pixels = noise(300, 6) // 2 + 60  # far enough from 0 and 255 not to be cut off
+    pixels = noise(300, 6) // 2 + 60  # far enough from 0 and 255 not to be clipped
     result = changed(pixels, light=0.2)
     brightness, contrast = [], []
     for before, after in zip(pixels.float(), result, strict=True):
@@ -232,7 +232,7 @@ def test_light_is_an_affine_map_of_each_picture() -> None:
         assert 1.18 < max(values) < 1.201
 
 
-def test_light_stays_within_bytes() -> None:
+def test_light_is_clipped_to_bytes() -> None:
     result = changed(noise(50, 8), light=1.0)
     assert (float(result.min()), float(result.max())) == (0, 255)
 

@@ -1,6 +1,6 @@
-"""What strangers' files must not do: fill the memory, run code, leave their folder, end in a trace.
+"""Files from strangers must not fill the memory, run code, leave their folder or cause a traceback.
 
-``benchmarks/fuzz.py`` goes further, with files that nobody thought of.
+``benchmarks/fuzz.py`` tests mutated files too.
 """
 
 import ast
@@ -36,8 +36,8 @@ Run = Callable[..., Outcome]
 # ---- pictures -----------------------------------------------------------------------------------
 
 
-def turned(size: tuple[int, int]) -> Image.Image:
-    """A red picture with a blue left edge, as a camera lays it down that was held upright."""
+def with_blue_edge(size: tuple[int, int]) -> Image.Image:
+    """A red picture with a blue left edge."""
     image = Image.new("RGB", size, "red")
     image.paste("blue", (0, 0, 2, size[1]))
     return image
@@ -60,7 +60,7 @@ def bomb(path: Path) -> None:
 
 
 def large(path: Path) -> None:
-    """A picture that Pillow would only warn of."""
+    """A picture for which Pillow would only issue a warning."""
     Image.new("1", (10_000, 9_000)).save(path)
 
 
@@ -74,17 +74,17 @@ def cut(path: Path) -> None:
 
 
 def postscript(path: Path) -> None:
-    """What Pillow would hand to Ghostscript."""
+    """A file that Pillow would pass to Ghostscript."""
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\n%%EndComments\n")
 
 
 def pipe(path: Path) -> None:
-    """What would be waited for."""
+    """A file that would block its reader."""
     os.mkfifo(path)
 
 
 def detected(path: Path) -> torch.Tensor:
-    """Read as training, evaluation and detection do."""
+    """Read a picture as training, evaluation and detection do."""
     return read_picture(annotated_picture(path, [], [], [], path))
 
 
@@ -111,41 +111,43 @@ def test_pictures_are_refused_everywhere(
     assert tracemalloc.get_traced_memory()[1] < 50_000_000
     tracemalloc.stop()
     assert "\n" not in str(error.value)
-    if write is not pipe:  # which is no file of a class
+    if write is not pipe:  # a pipe is not listed as a picture of a class
         with pytest.raises(DataError, match=r"x\.png: " + message):
             read_class_folders(tmp_path, "train", 4)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-@pytest.mark.parametrize("way", [1, 3, 6, 8])
-def test_cameras_that_were_turned(tmp_path: Path, kind: str, way: int) -> None:
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_exif_orientation(tmp_path: Path, kind: str, orientation: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = way
+    exif[0x0112] = orientation
     path = tmp_path / f"x.{kind.lower()}"
-    turned((16, 8)).save(path, kind, exif=exif, **({} if kind == "TIFF" else {"quality": 95}))
-    upright = way in (6, 8)
+    with_blue_edge((16, 8)).save(
+        path, kind, exif=exif, **({} if kind == "TIFF" else {"quality": 95})
+    )
+    sideways = orientation in (6, 8)
     picture = annotated_picture(
-        path, [[0, 0, 8, 16] if upright else [0, 0, 16, 8]], [1], [False], path
+        path, [[0, 0, 8, 16] if sideways else [0, 0, 16, 8]], [1], [False], path
     )
     pixels = read_picture(picture)
     assert (
         pixels.shape
         == (3, picture.height, picture.width)
-        == (3, *((16, 8) if upright else (8, 16)))
+        == (3, *((16, 8) if sideways else (8, 16)))
     )
     red, _, blue = (pixels[i].float() for i in range(3))
-    edge = {1: blue[:, 0], 3: blue[:, -1], 6: blue[0], 8: blue[-1]}[way]
+    edge = {1: blue[:, 0], 3: blue[:, -1], 6: blue[0], 8: blue[-1]}[orientation]
     assert edge.min() > 128
     assert (red > 128).sum() >= 100
 
 
-def test_broken_exif_spoils_no_picture(tmp_path: Path) -> None:
+def test_broken_exif_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
-    turned((16, 8)).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    with_blue_edge((16, 8)).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
     assert detected(path).shape == (3, 8, 16)
 
 
-def test_four_inks_and_moving_pictures(tmp_path: Path) -> None:
+def test_cmyk_and_animations(tmp_path: Path) -> None:
     Image.new("CMYK", (4, 4)).save(tmp_path / "x.jpg")
     assert detected(tmp_path / "x.jpg").min() > 250
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue", "lime")]
@@ -156,11 +158,11 @@ def test_four_inks_and_moving_pictures(tmp_path: Path) -> None:
         assert detected(path)[:, 0, 0].tolist() == [255, 0, 0]
 
 
-def test_a_picture_that_changed_meanwhile(tmp_path: Path) -> None:
+def test_a_picture_that_has_changed(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
-    turned((16, 8)).save(path)
+    with_blue_edge((16, 8)).save(path)
     picture = annotated_picture(path, [], [], [], path)
-    turned((8, 16)).save(path)
+    with_blue_edge((8, 16)).save(path)
     with pytest.raises(DataError, match=r"x\.png: is no longer 16 by 8 pixels; restore it"):
         read_picture(picture)
     path.unlink()
@@ -172,7 +174,7 @@ def test_a_picture_that_changed_meanwhile(tmp_path: Path) -> None:
 
 
 def coco(root: Path, name: str, picture: Path | None = None) -> None:
-    """One picture under a name; beside it what a link may lead to."""
+    """Annotations of one picture with this name, and the picture at another path."""
     (root / "train").mkdir(parents=True, exist_ok=True)
     content = {
         "images": [{"id": 1, "file_name": name, "width": 8, "height": 6}],
@@ -215,7 +217,7 @@ def test_names_no_file_can_have(tmp_path: Path) -> None:
 
 
 def test_links_that_lead_out(tmp_path: Path) -> None:
-    """Of a picture, and of a folder of pictures, in every layout with boxes."""
+    """A link to a picture or to a folder of pictures, in every layout with boxes."""
     Image.new("RGB", (8, 6)).save(tmp_path / "secret.png")
     root = tmp_path / "data"
     coco(root, "a.png")
@@ -308,7 +310,7 @@ def test_deep_json(tmp_path: Path, text: str) -> None:
 
 
 def test_half_a_character_in_a_name(tmp_path: Path) -> None:
-    """It could be written into no file later."""
+    """A name with half a surrogate pair could not be written into a file later."""
     coco(tmp_path, "a.png", tmp_path / "train/a.png")
     text = (tmp_path / "train.json").read_text()
     (tmp_path / "train.json").write_text(text.replace("alert", "\\ud800"))
@@ -391,7 +393,7 @@ FORBIDDEN = re.compile(
 
 
 def test_nothing_in_the_source_runs_or_unpacks_what_a_file_says() -> None:
-    """No archive is unpacked, so none can climb out; no text becomes code."""
+    """No archive is unpacked and no text is executed."""
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call):
@@ -402,7 +404,7 @@ def test_nothing_in_the_source_runs_or_unpacks_what_a_file_says() -> None:
 
 
 def test_mutated_files_are_read_or_refused() -> None:
-    """A short form of the fuzzing; in a process of its own, for an audit hook stays for ever."""
+    """A short fuzzing, in its own process since an audit hook cannot be removed."""
     pytest.importorskip("hypothesis")
     command = [sys.executable, ROOT / "benchmarks/fuzz.py", "--hypothesis", "100"]
     ended = subprocess.run(

@@ -57,7 +57,7 @@ def test_batches_have_room_for_the_objects_of_any_picture(tmp_path: Path) -> Non
 
 
 def with_objects(picture: AnnotatedPicture, count: int) -> AnnotatedPicture:
-    """The picture with so many objects to find, and one more marked difficult."""
+    """The picture with ``count`` objects and a difficult one."""
     boxes = torch.tensor([[4.0, 4.0, 20.0, 24.0]]).repeat(count + 1, 1)
     labels, number = torch.ones(count + 1, dtype=torch.int64), torch.arange(count + 1)
     return replace(picture, boxes=boxes, labels=labels, difficult=number == count)
@@ -68,10 +68,8 @@ def with_objects(picture: AnnotatedPicture, count: int) -> AnnotatedPicture:
     [SSDAugmentation(32), NativeCrops(32, zoom=2.0)],
     ids=lambda each: type(each).__name__,
 )
-def test_samples_go_to_processes_that_are_started_afresh(
-    transform: Transform, tmp_path: Path
-) -> None:
-    """As on macOS and Windows, and on Linux from Python 3.14 on."""
+def test_samples_are_pickled_for_spawned_processes(transform: Transform, tmp_path: Path) -> None:
+    """Processes are spawned on macOS and Windows, and on Linux from Python 3.14."""
     Image.new("RGB", (60, 40), (200, 90, 30)).save(tmp_path / "a.png")
     picture = annotated_picture(
         tmp_path / "a.png", [[5, 5, 25, 30]], [1], [False], tmp_path / "a.txt"
@@ -79,7 +77,7 @@ def test_samples_go_to_processes_that_are_started_afresh(
     samples = TrainingSamples([picture], transform, 4, 0)
     sent = ForkingPickler.dumps(samples)
     received = ForkingPickler.loads(sent)
-    assert b"rebuild_storage" not in bytes(sent), "every tensor would be a file of its own"
+    assert b"rebuild_storage" not in bytes(sent), "each tensor would take a shared file"
     for index in range(4):
         (pixels, target), (others, same) = samples[index], received[index]
         assert torch.equal(pixels, others)
@@ -87,7 +85,7 @@ def test_samples_go_to_processes_that_are_started_afresh(
         assert torch.equal(target["labels"], same["labels"])
 
 
-def test_pictures_of_many_shapes_do_not_all_wait(
+def test_at_most_two_batches_of_pictures_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures = []

@@ -67,12 +67,12 @@ def test_each_class_is_in_both_parts(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_single_picture_of_a_class_is_trained_on(seed: int) -> None:
+def test_the_only_picture_of_a_class_is_for_training(seed: int) -> None:
     training, _ = split_pictures(dataset([1], [2], [2], [2]), 0.5, seed)
     assert 1 in labels_in(training)
 
 
-def test_the_seed_matters() -> None:
+def test_the_split_depends_on_the_seed() -> None:
     whole = dataset(*[[1]] * 30)
     assert names(split_pictures(whole, 0.5, 0)[1]) != names(split_pictures(whole, 0.5, 1)[1])
 

@@ -60,18 +60,18 @@ def test_share_of_each_class() -> None:
     assert validation.labels.tolist() == [0] * 4 + [1] * 2
 
 
-def test_the_seed_matters() -> None:
+def test_the_split_depends_on_the_seed() -> None:
     whole = dataset(*[(0, str(i)) for i in range(30)])
     assert split_tracks(whole, 0.5, 0)[1].names != split_tracks(whole, 0.5, 1)[1].names
 
 
-def test_single_track_of_a_class_is_trained_on() -> None:
+def test_the_only_track_of_a_class_is_for_training() -> None:
     training, validation = split_tracks(dataset((0, "x"), (0, "x"), (1, "y"), (1, "z")), 0.9, 0)
     assert training.labels.tolist() == [0, 0, 1]
     assert validation.labels.tolist() == [1]
 
 
-def test_track_of_two_classes_stays_whole() -> None:
+def test_track_of_two_classes_is_not_divided() -> None:
     training, validation = split_tracks(dataset((0, "x"), (1, "x"), (0, "y"), (1, "z")), 0.5, 0)
     assert {training.tracks, validation.tracks} == {("x", "z"), ("y",)} or {
         training.tracks,
