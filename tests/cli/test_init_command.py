@@ -9,6 +9,7 @@ from PIL import Image
 
 from commands import Outcome, one_error
 from secateur.config.recipe import load_recipe
+from secateur.data.formats.table import FORMATS
 
 
 def coco_folder(root: Path) -> None:
@@ -75,3 +76,12 @@ def test_init_for_coco_and_yolo(
 def test_init_refuses_an_unknown_layout(secateur: Callable[..., Outcome], tmp_path: Path) -> None:
     (tmp_path / "[x]").mkdir()
     one_error(secateur("init", tmp_path / "[x]"), tmp_path / "[x]", "VOC")
+
+
+def test_help_names_every_layout_that_init_recognises(secateur: Callable[..., Outcome]) -> None:
+    words = {"folders": "train/CLASS/IMAGE"}
+    text = secateur("init", "--help").out
+    recognised = [name for name, each in FORMATS.items() if each.recognise is not None]
+    assert "voc" in recognised
+    for name in recognised:
+        assert words.get(name, name.upper()) in text, name
