@@ -1,9 +1,9 @@
-"""Hold our way against its baselines, or against itself with parts taken away or put to it.
+"""Compare our method with baselines, or with itself with one part changed (``--ablation``).
 
 ``python benchmarks/compare.py quickstart`` writes ``benchmarks/results/compare_quickstart.json``,
-and ``--ablation`` beside it ``ablation_quickstart.json``, each with its chart in ``docs/images/``.
-A comparison that was stopped goes on; one that is done is only read. Networks as small as these
-leave most of a GPU idle: there, ``--processes`` do several ways and seeds at once.
+``--ablation`` writes ``ablation_quickstart.json``, each with a chart in ``docs/images/``. An
+interrupted comparison resumes; a complete one is only read. Networks as small as these leave most
+of a GPU idle: ``--processes`` runs several methods and seeds at once.
 """
 
 import argparse
@@ -19,21 +19,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from secateur.experiments.results import standard_error
-from secateur.experiments.variants import OURS, SCRATCH, VARIANTS, Variant
-
-from checks import tell
+from checks import Check, check, print_checks
 from secateur.cli.compare import show_comparison
 from secateur.cli.console import ConsoleReporter, open_console
 from secateur.config.recipe import load_recipe
 from secateur.experiments.chart import draw_comparison
 from secateur.experiments.compare import RESULT_FILE, Comparison, compare
+from secateur.experiments.methods import METHODS, OURS, SCRATCH, Method
+from secateur.experiments.series import standard_error
 from secateur.files.atomic_write import write_json
 
 HERE = Path(__file__).parent
 SEEDS = 3
 
-RIVALS = (
+BASELINES = (
     OURS,
     "random",
     "l1",
@@ -53,16 +52,16 @@ ABLATION = (
     "subgradient",
     "uniform",
     "layer_threshold",
-    "uneven",
-    "unmended",
+    "no_balance",
+    "no_recalibration",
     "four_phases",
     "gradual",
     "distill",
     "fine_tune",
 )
 
-# A recipe, and what is changed in it: the classifier's own schedule takes an hour a run, and there
-# are more than a hundred runs.
+# A recipe and its changes: the classifier's own schedule takes an hour per run, and there are more
+# than a hundred runs.
 SUBJECTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "quickstart": ("quickstart", ()),
     "gtsrb": (
@@ -77,26 +76,26 @@ SUBJECTS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
 }
-# Strengths of baselines' penalties that differ from the variants' own: what validation chose there, as
-# it did on the quick start, at 15 % of the MACs and with one seed.
+# Penalty strengths that differ from those in METHODS, chosen like those: on validation, at 15 % of
+# the MACs with one seed.
 STRENGTHS = {"gtsrb": {"norm_scale": 1e-3}}
 
 
-def strengthened(variant: Variant, strength: float) -> Variant:
-    """Give a way with another strength of its penalty."""
-    sparsify = {**variant.changes["sparsify"], "strength": strength}
-    return replace(variant, changes={**variant.changes, "sparsify": sparsify})
+def with_strength(method: Method, strength: float) -> Method:
+    """Give a method another strength of its penalty."""
+    sparsify = {**method.changes["sparsify"], "strength": strength}
+    return replace(method, changes={**method.changes, "sparsify": sparsify})
 
 
 def places(result: Comparison) -> list[dict[str, Any]]:
-    """Hold ours against the best of the others at every budget, by accuracy on test.
+    """Compare ours with the best other method at every budget, by accuracy on test.
 
-    The standard error is that of the difference, seed by seed, for a seed's dense network is the
-    same for all.
+    The standard error is that of the difference, seed by seed, because all methods share the dense
+    network of a seed.
     """
     values: dict[tuple[float, str], dict[int, float]] = {}
     for row in result.rows:
-        values.setdefault((row.keep_macs, row.variant), {})[row.seed] = row.test
+        values.setdefault((row.keep_macs, row.method), {})[row.seed] = row.test
     found = []
     for keep in dict.fromkeys(row.keep_macs for row in result.rows):
         others = {name: some for (share, name), some in values.items() if share == keep}
@@ -119,76 +118,71 @@ def places(result: Comparison) -> list[dict[str, Any]]:
     return found
 
 
-def checks(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Promised: first or within a standard error of it, and first at the two smallest budgets."""
+def checks(found: list[dict[str, Any]]) -> list[Check]:
+    """Require the first place at the two smallest budgets, elsewhere at most one error behind."""
     smallest = sorted(place["keep_macs"] for place in found)[:2]
     rows = []
     for place in found:
         keep = place["keep_macs"]
         least = 0.0 if keep in smallest else -(place["standard_error"] or 0.0)
-        rows.append(
-            {
-                "name": f"points ahead of the best other ({place['best_other']}) at {keep:.0%}",
-                "value": place["ahead"],
-                "target": least,
-                "met": place["ahead"] > least if keep in smallest else place["ahead"] >= least,
-            }
-        )
+        name = f"points ahead of the best other ({place['best_other']}) at {keep:.0%}"
+        met = place["ahead"] > least if keep in smallest else place["ahead"] >= least
+        rows.append(check(name, place["ahead"], least, met=met))
     return rows
 
 
-def side_by_side(ways: Sequence[str], processes: int) -> None:
-    """Do each way with each seed in a process of its own, so many at once."""
-    # From scratch takes the widths of ours.
-    for group in ([way for way in ways if way != SCRATCH], [way for way in ways if way == SCRATCH]):
+def side_by_side(methods: Sequence[str], processes: int) -> None:
+    """Run each method with each seed in its own process, several at once."""
+    # scratch takes the widths of ours, so it runs last.
+    for group in ([m for m in methods if m != SCRATCH], [m for m in methods if m == SCRATCH]):
         with ThreadPoolExecutor(processes) as pool:
-            for way, seed in product(group, range(SEEDS)):
-                pool.submit(one_process, way, seed)
+            for method, seed in product(group, range(SEEDS)):
+                pool.submit(one_process, method, seed)
 
 
-def one_process(way: str, seed: int) -> None:
-    """Start this command for one way and one seed, and wait for it."""
-    only = ["--only", way, "--seed", str(seed)]
+def one_process(method: str, seed: int) -> None:
+    """Run this command for one method and one seed."""
+    only = ["--only", method, "--seed", str(seed)]
     command = [sys.executable, *sys.argv, *only]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    print(f"{way}, seed {seed}: {'done' if done.returncode == 0 else done.stderr}", flush=True)
+    print(f"{method}, seed {seed}: {'done' if done.returncode == 0 else done.stderr}", flush=True)
 
 
 def main() -> None:
-    """Compare, and write what came of it."""
+    """Compare and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("subject", choices=sorted(SUBJECTS))
-    parser.add_argument("--ablation", action="store_true", help="ours with parts taken away")
-    parser.add_argument("--run", type=Path, help="folder; runs/SUBJECT-compare if not given")
-    parser.add_argument("--only", help="just do these ways, comma between them, and write nothing")
-    parser.add_argument("--seed", type=int, help="with --only: just this one")
-    parser.add_argument("--processes", type=int, default=1, help="at once")
+    parser.add_argument("--ablation", action="store_true", help="ours with one part changed")
+    parser.add_argument("--run", type=Path, help="folder; default: runs/SUBJECT-compare")
+    parser.add_argument("--only", help="run only these methods, comma-separated; write nothing")
+    parser.add_argument("--seed", type=int, help="with --only: run only this seed")
+    parser.add_argument("--processes", type=int, default=1, help="processes at once")
     arguments = parser.parse_args()
     name, changes = SUBJECTS[arguments.subject]
     recipe = load_recipe(Path(name), changes)
     folder = arguments.run or Path("runs") / f"{arguments.subject}-compare"
-    for way, strength in STRENGTHS.get(arguments.subject, {}).items():
-        VARIANTS[way] = strengthened(VARIANTS[way], strength)
-    ways = ABLATION if arguments.ablation else RIVALS
+    for method, strength in STRENGTHS.get(arguments.subject, {}).items():
+        METHODS[method] = with_strength(METHODS[method], strength)
+    methods = ABLATION if arguments.ablation else BASELINES
     budgets = (0.15, 0.07) if arguments.ablation else (0.5, 0.3, 0.15, 0.07)
     if arguments.only:
-        ways = tuple(arguments.only.split(","))
+        methods = tuple(arguments.only.split(","))
     elif arguments.processes > 1:
-        side_by_side(ways, arguments.processes)
+        side_by_side(methods, arguments.processes)
     console = open_console()
-    first, seeds = (0, SEEDS) if arguments.seed is None else (arguments.seed, 1)
-    result = compare(
-        recipe, folder, ways, budgets, seeds, ConsoleReporter(console), first_seed=first
-    )
+    seeds = range(SEEDS) if arguments.seed is None else (arguments.seed,)
+    result = compare(recipe, folder, methods, budgets, seeds, ConsoleReporter(console))
     show_comparison(console, result)
     if arguments.only:
         return
     title = f"{'ablation' if arguments.ablation else 'compare'}_{arguments.subject}"
     content = json.loads((folder / RESULT_FILE).read_text("utf-8"))
+    for row in (*content["rows"], *content["means"]):  # the key of all results files
+        row["variant"] = row.pop("method")
     if not arguments.ablation:
         found = places(result)
         content |= {"places": found, "checks": checks(found)}
-        tell(content["checks"])
+        print_checks(content["checks"])
     write_json(HERE / "results" / f"{title}.json", content)
     draw_comparison(result, folder)
     shutil.copyfile(folder / "comparison.svg", HERE.parent / "docs" / "images" / f"{title}.svg")

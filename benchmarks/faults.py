@@ -1,7 +1,7 @@
-"""Faults other than kills, each tried on the real ``secateur compress``, and what came of it.
+"""Faults other than kills, each tried on the real ``secateur compress``.
 
-Each is promised to end in one line and exit code 2, and to let the same command go on once it is
-mended; or to be no fault at all, and to be told. ``torture.py`` runs them.
+Each fault must end the command with one line and exit code 2, and the same command must resume
+after the cause is removed; or the command must report it and continue. ``torture.py`` runs them.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ TOO_LONG = 300
 
 @dataclass(frozen=True)
 class Case:
-    """A folder with the recipe, its pictures, and a run.
+    """A folder with a recipe, its images, and a run.
 
     Attributes:
-        folder: of all of it.
+        folder: the folder.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class Case:
 
     @property
     def log(self) -> str:
-        """All that was said so far."""
+        """All output so far."""
         return (self.folder / "log").read_text("utf-8", "replace")
 
     def begin(self, *changes: str) -> "subprocess.Popen[str]":
@@ -57,30 +57,30 @@ class Case:
         return start("compress", recipe, "--run", str(self.run), *options, log=log)
 
     def compress(self, *changes: str) -> int:
-        """Do the command, and give its exit code."""
+        """Run the command and return its exit code."""
         return self.begin(*changes).wait(TOO_LONG)
 
     def wait_for(self, path: str) -> None:
-        """Wait until a file is there."""
+        """Wait until a file exists."""
         end = time.monotonic() + TOO_LONG
         while not (self.folder / path).exists():
             if time.monotonic() > end:
-                raise SystemExit(f"{path} never came: {self.log[-500:]}")
+                raise SystemExit(f"{path} did not appear: {self.log[-500:]}")
             time.sleep(0.01)
 
     def last_line(self, start: str = "") -> str:
-        """Give the last line that was said and starts so, with the folder's own path left out."""
+        """Return the last line of output that starts so, without the path of the folder."""
         lines = [line for line in self.log.strip().splitlines() if line.startswith(start)]
         return lines[-1].replace(f"{self.folder}/", "") if lines else ""
 
 
-# What a fault gives: the exit code, the line that told of it, and the code once it was mended.
+# The exit code of a fault, the line that reports it, and the exit code after its cause is removed.
 Tried = tuple[int, str, int]
 
 
 @contextlib.contextmanager
 def small_disk(case: Case, options: str) -> Iterator[None]:
-    """Put a file system of its own under the run; needs root."""
+    """Mount a small file system at the run folder; needs root."""
     case.run.mkdir()
     subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", options, "none", case.run], check=True)
     try:
@@ -90,7 +90,7 @@ def small_disk(case: Case, options: str) -> Iterator[None]:
 
 
 def remount(case: Case, options: str) -> None:
-    """Change that file system."""
+    """Change the options of that file system."""
     subprocess.run(["/bin/mount", "-o", f"remount,{options}", case.run], check=True)
 
 
@@ -104,7 +104,7 @@ def full_disk(case: Case) -> Tried:
 
 
 def read_only_folder(case: Case) -> Tried:
-    """The run's folder is on a disk that is read-only."""
+    """The disk of the run folder is read-only."""
     with small_disk(case, "size=50m,ro"):
         code = case.compress()
         line = case.last_line()
@@ -113,7 +113,7 @@ def read_only_folder(case: Case) -> Tried:
 
 
 def missing_before(case: Case) -> Tried:
-    """A picture is missing before the start."""
+    """A picture is missing at the start."""
     picture = case.pictures / "JPEGImages" / "03.jpg"
     picture.rename(case.folder / "03.jpg")
     code = case.compress()
@@ -123,7 +123,7 @@ def missing_before(case: Case) -> Tried:
 
 
 def missing_meanwhile(case: Case) -> Tried:
-    """Pictures vanish while a loader's process reads them."""
+    """Pictures disappear while a worker process reads them."""
     hidden = case.folder / "hidden"
     process = case.begin(*LONG, *WORKER)
     case.wait_for("run/steps/dense/step.json")
@@ -135,7 +135,7 @@ def missing_meanwhile(case: Case) -> Tried:
 
 
 def cut_off_picture(case: Case) -> Tried:
-    """A picture is cut off in its middle."""
+    """A picture file is truncated."""
     picture = case.pictures / "JPEGImages" / "03.jpg"
     whole = picture.read_bytes()
     picture.write_bytes(whole[: len(whole) // 2])
@@ -146,7 +146,7 @@ def cut_off_picture(case: Case) -> Tried:
 
 
 def changed_data(case: Case) -> Tried:
-    """The data set changes between two starts: all that saw it is done anew, and that is told."""
+    """The data set changes between two starts: every step that used it is repeated."""
     before = case.compress()
     (case.pictures / "ImageSets" / "Main" / "train.txt").write_text(
         "\n".join(f"{n:02}" for n in range(20))
@@ -158,7 +158,7 @@ def changed_data(case: Case) -> Tried:
 
 
 def dead_worker(case: Case) -> Tried:
-    """A process that loads pictures is killed."""
+    """A worker process that loads pictures is killed."""
     process = case.begin(*LONG, *WORKER)
     case.wait_for("run/steps/dense/step.json")
     worker = None
@@ -171,7 +171,7 @@ def dead_worker(case: Case) -> Tried:
 
 
 def short_memory(case: Case) -> Tried:
-    """Memory runs short in the middle of a training."""
+    """Memory runs out during a training."""
     process = case.begin("train.steps=2000", "train.batch_size=64")
     case.wait_for("run/steps/dense/step.json")
     used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
@@ -181,20 +181,20 @@ def short_memory(case: Case) -> Tried:
 
 
 def diverging(case: Case) -> Tried:
-    """The loss is no longer a number."""
+    """The loss becomes NaN or infinite."""
     code = case.compress("train.lr=1e20", "train.clip=null")
     return code, case.last_line(), case.compress()
 
 
 def no_threshold(case: Case) -> Tried:
-    """No threshold keeps the accuracy: nothing counts as zero, and that is told."""
+    """No threshold keeps the accuracy: no weight is set to zero."""
     code = case.compress("compress.threshold.max_drop=0", "compress.sparsify.strength=0.5")
     line = next((line for line in case.log.splitlines() if "  threshold" in line), "")
     return code, line.strip(), code
 
 
 def emptied_layer(case: Case) -> Tried:
-    """The budget would take a layer's last filters."""
+    """The budget would remove the last filters of a layer."""
     code = case.compress("compress.select.keep_params=0.0001")
     return code, case.last_line(), case.compress()
 
@@ -207,7 +207,7 @@ def class_without_example(case: Case) -> Tried:
 
 
 def batches_without_boxes(case: Case) -> Tried:
-    """Most pictures hold nothing, so that whole batches have no box."""
+    """Most pictures have no object, so some batches have no box."""
     for path in sorted((case.pictures / "Annotations").iterdir())[4:24]:
         path.write_text("<annotation></annotation>")
     code = case.compress("train.batch_size=1")
@@ -215,18 +215,18 @@ def batches_without_boxes(case: Case) -> Tried:
 
 
 def second_process(case: Case) -> Tried:
-    """A second process is started in the run's folder."""
+    """A second process starts in the same run folder."""
     first = case.begin(*LONG)
     case.wait_for("run/steps/dense/step.json")
     code = case.compress()
-    line = case.last_line("error:")  # for the first goes on telling how far it is
+    line = case.last_line("error:")  # the first process prints its progress too
     first.kill()
     first.wait()
     return code, line, case.compress()
 
 
 def broken_network(case: Case) -> Tried:
-    """The file of a network that a step wrote is cut off."""
+    """The network file of a step is truncated."""
     case.compress()
     file = case.run / "steps" / "dense" / "network.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
@@ -238,24 +238,24 @@ def broken_network(case: Case) -> Tried:
 
 
 def broken_record(case: Case) -> Tried:
-    """What a step wrote down is cut off: the step is done anew."""
+    """The record of a step is truncated."""
     case.compress()
     file = case.run / "steps" / "phase1-retrain" / "step.json"
     file.write_text(file.read_text("utf-8")[:40], "utf-8")
-    said = len(case.log)
     code = case.compress()
-    anew = [line for line in case.log[said:].splitlines() if line == "phase1-retrain"]
-    return code, "".join(anew), code
+    line = case.last_line()
+    file.unlink()
+    return code, line, case.compress()
 
 
-# What is promised: 2 for a line and an end, 0 for a way through; and what the line that tells says.
+# The expected exit code (2: an error; 0: a report) and a part of the line.
 FAULTS: dict[Callable[[Case], Tried], tuple[int, str]] = {
     full_disk: (2, "make room"),
     read_only_folder: (2, "Read-only file system"),
     missing_before: (2, "03.jpg: picture not found"),
     missing_meanwhile: (2, ".jpg: went missing"),
     cut_off_picture: (2, "03.jpg: not a readable picture"),
-    changed_data: (0, "dense: anew"),
+    changed_data: (0, "dense: redone"),
     dead_worker: (2, "a process that loads pictures was killed"),
     short_memory: (2, "memory ran short"),
     diverging: (2, "diverged at step"),
@@ -264,14 +264,14 @@ FAULTS: dict[Callable[[Case], Tried], tuple[int, str]] = {
     class_without_example: (0, "star"),
     batches_without_boxes: (0, "report: "),
     second_process: (2, "another process is at work"),
-    broken_network: (2, "is missing or broken"),
-    broken_record: (0, "phase1-retrain"),
+    broken_network: (2, "is missing or damaged"),
+    broken_record: (2, "step.json: cannot be read"),
 }
 NEEDS_ROOT = (full_disk, read_only_folder)
 
 
 def try_faults(work: Path) -> list[dict[str, Any]]:
-    """Try each, and give what was promised and what came."""
+    """Try each fault; return the expected and the actual outcome."""
     rows = []
     for fault, (promised, words) in FAULTS.items():
         if fault in NEEDS_ROOT and os.geteuid() != 0:

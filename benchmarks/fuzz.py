@@ -1,14 +1,14 @@
-"""Mutated files for every reader: none may do more than be read or be refused.
+"""Mutated files for every reader: each must be read or refused, with no other effect.
 
-``python benchmarks/fuzz.py`` gives each reader 100,000 files that Atheris, which looks for what
-reaches new code, makes of small valid ones, and 1,000 that Hypothesis does, and writes
-``benchmarks/results/fuzz.json``. ``--hypothesis 100`` tries so many of Hypothesis alone, and writes
-nothing.
+``python benchmarks/fuzz.py`` gives each reader 100,000 files that Atheris, guided by coverage,
+derives from small valid ones, and 1,000 files from Hypothesis, and writes
+``benchmarks/results/fuzz.json``. ``--hypothesis 100`` tries 100 files from Hypothesis only, and
+writes nothing.
 
-A case fails if anything but the reader's own kind of error is raised, if its message is not one
-line that names the file, if it takes more than 2 s of the processor, or if a file outside of the
-reader's folder is opened, a program started or a file removed or renamed. Python's audit hooks tell
-of the last; what libraries in C or Rust open by themselves is not seen.
+A case fails if the reader raises anything but its own kind of error, if the message is not one line
+that names the file, if the case takes more than 2 s of processor time, or if it opens a file
+outside of the reader's folder, starts a program, or removes or renames a file. The last is observed
+by Python's audit hooks, which do not see files that C or Rust libraries open.
 """
 
 import argparse
@@ -35,7 +35,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from checks import tell
+from checks import at_least, at_most, equal, print_checks
 from fuzz_readers import Reader, readers
 from secateur.files.atomic_write import write_json
 from secateur.run.context import provenance
@@ -71,22 +71,22 @@ FINDINGS = (
 
 
 class FailedError(Exception):
-    """A case did what none may do."""
+    """A case had a forbidden effect."""
 
 
 def demand(held: bool, message: str) -> None:
-    """Fail the case if something does not hold."""
+    """Fail the case if a condition does not hold."""
     if not held:
         raise FailedError(message)
 
 
 class Watch:
-    """Told by Python of what a case does; keeps what it should not."""
+    """An audit hook that records forbidden actions of a case."""
 
     def __init__(self, folder: Path) -> None:
         self.active = False
         self.seen: list[str] = []
-        # Code may be imported late, and libraries look at the machine.
+        # Readers may import modules late, and libraries read files about the machine.
         self.allowed = tuple(
             map(str, (folder, sys.prefix, sys.base_prefix, HERE.parent / "src", "/proc/", "/sys/"))
         )
@@ -107,7 +107,7 @@ class Watch:
 
 
 class Trial:
-    """One reader at work, and what came of its cases."""
+    """One reader and the outcomes of its cases."""
 
     def __init__(self, reader: Reader, folder: Path) -> None:
         self.reader, self.folder = reader, folder
@@ -119,11 +119,11 @@ class Trial:
             (folder / part.path).parent.mkdir(parents=True, exist_ok=True)
         self._restore()
         self.watch = Watch(folder)
-        reader.read(folder)  # what is imported late is so now
+        reader.read(folder)  # imports now what it imports late
 
     @property
     def seeds(self) -> list[bytes]:
-        """Cases to begin from."""
+        """Valid cases to mutate."""
         return [
             bytes([place]) + seed
             for place, part in enumerate(self.reader.parts)
@@ -131,7 +131,7 @@ class Trial:
         ]
 
     def case(self, data: bytes) -> None:
-        """Try one; FailedError, or whatever the reader raised, if it fails."""
+        """Try a case; raise FailedError, or the reader's unexpected error, if it fails."""
         if not data:
             return
         part = self.reader.parts[data[0] % len(self.reader.parts)]
@@ -146,7 +146,7 @@ class Trial:
         demand(not self.watch.seen, str(self.watch.seen))
 
     def _timed(self) -> float:
-        start = time.process_time()  # of all threads; other processes have no part in it
+        start = time.process_time()  # of all threads of this process
         self.watch.active = True
         try:
             self.reader.read(self.folder)
@@ -167,7 +167,7 @@ class Trial:
 
 
 def hypothesis_cases(trial: Trial, count: int) -> None:
-    """Try files that Hypothesis makes: cut, and mixed with what has broken readers."""
+    """Try files from Hypothesis: truncated, and mixed with tokens that have broken readers."""
     edit = st.tuples(
         st.integers(0, 2**16),
         st.integers(0, 40),
@@ -194,7 +194,7 @@ def hypothesis_cases(trial: Trial, count: int) -> None:
 
 
 def coverage_cases(trial: Trial, count: int, corpus: Path, done: Any) -> None:
-    """Try files that Atheris makes; ends the process."""
+    """Try files from Atheris; ends the process."""
     for number, seed in enumerate(trial.seeds):
         (corpus / str(number)).write_bytes(seed)
 
@@ -211,7 +211,7 @@ def coverage_cases(trial: Trial, count: int, corpus: Path, done: Any) -> None:
 
 
 def one_reader(name: str, hypothesis: int, coverage: int, out: Path) -> None:
-    """Try one reader, in this process; what came of it goes into a file."""
+    """Try one reader in this process and write the outcome to a file."""
     torch.set_num_threads(1)
     memory = Path("/dev/shm")  # noqa: S108 # folders of our own are made in it
     place = memory if memory.is_dir() else None
@@ -237,13 +237,13 @@ def one_reader(name: str, hypothesis: int, coverage: int, out: Path) -> None:
 
 
 def main() -> None:
-    """Try every reader in a process of its own, check and write."""
+    """Try every reader in its own process and write the result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--hypothesis", type=int)
     parser.add_argument("--reader")
     parser.add_argument("--coverage", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--keep", type=Path, help="folder of readers done, to go on from")
+    parser.add_argument("--keep", type=Path, help="folder of outcomes, to resume from")
     given_ = parser.parse_args()
     if given_.reader:
         one_reader(given_.reader, given_.hypothesis, given_.coverage, given_.out)
@@ -256,7 +256,7 @@ def main() -> None:
                 one_reader(name, given_.hypothesis, 0, Path(work, "found.json"))
         return
     if atheris is None:
-        raise SystemExit("no Atheris here: it is for Linux on x86-64; pip install '.[dev]'")
+        raise SystemExit("Atheris is not installed: it needs Linux on x86-64; pip install '.[dev]'")
     found, failed = {}, {}
     with tempfile.TemporaryDirectory() as work:
         for name in names:
@@ -284,19 +284,9 @@ def main() -> None:
     least = min((each["cases"]["coverage"] for each in found.values()), default=0)
     slowest = max((each["slowest_seconds"] for each in found.values()), default=0.0)
     checks = [
-        {"name": "readers that failed", "value": len(failed), "target": 0, "met": not failed},
-        {
-            "name": "fewest cases of a reader",
-            "value": least,
-            "target": CASES,
-            "met": least >= CASES,
-        },
-        {
-            "name": "processor seconds of the slowest case",
-            "value": slowest,
-            "target": SLOWEST,
-            "met": slowest <= SLOWEST,
-        },
+        equal("readers that failed", len(failed), 0),
+        at_least("fewest cases of a reader", least, CASES),
+        at_most("processor seconds of the slowest case", slowest, SLOWEST),
     ]
     made_by = provenance()
     packages = ("atheris", "hypothesis", "pillow", "pydantic", "PyYAML", "safetensors")
@@ -309,7 +299,7 @@ def main() -> None:
         "provenance": made_by,
     }
     write_json(HERE / "results" / "fuzz.json", result)
-    tell(checks)
+    print_checks(checks)
 
 
 if __name__ == "__main__":

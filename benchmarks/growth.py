@@ -1,13 +1,13 @@
-"""How time and memory grow with pictures, classes, pixels and layers.
+"""How time and memory grow with the number of pictures, classes, pixels and layers.
 
 ``python benchmarks/growth.py`` writes ``benchmarks/results/growth.json`` and
-``docs/images/growth.svg``. Of pictures, classes and pixels, each point is a whole run of ``secateur
-compress``, but for the drawing of its report, in a process of its own on pictures of noise with
-boxes, every training an epoch long; its seconds are those of all steps, and its memory the most
-that it ever had. Of layers, it is graph, selection, removal and proof of a chain of convolutions,
-in three times as many rounds. One thing grows at a time, doubling; points take turns, and medians
-count. The exponent is the slope from the first point to the last on logarithmic axes: 1 is linear,
-and what does not grow makes it less.
+``docs/images/growth.svg``. For pictures, classes and pixels, each point is a run of ``secateur
+compress`` without its report, in its own process, on random pictures with random boxes, with
+trainings of one epoch: the seconds of all steps, and the peak memory. For layers, each point is the
+graph, selection, removal and verification of a chain of convolutions, in three times as many
+rounds. One quantity grows at a time; points take turns, and medians count. The exponent is the
+slope from the first point to the last on logarithmic axes: 1 means linear growth, and costs that do
+not grow reduce it.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
-from checks import tell
+from checks import at_most, print_checks
 from secateur.files.atomic_write import write_json
 from secateur.models.cost import count_macs
 from secateur.pruning.graph.trace import channel_groups
@@ -45,9 +45,9 @@ from secateur.run.context import provenance
 
 HERE = Path(__file__).parent
 SEED = 20261128
-MOST = 1.1  # what is still called linear, for times are never quite steady
+MOST = 1.1  # largest exponent that counts as linear, because times vary
 MIB = 2**20
-# The command without its report, which takes longer than such a run and grows with layers alone.
+# The command without its report, which takes longer than such a run and grows with layers only.
 RUN = """
 import sys
 from pathlib import Path
@@ -69,7 +69,7 @@ AXES: dict[str, Sequence[int]] = {
 
 
 def draw(folder: Path, pictures: int, classes: int, side: int) -> None:
-    """Write pictures of noise with boxes anywhere, in the layout of YOLO; half as many for test."""
+    """Write random pictures with random boxes in YOLO's layout, and half as many for test."""
     generator = np.random.default_rng(SEED)
     for split, count in (("train", pictures), ("test", pictures // 2)):
         images, labels = folder / "images" / split, folder / "labels" / split
@@ -92,7 +92,7 @@ def draw(folder: Path, pictures: int, classes: int, side: int) -> None:
 
 
 def recipe(folder: Path, pictures: int, classes: int, side: int) -> dict[str, Any]:
-    """One epoch of dense training, one of sparsity, one of retraining."""
+    """A recipe with one epoch each of dense training, sparsifying and retraining."""
     epoch = pictures // BATCH
     training = {"batch_size": BATCH, "optimizer": "adamw", "lr": 1e-3}
     return {
@@ -146,7 +146,7 @@ def compress(pictures: int = PICTURES, classes: int = CLASSES, side: int = SIDE)
 
 
 def prune_chain(layers: int) -> dict[str, Any]:
-    """Prune a chain of so many convolutions, each with its batch norm, by half of its MACs."""
+    """Prune a chain of convolutions with batch norms to half of its MACs."""
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
     blocks = [
@@ -159,7 +159,7 @@ def prune_chain(layers: int) -> dict[str, Any]:
     graph = channel_groups(model, example)
     tensors = {name: weight.detach() for name, weight in model.named_parameters()}
     budget = 0.5 * count_macs(model, example)
-    choice = select_by_budget(graph, match_groups(graph, None), tensors, macs=budget)
+    choice = select_by_budget(graph, match_groups(graph, None), tensors, Budget(macs=budget))
     slim = remove_filters(model, graph, choice.kept)
     verify_removal(model, slim, graph, choice.kept, example)
     return {"seconds": time.perf_counter() - start, "mib": None}
@@ -174,9 +174,9 @@ MEASURES: dict[str, Callable[[int], dict[str, Any]]] = {
 
 
 def measure(axis: str, rounds: int) -> dict[str, Any]:
-    """Time all points of one axis, turn and turn about."""
+    """Measure all points of one axis, in turns."""
     if axis == "layers":
-        prune_chain(4)  # loads what torch traces with
+        prune_chain(4)  # the first trace in a process takes longer
         rounds *= 3
     found: dict[int, list[dict[str, Any]]] = {point: [] for point in AXES[axis]}
     for _ in range(rounds):
@@ -198,7 +198,7 @@ def measure(axis: str, rounds: int) -> dict[str, Any]:
 
 @themed
 def curves(axes: dict[str, Any]) -> Figure:
-    """Draw the seconds, and a line of exponent 1 through the last point of each."""
+    """Draw the seconds, and a line of exponent 1 through the last point."""
     figure, places = new_figure(6.4, 2.0, columns=len(axes))
     for place, (axis, found) in zip(places, axes.items(), strict=True):
         given = [point[axis] for point in found["points"]]
@@ -220,18 +220,13 @@ def curves(axes: dict[str, Any]) -> Figure:
 
 
 def main() -> None:
-    """Measure, check, draw and write."""
+    """Measure, draw and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()
     axes = {axis: measure(axis, arguments.rounds) for axis in AXES}
     checks = [
-        {
-            "name": f"exponent of time by {axis}, at most",
-            "value": found["exponent"],
-            "target": MOST,
-            "met": found["exponent"] <= MOST,
-        }
+        at_most(f"exponent of time by {axis}, at most", found["exponent"], MOST)
         for axis, found in axes.items()
     ]
     made_by = {"checks": checks, "seed": SEED, "provenance": provenance()}
@@ -240,7 +235,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         write_figure(curves(axes), svg, Path(work), "growth")
         shutil.copyfile(Path(work) / "growth.svg", HERE.parent / "docs" / "images" / "growth.svg")
-    tell(checks)
+    print_checks(checks)
 
 
 if __name__ == "__main__":

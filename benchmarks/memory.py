@@ -1,9 +1,9 @@
-"""Memory over 10,000 training steps and over evaluating 20,000 pictures, of the real commands.
+"""Memory of the real commands over 10,000 training steps and 20,000 evaluated pictures.
 
-``python benchmarks/memory.py`` writes ``benchmarks/results/memory.json``. A tiny network is trained
-and evaluated, for what is looked at is what every step and every picture leaves behind. The memory
-is the command's and its loading processes', as the kernel counts it, looked at ten times a second;
-what lies between the second tenth of the time and the last is growth.
+``python benchmarks/memory.py`` writes ``benchmarks/results/memory.json``. The network is tiny,
+because only memory that steps and pictures do not release matters here. The resident memory of the
+command and its worker processes is read ten times a second; growth is the difference between the
+second and the last tenth of the time.
 """
 
 import os
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from checks import tell
+from checks import at_most, print_checks
 from secateur.files.atomic_write import write_json
 from secateur.run.context import provenance
 from tiny import start, write_recipe
@@ -28,7 +28,7 @@ MIB = 2**20
 
 
 def memory_of(process: int) -> int:
-    """Bytes in memory of a process and its children; 0 once it is gone."""
+    """Resident memory of a process and its children in bytes; 0 once it has ended."""
     try:
         pages = int(Path(f"/proc/{process}/statm").read_text("utf-8").split()[1])
         children = Path(f"/proc/{process}/task/{process}/children").read_text("utf-8").split()
@@ -38,7 +38,7 @@ def memory_of(process: int) -> int:
 
 
 def watched(process: "subprocess.Popen[str]", log: Path, sign: str) -> list[int]:
-    """Give the memory of a process in its turns, from when it first says ``sign`` to its end."""
+    """Read the memory of a process from its first output of ``sign`` to its end."""
     found = []
     while process.poll() is None:
         if sign in log.read_text("utf-8"):
@@ -50,7 +50,7 @@ def watched(process: "subprocess.Popen[str]", log: Path, sign: str) -> list[int]
 
 
 def described(values: list[int]) -> dict[str, Any]:
-    """Give what there is to say of the memory over time."""
+    """Summarise the memory over time."""
     tenth = len(values) // 10
     early = statistics.median(values[tenth : 2 * tenth])
     late = statistics.median(values[-tenth:])
@@ -64,7 +64,7 @@ def described(values: list[int]) -> dict[str, Any]:
 
 
 def train(work: Path, recipe: Path) -> dict[str, Any]:
-    """Train for long, with a process that loads pictures."""
+    """Train for many steps, with a worker process that loads pictures."""
     log = work / "train.log"
     options = ["--set", f"train.steps={STEPS}", "--set", "data.workers=1"]
     process = start("train", recipe, "--run", str(work / "run"), *options, log=log)
@@ -72,7 +72,7 @@ def train(work: Path, recipe: Path) -> dict[str, Any]:
 
 
 def evaluate(work: Path) -> dict[str, Any]:
-    """Evaluate on many pictures, which are links to a few."""
+    """Evaluate on many pictures, which are hard links to a few."""
     pictures = work / "pictures"
     names = [f"many{number:05}" for number in range(PICTURES)]
     for number, name in enumerate(names):
@@ -88,23 +88,20 @@ def evaluate(work: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, check and write."""
+    """Measure and write the result."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         result: dict[str, Any] = {"training": train(work, write_recipe(work))}
         result["evaluation"] = evaluate(work)
     checks = [
-        {
-            "name": f"growth of memory over {part}, percent",
-            "value": result[part]["growth_percent"],
-            "target": MOST_GROWTH,
-            "met": result[part]["growth_percent"] <= MOST_GROWTH,
-        }
+        at_most(
+            f"growth of memory over {part}, percent", result[part]["growth_percent"], MOST_GROWTH
+        )
         for part in ("training", "evaluation")
     ]
     made_by = {"checks": checks, "seed": 0, "provenance": provenance()}
     write_json(HERE / "results" / "memory.json", {**result, **made_by})
-    tell(checks)
+    print_checks(checks)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own for a while, in a temporary folder, from the programs installed."""
+"""A temporary PostgreSQL cluster, from the installed programs."""
 
 import os
 import shutil
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Where Debian and Ubuntu put what is not on the path.
+# Folder of programs on Debian and Ubuntu, which is not on the path.
 _DEBIAN = "/usr/lib/postgresql"
 _USER = "postgres"
 
 
 def find_programs() -> Path | None:
-    """Give the folder of PostgreSQL's programs, the newest; None if there is none."""
+    """Find the folder of the newest PostgreSQL programs; None if there is none."""
     beside = shutil.which("initdb")
     folders = [Path(beside).resolve().parent] if beside else []
     folders += sorted(Path(_DEBIAN).glob("*/bin"), key=lambda path: -float(path.parent.name))
@@ -23,9 +23,9 @@ def find_programs() -> Path | None:
 
 @contextmanager
 def own_postgres(programs: Path) -> Iterator[str]:
-    """Start a cluster that can be reached through a socket alone, and give the URL of a database.
+    """Start a cluster that listens on a Unix socket only, and yield the URL of a database.
 
-    PostgreSQL refuses to be run by root; then it is run by the user that its package has made.
+    PostgreSQL refuses to run as root; then it runs as the user that its package has created.
 
     Args:
         programs: the folder of initdb and pg_ctl.

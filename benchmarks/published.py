@@ -1,4 +1,4 @@
-"""SSD300 at the widths that the paper prints, and at those rounded."""
+"""SSD300 at the widths of the paper, and at rounded widths."""
 
 import torch
 
@@ -6,8 +6,8 @@ from secateur.models.cost import count_macs
 from secateur.models.network import example_input, raw_network
 from secateur.models.ssd import FULL_WIDTHS, build_ssd, layer_names, ssd_architecture
 
-STEP = 16  # that rounded widths are multiples of
-CLASSES = tuple(f"class{number}" for number in range(1, 21))  # as many as Pascal VOC's
+STEP = 16  # rounded widths are multiples of this
+CLASSES = tuple(f"class{number}" for number in range(1, 21))  # as many as Pascal VOC has
 
 # Filters of conv1_1 to conv11_2 in the paper's Table 1, pruned-6det.
 PRUNED_6DET = (
@@ -17,7 +17,7 @@ PRUNED_6DET = (
 
 
 def networks() -> dict[str, dict[str, int]]:
-    """Widths of each network by its name."""
+    """Widths of each network, by its name."""
     names = layer_names("ssd300", 6)
     slim = dict(zip(names, PRUNED_6DET, strict=True))
     return {
@@ -28,9 +28,9 @@ def networks() -> dict[str, dict[str, int]]:
 
 
 def rounded(widths: dict[str, int]) -> dict[str, int]:
-    """Round to multiples, and stay within the multiply-adds."""
+    """Round widths to multiples, without exceeding the original MACs."""
     found = {name: max(STEP, STEP * round(n / STEP)) for name, n in widths.items()}
-    # First those down that were rounded up by the largest share.
+    # Reduce the widths first that rounding enlarged by the largest factor.
     order = sorted(widths, key=lambda name: widths[name] / found[name])
     most = macs(widths)
     for name in order:
@@ -41,7 +41,7 @@ def rounded(widths: dict[str, int]) -> dict[str, int]:
 
 
 def macs(widths: dict[str, int]) -> int:
-    """Count the multiply-adds of an SSD300."""
+    """Count the MACs of an SSD300."""
     architecture = ssd_architecture("ssd300", CLASSES, widths=widths)
     with torch.device("meta"):
         ssd = build_ssd(architecture)

@@ -1,19 +1,19 @@
-"""Time pruning by half, from a network to the slim one, against Torch-Pruning.
+"""Time the removal of half of the channels of a network, compared with Torch-Pruning.
 
-``python benchmarks/removal_speed.py`` writes ``benchmarks/results/removal_speed.json``. Both sides
-get the same fresh network and one picture of its size, find what must go together, rank channels by
-the L1 norms of what makes and what reads them, take half of each group out, and are timed from end
-to end; building the network is not. The last layers keep their outputs: with us because they are
-the network's, with Torch-Pruning because it is told to leave them. Sides take turns. Times are the
-processor's, all in one thread, so that other programs on the machine count for little.
+``python benchmarks/removal_speed.py`` writes ``benchmarks/results/removal_speed.json``. Both
+libraries get the same network with random weights and one picture of its size, find the channel
+groups, rank channels by the L1 norms of their producers and consumers, and remove half of each
+group; all of this is timed. The last layers keep their outputs: in secateur because they are the
+network's outputs, in Torch-Pruning because they are listed as ignored. The libraries take turns.
+Times are processor times of one thread, so other programs affect them little.
 
-Torch-Pruning cuts in place, and we a copy. Neither is asked to prove that the cut is right: what
-``verify_removal`` takes stands beside the rest. The first round in a process is not counted, for
-torch then loads what it traces with; it stands by itself.
+Torch-Pruning changes the network in place; secateur changes a copy. Neither verifies the result;
+the time of ``verify_removal`` is listed separately. The first round of a process, in which torch
+loads its tracer, is listed separately too.
 
-``parts_s`` says where the time goes; ``torch.export``, ``labels`` and ``trial cut`` are parts of
-``graph``. The trace alone takes about half of ours, whatever the size of the picture; Torch-Pruning
-runs the network to trace it, and so is quick where a pass is cheap.
+``parts_s`` lists the time of each part; ``torch.export``, ``labels`` and ``trial cut`` are parts of
+``graph``. The trace takes about half of secateur's time, whatever the size of the picture;
+Torch-Pruning runs the network to trace it, which is fast where a forward pass is cheap.
 """
 
 import argparse
@@ -33,10 +33,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
-from checks import tell
+from checks import Check, at_least, equal, print_checks
 from published import CLASSES
 from secateur.files.atomic_write import write_json
-from secateur.models.cost import count_macs
+from secateur.models.cost import count_macs, count_params
 from secateur.models.network import example_input, raw_network
 from secateur.models.ssd import build_ssd, ssd_architecture
 from secateur.pruning.baselines.torch_pruning import load_torch_pruning
@@ -53,12 +53,12 @@ HERE = Path(__file__).parent
 SEED = 20261201
 TIMES_FASTER = 5.0
 
-# Of a step's name, the seconds that it took.
+# Seconds by the name of a step.
 Parts = dict[str, float]
 
 
 def ssd(name: Literal["ssd300", "ssd512"]) -> tuple[nn.Module, Tensor]:
-    """The network alone, without decoding and NMS."""
+    """Build the network without decoding and NMS."""
     architecture = ssd_architecture(name, CLASSES)
     return raw_network(build_ssd(architecture)).eval(), example_input(architecture)
 
@@ -71,7 +71,7 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
 
 
 def half(graph: ChannelGraph, model: nn.Module) -> dict[str, Tensor]:
-    """Keep the better half of each group."""
+    """Select the more important half of each group."""
     tensors = dict(model.named_parameters())
     kept = {}
     for name, group in graph.prunable().items():
@@ -81,7 +81,7 @@ def half(graph: ChannelGraph, model: nn.Module) -> dict[str, Tensor]:
 
 
 def ours(model: nn.Module, picture: Tensor) -> tuple[nn.Module, Parts]:
-    """Graph, selection and removal."""
+    """Prune with secateur: graph, selection and removal."""
     start = time.process_time()
     graph = channel_groups(model, picture)
     found = time.process_time()
@@ -93,7 +93,7 @@ def ours(model: nn.Module, picture: Tensor) -> tuple[nn.Module, Parts]:
 
 
 def theirs(model: nn.Module, picture: Tensor) -> tuple[nn.Module, Parts]:
-    """The same by Torch-Pruning; its graph is made as the pruner is."""
+    """Prune with Torch-Pruning, whose pruner builds its graph when it is created."""
     package = load_torch_pruning()
     last = [
         module
@@ -102,7 +102,7 @@ def theirs(model: nn.Module, picture: Tensor) -> tuple[nn.Module, Parts]:
     ]
     start = time.process_time()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a parameter in no module, which it handles
+        warnings.simplefilter("ignore")  # about a parameter outside of any module, which it handles
         pruner = package.pruner.BasePruner(
             model,
             (picture,),
@@ -117,7 +117,7 @@ def theirs(model: nn.Module, picture: Tensor) -> tuple[nn.Module, Parts]:
 
 @contextmanager
 def clocks() -> Iterator[dict[str, float]]:
-    """Time the parts of finding the groups."""
+    """Time the parts of the channel graph."""
     seconds: dict[str, float] = defaultdict(float)
 
     def clocked(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,7 +141,7 @@ def clocks() -> Iterator[dict[str, float]]:
 
 
 def measure(build: Callable[[], tuple[nn.Module, Tensor]], rounds: int) -> dict[str, Any]:
-    """Time both sides on networks of one kind, turn and turn about."""
+    """Time both libraries on one kind of network, in turns."""
     sides = {"secateur": ours, "torch_pruning": theirs}
     parts: dict[str, list[Parts]] = {side: [] for side in sides}
     left: dict[str, dict[str, int]] = {}
@@ -149,7 +149,7 @@ def measure(build: Callable[[], tuple[nn.Module, Tensor]], rounds: int) -> dict[
         for side in sorted(sides, reverse=bool(turn % 2)):
             torch.manual_seed(SEED)
             model, picture = build()
-            gc.collect()  # so that nobody pays for what another left
+            gc.collect()  # otherwise one library pays for the garbage of the other
             with clocks() as inner:
                 slim, times = sides[side](model, picture)
             parts[side].append(times | inner)
@@ -166,15 +166,15 @@ def measure(build: Callable[[], tuple[nn.Module, Tensor]], rounds: int) -> dict[
             side: {name: median(each[name] for each in some[1:]) for name in some[0]}
             for side, some in parts.items()
         },
-        "proof_s": proof(model, picture),
+        "proof_s": verification(model, picture),
         "times_s": {side: [round(each, 4) for each in some[1:]] for side, some in total.items()},
-        # Of each round, so that what slows the machine for a while does not count.
+        # The ratio of each round, because the speed of the machine varies between rounds.
         "times_faster": median(ratios[1:]),
     }
 
 
-def proof(model: nn.Module, picture: Tensor) -> float:
-    """How long it takes to show that the cut is right."""
+def verification(model: nn.Module, picture: Tensor) -> float:
+    """Time the verification of a removal."""
     graph = channel_groups(model, picture)
     kept = half(graph, model)
     slim = remove_filters(model, graph, kept)
@@ -184,41 +184,26 @@ def proof(model: nn.Module, picture: Tensor) -> float:
 
 
 def whole(parts: Parts) -> float:
-    """The sum of a side's steps, without the parts of these."""
+    """Sum the steps of a library, without their parts."""
     return sum(
         parts.get(name, 0.0) for name in ("graph", "selection", "removal", "selection_and_removal")
     )
 
 
-def count_params(model: nn.Module) -> int:
-    """Count the elements of all parameters."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def checks(networks: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Hold the times against the target, which is meant for SSD300, and the cuts against theirs."""
+def checks(networks: dict[str, dict[str, Any]]) -> list[Check]:
+    """Compare the times with the target for SSD300, and the sizes with Torch-Pruning's."""
     faster = networks["ssd300"]["times_faster"]
-    rows = [
-        (
-            "ssd300: times faster than Torch-Pruning",
-            faster,
-            TIMES_FASTER,
-            faster >= TIMES_FASTER,
-        )
-    ]
+    rows = [at_least("ssd300: times faster than Torch-Pruning", faster, TIMES_FASTER)]
     for name, result in networks.items():
         a, b = (result["left"][side]["params"] for side in ("secateur", "torch_pruning"))
-        rows.append((f"{name}: parameters left beside Torch-Pruning's", a / b, 1.0, a == b))
-    return [
-        {"name": name, "value": value, "target": target, "met": met}
-        for name, value, target, met in rows
-    ]
+        rows.append(equal(f"{name}: parameters left, relative to Torch-Pruning's", a / b, 1.0))
+    return rows
 
 
 def main() -> None:
-    """Measure, check and write."""
+    """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="counted, of each network")
+    parser.add_argument("--rounds", type=int, default=9, help="counted rounds for each network")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "removal_speed.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -237,7 +222,7 @@ def main() -> None:
         "provenance": provenance(),
     }
     write_json(arguments.out, result)
-    tell(held)
+    print_checks(held)
 
 
 if __name__ == "__main__":

@@ -23,16 +23,17 @@ from typing import Any, cast
 import torch
 import yaml
 
-from checks import tell
+from checks import print_checks
 from secateur.config.data import DetectionData
 from secateur.config.recipe import load_recipe
 from secateur.data.detection_set import DetectionSet
 from secateur.data.loaders import training_batches
-from secateur.data.source import read_splits, training_transform
+from secateur.data.source import read_splits
 from secateur.distributed.rank import Rank
 from secateur.files.atomic_write import write_json
 from secateur.models.network_file import load_network
-from secateur.run.run import provenance
+from secateur.run.context import provenance
+from secateur.tasks.detection.detector import training_transform
 from secateur.tasks.task import task_of
 from tiny import RECIPE
 
@@ -165,7 +166,7 @@ def evaluated_again(run: Path, recipe: Path) -> dict[str, Any]:
         for metric, value in task.measure(found, pictures, task.metrics).items():
             difference = max(difference, abs(value - summary[name][metric]))
     size = loaded.evaluate.batch_size
-    asked = sum(len(Rank(rank, 2).image_indices(len(found), size)) for rank in (0, 1))
+    asked = sum(len(Rank(rank, 2).sample_indices(len(found), size)) for rank in (0, 1))
     return {"pictures": len(found), "asked_of_both": asked, "largest_difference": difference}
 
 
@@ -361,7 +362,7 @@ def main() -> None:
         result = measure(Path(work))
     result = {**result, "checks": checks(result), "seeds": SEEDS, "provenance": provenance()}
     write_json(HERE / "results" / "several_processes.json", result)
-    tell(result["checks"])
+    print_checks(result["checks"])
 
 
 if __name__ == "__main__":

@@ -1,30 +1,32 @@
-"""Run a shipped recipe and write its summary, held against what it promises.
+"""Run a shipped recipe and write its summary with checks of its targets.
 
 ``python benchmarks/shipped_recipe.py quickstart`` writes ``benchmarks/results/quickstart.json``.
-A run that was stopped goes on; one that is done is only read.
+An interrupted run resumes; a complete one is only read.
 """
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from checks import tell
+from checks import Check, at_least, at_most, print_checks
 from secateur.cli.console import ConsoleReporter, open_console
 from secateur.config.recipe import Recipe, load_recipe
 from secateur.data.formats.signs import read_signs
+from secateur.experiments.series import metric_value
 from secateur.files.atomic_write import write_json
 from secateur.models.network_file import load_network
 from secateur.run.pipeline import compress_recipe
+from secateur.run.records import EvaluationRecord, Summary
 from secateur.tasks.task import task_of
 
 HERE = Path(__file__).parent
 
-# Fixed before it was first drawn from.
+# Fixed before the first images were drawn with it.
 FRESH_SEED = 20261123
 
-# What each recipe promises: times fewer parameters and MACs, points lost on test, least accuracy
-# of the dense network.
-PROMISES: dict[str, dict[str, float]] = {
+# Targets of each recipe: factors of parameters and MACs saved, points that may be lost on test,
+# lowest accuracy of the dense network.
+TARGETS: dict[str, dict[str, float]] = {
     "quickstart": {"params": 10, "macs": 4.5, "lost": 2, "dense": 80},
     "gtsdb_laptop": {"params": 5, "lost": 2},
     "vgg16_cifar10": {"params": 125, "macs": 10.5, "lost": 0},
@@ -33,59 +35,70 @@ PROMISES: dict[str, dict[str, float]] = {
 }
 
 
-def checks(summary: dict[str, Any], promise: dict[str, float]) -> list[dict[str, Any]]:
-    """Hold a summary against a promise."""
-    dense, slim, metric = summary["dense"], summary["slim"], summary["metric"]
-    rows: list[tuple[str, float, float, bool]] = []
-    for count in ("params", "macs"):
-        if count in promise:
-            times = dense[count] / slim[count]
-            rows.append((f"times fewer {count}", times, promise[count], times >= promise[count]))
-    lost, most = dense[metric] - slim[metric], promise["lost"]
-    rows.append((f"points of {metric} lost, at most", lost, most, lost <= most))
-    if "dense" in promise:
-        value, least = dense[metric], promise["dense"]
-        rows.append((f"dense {metric}, at least", value, least, value >= least))
-    worst = max(phase["slim_minus_masked"] for phase in summary["phases"])
-    rows.append(("slim minus masked, at most", worst, 1e-5, worst <= 1e-5))
-    return [
-        {"name": name, "value": value, "target": target, "met": met}
-        for name, value, target, met in rows
+def checks(summary: Summary, target: dict[str, float]) -> list[Check]:
+    """Compare a summary with the targets of its recipe."""
+    dense, slim, metric = summary.dense, summary.slim, summary.metric
+    before = metric_value(dense.metrics, metric)
+    rows = [
+        at_least(f"times fewer {name}", old / new, target[name])
+        for name, old, new in (
+            ("params", dense.params, slim.params),
+            ("macs", dense.macs, slim.macs),
+        )
+        if name in target
     ]
+    lost = before - metric_value(slim.metrics, metric)
+    rows.append(at_most(f"points of {metric} lost, at most", lost, target["lost"]))
+    if "dense" in target:
+        rows.append(at_least(f"dense {metric}, at least", before, target["dense"]))
+    worst = max(phase.slim_minus_masked for phase in summary.phases)
+    return [*rows, at_most("slim minus masked, at most", worst, 1e-5)]
+
+
+def flattened(summary: Summary) -> dict[str, Any]:
+    """Give a summary the layout of results files: counts and metrics directly in each network."""
+
+    def network(record: EvaluationRecord) -> dict[str, Any]:
+        content = record.model_dump(mode="json", exclude={"kind", "network"})
+        metrics, filters = content.pop("metrics"), content.pop("filters")
+        return {**content, **metrics, "widths": filters}
+
+    content = summary.model_dump(mode="json", exclude={"version"})
+    return {**content, "dense": network(summary.dense), "slim": network(summary.slim)}
 
 
 def measure_fresh(folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """Measure both networks on signs drawn from a seed that no decision has seen.
+    """Evaluate both networks on images of a new drawing seed.
 
-    Settings of the quick start were tried on pictures of the same drawing seed as its test set,
-    so that its test figures may flatter.
+    The settings of the quick start were chosen with images of the drawing seed that its test set
+    has, so its test metrics may be too high.
     """
-    pictures = read_signs(recipe.data.root, "test", size=recipe.model.input_size, seed=FRESH_SEED)
+    fresh_set = read_signs(recipe.data.root, "test", size=recipe.model.input_size, seed=FRESH_SEED)
     task = task_of(recipe.data, recipe.evaluate)
-    fresh: dict[str, Any] = {"seed": FRESH_SEED, "pictures": len(pictures.pictures)}
+    fresh: dict[str, Any] = {"seed": FRESH_SEED, "pictures": len(fresh_set.pictures)}
     for name in ("dense", "slim"):
         file = load_network(folder / f"{name}.safetensors")
-        predictions = task.predictions(file.model, file.architecture, pictures)
-        fresh[name] = task.measure(predictions, pictures, task.metrics)
+        predictions = task.predictions(file.model, file.architecture, fresh_set)
+        fresh[name] = task.measure(predictions, fresh_set, task.metrics)
     return fresh
 
 
 def main() -> None:
-    """Run, check and write."""
+    """Run the recipe and write its result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipe", choices=sorted(PROMISES))
-    parser.add_argument("--run", type=Path, help="run folder; runs/RECIPE if not given")
+    parser.add_argument("recipe", choices=sorted(TARGETS))
+    parser.add_argument("--run", type=Path, help="run folder; default: runs/RECIPE")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     name: str = arguments.recipe
     recipe = load_recipe(Path(name), arguments.set)
     folder = arguments.run or Path("runs") / name
     summary = compress_recipe(recipe, folder, ConsoleReporter(open_console()))
-    result = {**summary, "checks": checks(summary, PROMISES[name])}
+    result = {**flattened(summary), "checks": checks(summary, TARGETS[name])}
     if recipe.data.format == "signs":
         result["fresh"] = measure_fresh(folder, recipe)
     write_json(HERE / "results" / f"{name}.json", result)
-    tell(result["checks"])
+    print_checks(result["checks"])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Two processes at one sweep in a PostgreSQL, of which one is killed half-way.
+"""One sweep in PostgreSQL by two processes, one of which is killed half-way.
 
-``python benchmarks/sweep_postgres.py`` writes ``benchmarks/results/sweep_postgres.json``. It wants
-PostgreSQL's programs (``apt install postgresql``), and starts a cluster of its own with them. Each
-process has a folder of its own, as if it were a machine of its own. The killed one is not started
-again until the other has done all trials; then it only evaluates the networks that lie with it.
+``python benchmarks/sweep_postgres.py`` writes ``benchmarks/results/sweep_postgres.json``. It needs
+PostgreSQL's programs (``apt install postgresql``) and starts its own cluster with them. Each
+process has its own folder, like a machine of its own. The killed process is restarted after the
+other one has completed all trials; then it only evaluates the networks in its folder.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any
 
 import optuna
 
-from checks import tell
+from checks import Check, equal, print_checks
 from postgres import find_programs, own_postgres
 from secateur.experiments.sweep.queue import BEAT, GRACE
 from secateur.files.atomic_write import write_json
@@ -30,13 +30,13 @@ TRIALS = 10
 
 
 def start_sweep(recipe: Path, folder: Path, url: str) -> "subprocess.Popen[str]":
-    """Start a process that works at the sweep, and keep what it says."""
+    """Start a process of the sweep, with a log file."""
     options = ["--trials", str(TRIALS), "--storage", url, "--run", str(folder)]
     return start("sweep", recipe, *options, log=folder.with_suffix(".log"))
 
 
 def trials_in(url: str) -> list[optuna.trial.FrozenTrial]:
-    """All trials so far; none before the study is there."""
+    """All trials so far; none before the study exists."""
     url = url.replace("postgresql:", "postgresql+psycopg:")
     try:
         (name,) = optuna.get_all_study_names(url)
@@ -46,10 +46,10 @@ def trials_in(url: str) -> list[optuna.trial.FrozenTrial]:
 
 
 def kill_half_way(processes: "dict[str, subprocess.Popen[str]]", url: str) -> int:
-    """Kill the second process at a trial of its own, when half of all are done.
+    """Kill the second process during one of its trials, when half of all trials are done.
 
     Returns:
-        The number of the trial.
+        The number of that trial.
     """
     victim = processes["b"]
     while True:
@@ -72,7 +72,7 @@ def kill_half_way(processes: "dict[str, subprocess.Popen[str]]", url: str) -> in
 
 
 def sweep_twice(work: Path, url: str) -> dict[str, Any]:
-    """Do it, and say what came of it."""
+    """Run the sweep and collect the result."""
     recipe = write_recipe(work)
     begun = time.perf_counter()
     processes = {name: start_sweep(recipe, work / name, url) for name in ("a", "b")}
@@ -86,7 +86,7 @@ def sweep_twice(work: Path, url: str) -> dict[str, Any]:
         raise SystemExit("process a failed; see its log")
     ended = time.perf_counter()
     if start_sweep(recipe, work / "b", url).wait():
-        raise SystemExit("process b failed when it was started again; see its log")
+        raise SystemExit("process b failed after its restart; see its log")
     result = json.loads((work / "b" / "sweep.json").read_text("utf-8"))
     rows = result["trials"]
     done = [row for row in rows if row["state"] in ("complete", "given up")]
@@ -125,24 +125,17 @@ def sweep_twice(work: Path, url: str) -> dict[str, Any]:
     }
 
 
-def checks(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Hold what came of it against what is promised: no trial is lost, and none is done twice."""
+def checks(result: dict[str, Any]) -> list[Check]:
+    """Require that no trial is lost and none is done twice."""
     trials, killed = result["trials"], result["killed"]
     done = trials["complete"] + trials["given_up"]
     tested = sum(point["test"] is not None for point in result["front"])
     return [
-        {"name": name, "value": value, "target": target, "met": value == target}
-        for name, value, target in (
-            ("trials done, of those wanted", done, TRIALS),
-            (
-                "trials lost with the killed process that were repeated",
-                len(killed["repeated_as"]),
-                1,
-            ),
-            ("repeated with the same choice", int(killed["same_choice"]), 1),
-            ("different choices among those done", killed["different_choices"], TRIALS),
-            ("networks of the front evaluated on test", tested, len(result["front"])),
-        )
+        equal("trials completed, of those requested", done, TRIALS),
+        equal("trials of the killed process that were repeated", len(killed["repeated_as"]), 1),
+        equal("repeated with the same choice", int(killed["same_choice"]), 1),
+        equal("different choices among completed trials", killed["different_choices"], TRIALS),
+        equal("networks of the front evaluated on test", tested, len(result["front"])),
     ]
 
 
@@ -150,7 +143,7 @@ def main() -> None:
     """Measure, check and write."""
     programs = find_programs()
     if programs is None:
-        raise SystemExit("no PostgreSQL here; apt install postgresql")
+        raise SystemExit("PostgreSQL is not installed; apt install postgresql")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory() as work, own_postgres(programs) as url:
         result = sweep_twice(Path(work), url)
@@ -162,7 +155,7 @@ def main() -> None:
     made_by["versions"]["postgresql"] = server.stdout.split()[2]
     result = {**result, "checks": checks(result), "seed": RECIPE["seed"], "provenance": made_by}
     write_json(HERE / "results" / "sweep_postgres.json", result)
-    tell(result["checks"])
+    print_checks(result["checks"])
 
 
 if __name__ == "__main__":

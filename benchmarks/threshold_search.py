@@ -31,19 +31,20 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from checks import tell
+from checks import print_checks
 from secateur.cli.console import ConsoleReporter
 from secateur.config.recipe import load_recipe
 from secateur.files.atomic_write import write_json
-from secateur.models.network import Architecture, raw_network
-from secateur.models.network_file import load_network
-from secateur.pruning.penalties import prunable_weights, zero_share
+from secateur.models.architecture import Architecture
+from secateur.models.network import raw_network
+from secateur.pruning.sparsity import prunable_weights, zero_share
 from secateur.pruning.threshold import Threshold, search_threshold, thresholded
-from secateur.run.phases import network_groups, phase_groups
-from secateur.run.run import Run, open_run, provenance
-from secateur.run.stages import sparsify_network, train_dense
+from secateur.run.context import Run, open_run, provenance
+from secateur.run.phase_steps import PhaseSteps
+from secateur.run.phases import recipe_phases
+from secateur.run.stages import train_dense
 from secateur.run.validation import growing_validation, validate
-from secateur.tasks.progressive_validation import GrowingValidation
+from secateur.tasks.progressive_validation import ProgressiveValidation
 from tiny import write_recipe
 
 HERE = Path(__file__).parent
@@ -83,7 +84,7 @@ def main() -> None:
         "provenance": provenance(),
     }
     write_json(arguments.out, result)
-    tell(held)
+    print_checks(held)
 
 
 def made_metric(weights: Sequence[Tensor], kind: str) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def made_pictures(weights: Sequence[Tensor]) -> dict[str, Any]:
 
         reference = share_right(ask(EVERY), EVERY)
         floor = reference - 1
-        validation = GrowingValidation(PICTURES, ask, share_right, reference, floor, number)
+        validation = ProgressiveValidation(PICTURES, ask, share_right, reference, floor, number)
         whole = search_threshold(
             weights,
             lambda ask=ask: share_right(ask(EVERY), EVERY),  # type: ignore[misc]
@@ -169,16 +170,16 @@ def made_pictures(weights: Sequence[Tensor]) -> dict[str, Any]:
 
 
 def by_parts(
-    weights: Sequence[Tensor], validation: GrowingValidation, floor: float, whole: Threshold
+    weights: Sequence[Tensor], validation: ProgressiveValidation, floor: float, whole: Threshold
 ) -> dict[str, Any]:
     """Search by validation that grows; the reference's part counts too."""
     found = search_threshold(weights, validation, floor, RESOLUTION)
     every = len(validation.order)
-    seen = sum(validation.looked_at) + len(validation.expected)
+    seen = sum(validation.evaluated) + len(validation.expected)
     return {
         "zeros": found.zeros,
         "zeros_by_all": whole.zeros,
-        "looks": validation.looked_at,
+        "looks": validation.evaluated,
         "share_of_pictures": seen / (every * len(whole.trace)),
     }
 
@@ -227,13 +228,14 @@ def sparse_network(folder: Path, pictures: int, validation: float) -> Sparse:
     recipe = load_recipe(write_recipe(folder, pictures), [f"data.validation={validation}"])
     run = open_run(recipe, folder / "run", ConsoleReporter(Console(quiet=True)))
     dense, _ = train_dense(run)
-    phase, sparsify, _, _ = recipe.phase(1)
-    network, step = sparsify_network(run, "phase1", phase, dense, sparsify)
-    sparse, architecture = load_network(network.path).model, network.architecture
-    graph = network_groups(sparse, architecture)
-    groups = phase_groups(phase, sparse, architecture, graph)
-    weights = prunable_weights(raw_network(sparse), graph, groups)
-    return Sparse(run, sparse, architecture, weights, step.result["metric"])
+    section, *settings = recipe.phase(1)
+    steps = PhaseSteps(run, section, (settings[0], settings[1], settings[2]), dense, {})
+    graph = steps.graph(dense)
+    (phase,) = recipe_phases(recipe, dense.load(), graph)
+    network, metric = steps.sparsify(phase, dense)
+    sparse = network.load()
+    weights = prunable_weights(raw_network(sparse), graph, phase.groups)
+    return Sparse(run, sparse, network.architecture, weights, metric)
 
 
 def trained_network(folder: Path) -> dict[str, Any]:

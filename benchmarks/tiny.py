@@ -1,4 +1,4 @@
-"""The recipe of a detector that is through in seconds, its drawn pictures, and the real command."""
+"""A detector recipe that runs in seconds, its drawn images, and the real command."""
 
 import os
 import runpy
@@ -35,7 +35,7 @@ SHAPES = Path(__file__).parents[1] / "tests" / "shapes.py"
 
 
 def write_recipe(folder: Path, pictures: int = 24) -> Path:
-    """Draw the pictures into ``folder/pictures``, and write the recipe beside them."""
+    """Draw images into ``folder/pictures`` and write the recipe next to that folder."""
     runpy.run_path(str(SHAPES))["draw_voc_folder"](folder / "pictures", train=pictures)
     recipe = folder / "tiny.yaml"
     data = {**RECIPE["data"], "root": str(folder / "pictures")}
@@ -50,7 +50,7 @@ def start(
     log: Path,
     environment: Mapping[str, str] | None = None,
 ) -> "subprocess.Popen[str]":
-    """Start the real command in a process of its own; what it says is put to the end of a log."""
+    """Start the real command in its own process; its output is appended to a log."""
     with log.open("a") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "secateur", command, str(recipe), *options],

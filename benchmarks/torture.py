@@ -1,10 +1,10 @@
-"""Kill the real ``secateur compress`` at random moments, and see that nothing is lost.
+"""Kill the real ``secateur compress`` at random moments and check that nothing is lost.
 
 ``python benchmarks/torture.py`` writes ``benchmarks/results/torture.json``. Half of the kills come
-after a random time, half at a random one of the moments when a file of the run's folder is opened,
-renamed, removed or made. A run is killed again and again until it gets through; then its summary
-and its networks must be those of a run that was never stopped, bit for bit. Some runs are stopped
-by Ctrl-C and by SIGTERM instead. ``faults.py`` adds the table of other faults, tried and outcome.
+after a random time, half at a random file event of the run folder (open, rename, remove, create).
+A run is killed and restarted until it completes; its summary and networks must then equal those of
+an uninterrupted run, bit for bit. Some runs are stopped by Ctrl-C and by SIGTERM instead.
+``faults.py`` adds a table of other faults.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from checks import tell
+from checks import Check, equal, print_checks
 from faults import try_faults
 from secateur.files.atomic_write import write_json
 from secateur.run.context import provenance
@@ -27,7 +27,7 @@ from tiny import start, write_recipe
 
 HERE = Path(__file__).parent
 SEED = 0
-# A state is written about every tenth of a second, so that trainings are gone on with too.
+# The state of a training is written about every tenth of a second, so that trainings resume too.
 CHANGES = (
     "checkpoint=0.002",
     "train.steps=40",
@@ -41,12 +41,12 @@ TOO_LONG = 300
 
 @dataclass
 class Run:
-    """A run that is started until it gets through.
+    """A run that is restarted until it completes.
 
     Attributes:
         folder: holds ``run`` and ``log``.
-        recipe: what it does.
-        ends: how each start ended: ``SIGKILL``, a signal's name, or ``done``.
+        recipe: the recipe file.
+        ends: how each start ended: ``SIGKILL``, another signal's name, or ``done``.
     """
 
     folder: Path
@@ -60,13 +60,13 @@ class Run:
         by: signal.Signals = signal.SIGKILL,
         environment: Mapping[str, str] | None = None,
     ) -> str:
-        """Start it, and send a signal ``after`` some seconds, if it is still at it.
+        """Start the command, and send a signal after some seconds if it is still running.
 
-        Signals that can be heeded are sent once there is a program to heed them: the seconds count
-        from the first it says.
+        For signals other than SIGKILL the seconds count from the first line of output, because
+        the command must have installed its handlers.
 
         Returns:
-            How it ended.
+            How the command ended.
         """
         options = ["--run", str(self.folder / "run"), *OPTIONS]
         log = self.folder / "log"
@@ -83,7 +83,7 @@ class Run:
                 raise SystemExit(f"hangs: {log.read_text()[-500:]}")
             process.send_signal(by)
         code = process.wait(TOO_LONG)
-        # A signal that meets an interpreter on its way out finds nothing left to stop.
+        # A signal that arrives while the interpreter exits interrupts nothing.
         through = "report: " in log.read_bytes()[said:].decode("utf-8", "replace")
         if code == 0 or (code == -by and through):
             self.ends.append("done")
@@ -96,23 +96,23 @@ class Run:
         return self.ends[-1]
 
     def result(self) -> tuple[Any, bytes, bytes]:
-        """Give what must be the same: the summary without what the clock says, and the networks."""
+        """Read what must be equal: the summary without times, and the networks."""
         summary = json.loads((self.folder / "run" / "summary.json").read_text("utf-8"))
         del summary["seconds"], summary["provenance"]["date"]
         files = [self.folder / "run" / f"{name}.safetensors" for name in ("dense", "slim")]
         return summary, files[0].read_bytes(), files[1].read_bytes()
 
     def left_over(self) -> list[str]:
-        """Give what lies there that an unbroken run does not leave."""
+        """List the temporary files in the run folder."""
         run = self.folder / "run"
         found = [*run.rglob("*.part"), *run.rglob("unfinished")]
         return [str(path.relative_to(run)) for path in found]
 
 
 def torture(work: Path, kills: int, stops: int) -> dict[str, Any]:
-    """Kill and stop runs, and hold each that got through against the unbroken one."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
-    chance = random.Random(SEED)  # noqa: S311 # no secret
+    """Kill and stop runs, and compare each with an uninterrupted run."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
+    rng = random.Random(SEED)  # noqa: S311 # not for cryptography
     recipe = write_recipe(work)
 
     def new(name: str) -> Run:
@@ -123,7 +123,7 @@ def torture(work: Path, kills: int, stops: int) -> dict[str, Any]:
 
     def at_event(run: Run, number: int) -> dict[str, str]:
         return {
-            # Before what is there, so that every start runs the same code.
+            # First on the path, so that every start imports it.
             "PYTHONPATH": os.pathsep.join(filter(None, [death, os.environ.get("PYTHONPATH")])),
             "DEATH_FOLDER": str(run.folder / "run"),
             "DEATH_AT": str(number),
@@ -150,11 +150,11 @@ def torture(work: Path, kills: int, stops: int) -> dict[str, Any]:
             if not wanting:
                 end = run.go()
                 continue
-            by = signal.Signals[chance.choice(wanting)]
-            if by is signal.SIGKILL and chance.random() < 0.5:
-                end = run.go(environment=at_event(run, chance.randint(1, events)))
+            by = signal.Signals[rng.choice(wanting)]
+            if by is signal.SIGKILL and rng.random() < 0.5:
+                end = run.go(environment=at_event(run, rng.randint(1, events)))
             else:
-                end = run.go(after=chance.uniform(0, seconds), by=by)
+                end = run.go(after=rng.uniform(0, seconds), by=by)
             print(f"{run.folder.name}: {end}", flush=True)
     return {
         "unbroken": {"seconds": round(seconds, 1), "file_events": events},
@@ -171,30 +171,26 @@ def torture(work: Path, kills: int, stops: int) -> dict[str, Any]:
     }
 
 
-def checks(result: dict[str, Any], kills: int, stops: int) -> list[dict[str, Any]]:
-    """Hold what came of it against what is promised."""
+def checks(result: dict[str, Any], kills: int, stops: int) -> list[Check]:
+    """Require that nothing is lost, and that faults end as expected."""
     kept = sum(fault["as_promised"] for fault in result["faults"])
-    rows = (
-        ("kills", result["signals"]["SIGKILL"], kills),
-        ("runs that got through, of those broken", result["gone_through"], result["runs"]),
-        ("runs whose summary or networks differ", result["different"], 0),
-        ("files left over", len(result["left_over"]), 0),
-        ("stops by a signal that told how to go on", result["told_how_to_go_on"], 2 * stops),
-        ("other faults that ended as promised", kept, len(result["faults"])),
-    )
     return [
-        {"name": name, "value": value, "target": target, "met": value == target}
-        for name, value, target in rows
+        equal("kills", result["signals"]["SIGKILL"], kills),
+        equal("interrupted runs that completed", result["gone_through"], result["runs"]),
+        equal("runs whose summary or networks differ", result["different"], 0),
+        equal("temporary files left", len(result["left_over"]), 0),
+        equal("stops by a signal that said how to resume", result["told_how_to_go_on"], 2 * stops),
+        equal("other faults that ended as expected", kept, len(result["faults"])),
     ]
 
 
 def main() -> None:
-    """Torture, check and write."""
+    """Kill, check and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--stops", type=int, default=5, help="by each of two signals")
+    parser.add_argument("--stops", type=int, default=5, help="stops by each of two signals")
     parser.add_argument(
-        "--faults", action="store_true", help="just the faults; the file keeps what it has of kills"
+        "--faults", action="store_true", help="only the faults; the file keeps its results of kills"
     )
     arguments = parser.parse_args()
     target = HERE / "results" / "torture.json"
@@ -208,7 +204,7 @@ def main() -> None:
     found = checks(result, arguments.kills, arguments.stops)
     made_by = {"checks": found, "seed": SEED, "provenance": provenance()}
     write_json(target, {**result, **made_by})
-    tell(found)
+    print_checks(found)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 from torchvision.models.detection import ssd300_vgg16
 
-from checks import tell
+from checks import print_checks
 from published import CLASSES, networks
 from secateur.config.architecture import recipe_architecture
 from secateur.config.recipe import load_recipe
@@ -36,8 +36,9 @@ from secateur.run.context import provenance
 from secateur.run.phases import network_groups
 from secateur.tasks.classification.classifier import Classifier
 from secateur.tasks.detection.loss import ssd_loss
-from secateur.training.loop import Objective, Schedule, make_optimizer, train
+from secateur.training.loop import Objective, train
 from secateur.training.recorded_passes import record_passes
+from secateur.training.schedule import Schedule, make_optimizer
 
 HERE = Path(__file__).parent
 SEED = 20261128
@@ -396,7 +397,7 @@ def main() -> None:
                 "met": value >= 1e5,
             }
         )
-    tell(result["checks"])
+    print_checks(result["checks"])
     target = HERE / "results" / f"training_speed_{'cuda' if cuda else 'cpu'}.json"
     write_json(arguments.out or target, result)
 
