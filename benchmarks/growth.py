@@ -36,6 +36,7 @@ from secateur.files.atomic_write import write_json
 from secateur.models.cost import count_macs
 from secateur.pruning.graph.trace import channel_groups
 from secateur.pruning.removal import remove_filters
+from secateur.pruning.selection.budget import Budget
 from secateur.pruning.selection.by_budget import select_by_budget
 from secateur.pruning.selection.match import match_groups
 from secateur.pruning.verification import verify_removal
