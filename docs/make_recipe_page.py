@@ -1,6 +1,7 @@
 """Write docs/recipe.md from the descriptions in the recipe: python docs/make_recipe_page.py."""
 
 import json
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def _section(place: str, model: type[BaseModel]) -> str:
     title = f"`{place}`" if place else "Top level"
     if model in KINDS:
         title += f" of {KINDS[model]}"
-    lines = [f"## {title}", "", (model.__doc__ or "").strip(), ""]
+    lines = [f"## {title}", "", cleandoc(model.__doc__ or ""), ""]
     schema = model.model_json_schema()
     entries = schema["properties"]
     if place == "compress.retrain":

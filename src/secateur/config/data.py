@@ -1,15 +1,15 @@
 """The section ``data``: which pictures, and how training augments them."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     Discriminator,
     Field,
     Tag,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -17,29 +17,51 @@ from secateur.config.section import Section, Share
 from secateur.data.formats.format import Task
 from secateur.data.formats.table import FORMATS, format_names
 
-
-def _check_format(name: str, task: Task) -> str:
-    names = format_names(task if name in FORMATS else None)
-    if name not in names:
-        raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}")
-    return name
-
-
-def _json_schema(task: Task) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "enum": list(format_names(task))})
-
-
-DetectionFormat = Annotated[
-    str, AfterValidator(lambda name: _check_format(name, "detection")), _json_schema("detection")
-]
-ClassificationFormat = Annotated[
+Scheme = Annotated[
     str,
-    AfterValidator(lambda name: _check_format(name, "classification")),
-    _json_schema("classification"),
+    WithJsonSchema(
+        {"type": "string", "enum": [name for each in FORMATS.values() for name in each.schemes]}
+    ),
 ]
-Validation = Annotated[
-    float, Field(gt=0, lt=1, description="share of the training pictures kept for validation")
-]
+
+
+class PictureData(Section):
+    """What the sections of both tasks have in common."""
+
+    task: ClassVar[Task]
+
+    format: str
+    root: Path = Field(
+        description="the data folder; relative to the folder in which the command runs"
+    )
+    train: str = Field("train", description="name of the split to train on")
+    test: str | None = Field(
+        "test", description="name of the split that is evaluated once, at the end; null: none"
+    )
+    classes: tuple[str, ...] | str | None = None
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.15, description="share of the training pictures kept for validation"
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        names = format_names(cls.task if name in FORMATS else None)
+        if name not in names:
+            raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}")
+        return name
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> Self:
+        schemes, classes = FORMATS[self.format].schemes, self.classes
+        if isinstance(classes, str) != bool(schemes) and classes is not None:
+            known = f"one of {', '.join(schemes)}" if schemes else "a list of names"
+            raise ValueError(f"classes of {self.format} must be {known}")
+        if isinstance(classes, str) and classes not in schemes:
+            raise ValueError(f"classes of {self.format} must be one of {', '.join(schemes)}")
+        if isinstance(classes, tuple) and len(set(classes)) < len(classes):
+            raise ValueError("classes names a class twice")
+        return self
 
 
 class Augmentation(Section):
@@ -66,26 +88,21 @@ class Augmentation(Section):
     )
 
 
-class DetectionData(Section):
+class DetectionData(PictureData):
     """Pictures with boxes around their objects, for a detector."""
 
-    format: DetectionFormat = Field(
-        description="layout of the folder; signs are drawn into it when first read"
+    task = "detection"
+
+    format: str = Field(
+        description="layout of the folder; signs are drawn into it when first read",
+        json_schema_extra={"enum": [*format_names("detection")]},
     )
-    root: Path = Field(
-        description="the data folder; relative to the folder in which the command runs"
-    )
-    train: str = Field("train", description="name of the split to train on")
-    test: str | None = Field(
-        "test", description="name of the split that is evaluated once, at the end; null: none"
-    )
-    classes: tuple[str, ...] | str | None = Field(
+    classes: tuple[str, ...] | Scheme | None = Field(
         None,
         union_mode="left_to_right",
         description="class names in the order of the outputs; null: those of the data, for voc the "
         "20 of Pascal VOC; for gtsdb 43, super (4 categories) or sign (1 class)",
     )
-    validation: Validation = 0.15
     resize: bool = Field(
         True,
         description="true: pictures are resized to the model's size; false: training takes crops "
@@ -93,20 +110,6 @@ class DetectionData(Section):
     )
     augmentation: Augmentation = Augmentation()
     workers: Annotated[int, Field(ge=0)] = Field(2, description="processes that load pictures")
-
-    @model_validator(mode="after")
-    def _classes_fit(self) -> Self:
-        schemes = FORMATS[self.format].schemes
-        if isinstance(self.classes, str):
-            if self.classes not in schemes:
-                known = f"one of {', '.join(schemes)}" if schemes else "a list of names"
-                raise ValueError(f"classes of {self.format} must be {known}")
-        elif self.classes is not None:
-            if schemes:
-                raise ValueError(f"classes of {self.format} must be one of {', '.join(schemes)}")
-            if len(set(self.classes)) < len(self.classes):
-                raise ValueError("classes names a class twice")
-        return self
 
 
 class ClassAugmentation(Section):
@@ -125,35 +128,24 @@ class ClassAugmentation(Section):
     light: Share = Field(0.2, description="largest relative change of brightness and of contrast")
 
 
-class ClassificationData(Section):
+class ClassificationData(PictureData):
     """Pictures of one object each, for a classifier; all are kept in memory as bytes.
 
     Similar frames of one scene in both training and validation inflate validation accuracy.
     """
 
-    format: ClassificationFormat = Field(
-        description="layout of the folder; folders: SPLIT/CLASS/picture"
-    )
-    root: Path = Field(
-        description="the data folder; relative to the folder in which the command runs"
-    )
-    train: str = Field("train", description="name of the split to train on")
-    test: str | None = Field(
-        "test", description="name of the split that is evaluated once, at the end; null: none"
+    task = "classification"
+
+    format: str = Field(
+        description="layout of the folder; folders: SPLIT/CLASS/picture",
+        json_schema_extra={"enum": [*format_names("classification")]},
     )
     classes: tuple[str, ...] | None = Field(
         None,
         description="all class names in the order of the outputs, digits in quotes; null: those of "
         "the data, sorted",
     )
-    validation: Validation = 0.15
     augmentation: ClassAugmentation = ClassAugmentation()
-
-
-SECTIONS: dict[Task, type[Section]] = {
-    "detection": DetectionData,
-    "classification": ClassificationData,
-}
 
 
 def _section_name(content: Any) -> str:
@@ -162,7 +154,8 @@ def _section_name(content: Any) -> str:
         return type(content).__name__
     name = content.get("format") if isinstance(content, dict) else None
     layout = FORMATS.get(name) if isinstance(name, str) else None
-    return SECTIONS[layout.task if layout is not None else "detection"].__name__
+    classifies = layout is not None and layout.task == "classification"
+    return (ClassificationData if classifies else DetectionData).__name__
 
 
 Data = Annotated[
