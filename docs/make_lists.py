@@ -9,6 +9,8 @@ from pathlib import Path
 from secateur.data.formats.table import markdown_table
 from secateur.experiments.methods import METHODS
 from secateur.export.table import EXPORTS
+from secateur.pruning.criteria.table import CRITERIA
+from secateur.pruning.penalties.table import PENALTIES
 from secateur.runtimes.table import RUNTIMES
 
 HERE = Path(__file__).parent
@@ -37,6 +39,21 @@ def runtimes() -> str:
     return "\n".join(("| `--runtime` | |", "|---|---|", *rows))
 
 
+def penalties() -> str:
+    """Return the penalties."""
+    rows = (f"| `{name}` | {each.description} |" for name, each in PENALTIES.items())
+    return "\n".join(("| `penalty` | |", "|---|---|", *rows))
+
+
+def criteria() -> str:
+    """Return the criteria, with the allocation that each has by default."""
+    rows = (
+        f"| `{name}` | {each.description} | `{each.allocation}` |"
+        for name, each in CRITERIA.items()
+    )
+    return "\n".join(("| `criterion` | importance | `allocation` |", "|---|---|---|", *rows))
+
+
 def methods() -> str:
     """Return the methods that ``secateur compare`` knows."""
     rows = (f"| `{name}` | {each.about} |" for name, each in METHODS.items())
@@ -48,6 +65,7 @@ LISTS: dict[str, tuple[Callable[[], str], ...]] = {
     "data-layouts.md": (formats,),
     "shipping.md": (exports, runtimes),
     "compare.md": (methods,),
+    "method.md": (penalties, criteria),
 }
 
 
