@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from secateur.data.detection_set import DetectionSet
 from secateur.data.formats.coco import annotation_file, read_coco
@@ -417,25 +417,27 @@ def _draw_set(
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     (folder / split).mkdir(parents=True)
-    console = Console(stderr=True)
-    for index in track(range(count), f"Drawing {count} pictures", console=console, transient=True):
-        file, boxes, labels = draw_picture(
-            split, index, size=size, seed=seed, sign_pixels=sign_pixels
-        )
-        name = f"{index:06}.jpg"
-        (folder / split / name).write_bytes(file)
-        images.append({"id": index, "file_name": name, "width": size, "height": size})
-        for (x1, y1, x2, y2), label in zip(boxes, labels, strict=True):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": index,
-                    "category_id": label,
-                    "bbox": [round(side, 3) for side in (x1, y1, x2 - x1, y2 - y1)],
-                    "area": round((x2 - x1) * (y2 - y1), 3),
-                    "iscrowd": 0,
-                }
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"Drawing {count} pictures", total=count)
+        for index in range(count):
+            file, boxes, labels = draw_picture(
+                split, index, size=size, seed=seed, sign_pixels=sign_pixels
             )
+            name = f"{index:06}.jpg"
+            (folder / split / name).write_bytes(file)
+            images.append({"id": index, "file_name": name, "width": size, "height": size})
+            for (x1, y1, x2, y2), label in zip(boxes, labels, strict=True):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": index,
+                        "category_id": label,
+                        "bbox": [round(side, 3) for side in (x1, y1, x2 - x1, y2 - y1)],
+                        "area": round((x2 - x1) * (y2 - y1), 3),
+                        "iscrowd": 0,
+                    }
+                )
+            progress.advance(task)
     categories = [{"id": label, "name": name} for label, name in enumerate(CLASSES, 1)]
     table = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations").mkdir()
