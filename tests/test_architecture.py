@@ -34,7 +34,10 @@ TOP = {"__init__.py", "__main__.py", "errors.py"}
 def imported(module: str) -> set[str]:
     """Paths, from the top of the package, of the modules that one names in any import."""
     names = set()
-    for node in ast.walk(ast.parse((SOURCE / module).read_text("utf-8"))):
+    tree = ast.parse((SOURCE / module).read_text("utf-8"))
+    # Imports for types alone do not run.
+    tree.body = [node for node in tree.body if not _is_for_types(node)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             if node.module is not None and f"{node.module}.".startswith("secateur."):
@@ -42,6 +45,10 @@ def imported(module: str) -> set[str]:
         elif isinstance(node, ast.Import):
             names |= {a.name for a in node.names if a.name.startswith("secateur.")}
     return {path for name in names if (path := _module(name)) is not None}
+
+
+def _is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def _module(name: str) -> str | None:

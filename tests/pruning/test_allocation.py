@@ -17,7 +17,7 @@ from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.graph.trace import channel_groups
 from secateur.pruning.removal import remove_filters
 from secateur.pruning.selection.allocation import keep_most_important, keep_same_share
-from secateur.pruning.selection.budget import Reach
+from secateur.pruning.selection.budget import Budget, Reach
 from secateur.pruning.verification import verify_removal
 
 torch.set_num_threads(1)
@@ -85,7 +85,7 @@ def test_same_share_by_hand(counts: tuple[int, int], first: list[int], second: l
     _, graph = chain(6, 4)
     params, macs = graph.cost(dict(zip("01", counts, strict=True)))
     for budget in ({"params": params}, {"macs": macs}, {"params": params, "macs": macs}):
-        kept = keep_same_share(graph, WORTH, **budget)
+        kept = keep_same_share(graph, WORTH, Budget(**budget))
         assert listed(kept) == {"0": first, "1": second}
 
 
@@ -106,7 +106,7 @@ def test_one_worth_by_hand(counts: tuple[int, int], first: list[int], second: li
     _, graph = chain(6, 4)
     params, macs = graph.cost(dict(zip("01", counts, strict=True)))
     for budget in ({"params": params}, {"macs": macs}, {"params": params, "macs": macs}):
-        kept = keep_most_important(graph, WORTH, **budget)
+        kept = keep_most_important(graph, WORTH, Budget(**budget))
         assert listed(kept) == {"0": first, "1": second}
 
 
@@ -114,11 +114,11 @@ def test_equal_worth() -> None:
     _, graph = chain(6, 4)
     importance = worth_of(_0=[1, 1, 1, 1, 1, 1], _1=[1, 1, 1, 1])
     params, _ = graph.cost({"0": 3, "1": 2})
-    assert listed(keep_same_share(graph, importance, params=params)) == {
+    assert listed(keep_same_share(graph, importance, Budget(params=params))) == {
         "0": [0, 1, 2],
         "1": [0, 1],
     }
-    kept = keep_most_important(graph, importance, params=params)
+    kept = keep_most_important(graph, importance, Budget(params=params))
     # All alike, the first group goes down to its last before the second is touched.
     assert len(kept["0"]) == 1
     assert len(kept["1"]) == 4
@@ -129,21 +129,21 @@ def test_groups_that_are_not_named_keep_all(keep: Any) -> None:
     _, graph = chain(6, 4)
     importance = {"1": WORTH["1"]}
     params, _ = graph.cost({"1": 2})
-    assert listed(keep(graph, importance, params=params)) == {"1": [0, 2]}
+    assert listed(keep(graph, importance, Budget(params=params))) == {"1": [0, 2]}
 
 
 @pytest.mark.parametrize("keep", [keep_same_share, keep_most_important])
 def test_least_filters_and_a_budget_out_of_reach(keep: Any) -> None:
     _, graph = chain(6, 4)
     params, macs = graph.cost({"0": 3, "1": 3})
-    kept = listed(keep(graph, WORTH, params=params, min_filters=3))
+    kept = listed(keep(graph, WORTH, Budget(params=params), min_filters=3))
     assert kept == {"0": [0, 2, 4], "1": [0, 1, 2]}
     for budget in ({"params": params - 1}, {"macs": macs - 1}):
         with pytest.raises(BudgetError, match="cannot be met: with min_filters kept in every"):
-            keep(graph, WORTH, **budget, min_filters=3)
+            keep(graph, WORTH, Budget(**budget), min_filters=3)
     # A layer that has no more than that keeps what it has.
     least, _ = graph.cost({"0": 5, "1": 4})
-    kept = listed(keep(graph, WORTH, params=least, min_filters=5))
+    kept = listed(keep(graph, WORTH, Budget(params=least), min_filters=5))
     assert kept == {"0": [0, 1, 2, 3, 4], "1": [0, 1, 2, 3]}
 
 
@@ -156,12 +156,12 @@ def test_more_goes_where_later_phases_could_not_reach_their_end(keep: Any) -> No
     whole, _ = graph.cost()
     for limit, kept in ((36, [0, 1, 2, 3]), (35, [0, 1, 3]), (29, [0, 1, 3]), (22, [1, 3])):
         later = [Reach(limit, None, {"1": 2})]
-        assert listed(keep(graph, importance, params=whole, later=later)) == {"0": kept}
+        assert listed(keep(graph, importance, Budget(whole, later=tuple(later)))) == {"0": kept}
     with pytest.raises(BudgetError, match="the budget cannot be met"):
-        keep(graph, importance, params=whole, later=[Reach(14, None, {"1": 2})])
+        keep(graph, importance, Budget(whole, later=(Reach(14, None, {"1": 2}),)))
     # What this phase leaves in a group, no later one brings back.
     later = [Reach(15, None, {"0": 3, "1": 2})]
-    assert listed(keep(graph, importance, params=whole, later=later)) == {"0": [1]}
+    assert listed(keep(graph, importance, Budget(whole, later=tuple(later)))) == {"0": [1]}
 
 
 # ---- against slow loops ------------------------------------------------------------------------
@@ -268,9 +268,9 @@ def test_against_a_slow_loop(
     tensors = {name: torch.tensor(each).double() for name, each in importance.items()}
     if expected is None:
         with pytest.raises(BudgetError):
-            keep(graph, tensors, **budget, min_filters=least)
+            keep(graph, tensors, Budget(**budget), min_filters=least)
         return
-    kept = keep(graph, tensors, **budget, min_filters=least)
+    kept = keep(graph, tensors, Budget(**budget), min_filters=least)
     assert listed(kept) == expected
     slim = remove_filters(net, graph, kept)
     assert verify_removal(net, slim, graph, kept, torch.randn(1, *shape)) < 1e-10

@@ -1,6 +1,7 @@
 """Compression of a network of one's own: the flow, by trainings set by hand, and its refusals."""
 
 import copy
+import dataclasses
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -64,9 +65,25 @@ def train(model: nn.Module, penalty: Penalties, lr: float = 0.05, steps: int = 3
         optimizer.step()
 
 
-def compress(model: nn.Module, **changes: Any) -> secateur.Result:
-    settings = {"train": train, "evaluate": lambda _: 1.0, "min_filters": 2}
-    return secateur.compress(model, EXAMPLE, **{**settings, **changes})
+def compress(model: nn.Module, inputs: Any = EXAMPLE, **changes: Any) -> secateur.Result:
+    """Compress with settings by their names, whichever part of the method they belong to."""
+    options = {"train": train, "evaluate": lambda _: 1.0, "min_filters": 2, **changes}
+
+    def take(kind: type, **names: str) -> Any:
+        fields = {field.name for field in dataclasses.fields(kind)}
+        own = {names.get(name, name): name for name in options if names.get(name, name) in fields}
+        return kind(**{field: options.pop(name) for field, name in own.items()})
+
+    goal = take(secateur.Goal)
+    method = secateur.Method(
+        take(secateur.PenaltySettings, penalty="kind"),
+        take(secateur.ThresholdSettings, threshold_drop="max_drop"),
+        take(secateur.SelectionSettings),
+        take(secateur.RemovalSettings),
+        distill=options.pop("distill", 0.0),
+        phases=options.pop("phases", None),
+    )
+    return secateur.compress(model, inputs, goal, method=method, **options)
 
 
 def test_all_of_it(tmp_path: Path) -> None:
@@ -158,7 +175,7 @@ def zeros_of(model: nn.Module) -> int:
 
 def test_published_levels_by_hand() -> None:
     torch.manual_seed(0)
-    result = secateur.compress(
+    result = compress(
         chain(),
         EXAMPLE,
         train=setting({0: [1], 1: [0, 3]}),
@@ -186,7 +203,7 @@ def test_a_group_visited_twice_is_numbered_as_in_the_dense_network() -> None:
     def drop(model: nn.Module, penalty: Penalties) -> None:
         setting({0: next(gone)} if penalty.weights else {})(model, penalty)
 
-    result = secateur.compress(
+    result = compress(
         chain(),
         EXAMPLE,
         train=drop,
@@ -211,13 +228,13 @@ def test_largest_drop_finds_the_smallest_size_that_holds() -> None:
 
     settings = {"train": setting({}), "evaluate": size, "phases": ["0"], "min_filters": 1}
     # 32 weights less 6 for each channel of layer 0: 32, 26, 20 or 14; 26 scores 8.125.
-    result = secateur.compress(chain(), EXAMPLE, max_drop=2.0, **settings)  # type: ignore[arg-type]
+    result = compress(chain(), EXAMPLE, max_drop=2.0, **settings)  # type: ignore[arg-type]
     (phase,) = result.phases
     assert phase.attempts == ((0.5, 6.25), (0.75, 8.125), (0.625, 6.25), (0.6875, 8.125))
     assert result.slim.params == 26
     assert result.slim.metric == 8.125
     lines: list[str] = []
-    none = secateur.compress(chain(), EXAMPLE, max_drop=0.1, report=lines.append, **settings)  # type: ignore[arg-type]
+    none = compress(chain(), EXAMPLE, max_drop=0.1, report=lines.append, **settings)  # type: ignore[arg-type]
     assert none.slim == none.dense
     assert none.kept["0"].tolist() == [0, 1, 2, 3]
     assert list(none.phases[0].metric) == ["sparsified", "thresholded"]
@@ -268,7 +285,7 @@ def test_budget_is_shared_out_to_the_phases() -> None:
         optimizer.step()
 
     model = nn.Sequential(*(nn.Conv2d(8, 8, 1, bias=False) for _ in range(4)))
-    secateur.compress(
+    compress(
         model,
         torch.zeros(1, 8, 2, 2),
         train=noted,
@@ -294,7 +311,7 @@ def test_budgets_between_the_phases_stay_in_reach() -> None:
         model(torch.ones(1, 3, 2, 2)).sum().backward()
         optimizer.step()
 
-    result = secateur.compress(
+    result = compress(
         model,
         torch.zeros(1, 3, 2, 2),
         train=nothing,
@@ -335,7 +352,7 @@ def test_the_proof_comes_before_the_network_goes_back_to_its_device(
         order.append("proof")
         return verify_removal(*args)
 
-    monkeypatch.setattr("secateur.pruning.compress.verify_removal", prove)
+    monkeypatch.setattr("secateur.pruning.phase.verify_removal", prove)
     torch.manual_seed(0)
     compress(Watched(), keep_params=0.5)
     assert order[-2:] == ["proof", "to"]
@@ -386,9 +403,7 @@ def test_inputs_by_name_and_several() -> None:
 
     x = torch.rand(1, 2, 3, 3)
     for inputs in ((x, x), {"x": x, "y": x}):
-        result = secateur.compress(
-            Two(), inputs, train=fit, evaluate=lambda _: 1.0, keep_params=0.6
-        )
+        result = compress(Two(), inputs, train=fit, evaluate=lambda _: 1.0, keep_params=0.6)
         assert result.slim.params <= 0.6 * result.dense.params
 
 
@@ -422,15 +437,15 @@ def never(_model: nn.Module, _penalty: Penalties) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "say in one way how far to go"),
-        ({"keep_params": 0.5, "max_drop": 1.0}, "say in one way how far to go"),
+        ({}, "state one goal"),
+        ({"keep_params": 0.5, "max_drop": 1.0}, "state one goal"),
         ({"max_drop": -1.0}, "max_drop is -1"),
         ({"max_drop": 1.0, "attempts": 0}, "attempts is 0"),
         ({"max_drop": 1.0, "attempts": 1.5}, "attempts is 1.5"),
         ({"keep_macs": 0.5, "min_filters": 2.5}, "min_filters is 2.5"),
-        ({"keep_macs": 0.5, "strength": math.nan}, "strength is a number"),
-        ({"keep_macs": 0.5, "group_strength": math.inf}, "strength is a number"),
-        ({"keep_macs": 0.5, "threshold_drop": -1.0}, "threshold_drop is -1"),
+        ({"keep_macs": 0.5, "strength": math.nan}, "strength must be a finite number"),
+        ({"keep_macs": 0.5, "group_strength": math.inf}, "strength must be a finite number"),
+        ({"keep_macs": 0.5, "threshold_drop": -1.0}, "max_drop of the threshold is -1"),
         ({"keep_params": 0.5, "resolution": 0.0}, "resolution is 0.0"),
         ({"keep_params": 0.5, "penalty": "l2"}, "no penalty 'l2'"),
         ({"keep_params": 0.5, "phases": []}, "phases is empty"),
@@ -508,9 +523,9 @@ def test_training_that_does_not_use_the_penalty() -> None:
 
     for function, message in (
         (plain, r"train\(\) never called penalty.attach\(optimizer\)"),
-        (without_steps, "an optimiser that took no step"),
+        (without_steps, "an optimizer that took no step"),
         (of_another, "holds none of the penalised weights"),
-        (of_the_head, r"(stem|back).weight is penalised but had no gradient, or no optimiser"),
+        (of_the_head, r"(stem|back).weight is penalised but had no gradient, or no optimizer"),
     ):
         with pytest.raises(PruningError, match=message):
             compress(net(), train=function, keep_params=0.5)
@@ -644,6 +659,4 @@ def test_training_that_diverged() -> None:
 
 def test_example_inputs_that_are_not_finite() -> None:
     with pytest.raises(PruningError, match="no finite values"):
-        secateur.compress(
-            net(), EXAMPLE * math.nan, train=never, evaluate=lambda _: 1.0, keep_params=0.5
-        )
+        compress(net(), EXAMPLE * math.nan, train=never, evaluate=lambda _: 1.0, keep_params=0.5)

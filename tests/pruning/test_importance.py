@@ -1,7 +1,7 @@
-"""What a channel is worth by other criteria, by hand and against slow loops and real gates."""
+"""Importance by other criteria, by hand and against slow loops and real gates."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import pytest
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.models.ssd import RawSSD, build_ssd, convolutions, ssd_architecture
+from secateur.pruning.criteria.importance import Scored
 from secateur.pruning.criteria.norms import filter_norm, geometric_median, norm_scale, norm_scales
 from secateur.pruning.criteria.random import random_importance
 from secateur.pruning.criteria.taylor import layer_normalized, taylor
@@ -23,6 +24,12 @@ Gate = Callable[[nn.Module, object, Tensor], Tensor]
 
 def tensors_of(net: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in net.named_parameters()}
+
+
+def scored(
+    net: nn.Module, graph: ChannelGraph, groups: list[str], losses: Iterable[Tensor]
+) -> Scored:
+    return Scored(net, graph, groups, (), losses=lambda: iter(losses))
 
 
 def matrix(tensors: dict[str, Tensor], layer: str, rows: list[list[float]]) -> None:
@@ -57,10 +64,10 @@ def test_filter_norm_by_hand() -> None:
     graph, tensors = channel_groups(net, torch.zeros(1, 3, 2, 2)), tensors_of(net)
     matrix(tensors, "0", [[1, -2, 2], [0, -4, 0]])
     tensors["0.bias"].fill_(100)  # no part of a filter
-    assert filter_norm(graph, ["0"], tensors, 1)["0"].tolist() == [5, 4]
-    assert filter_norm(graph, ["0"], tensors, 2)["0"].tolist() == [3, 4]
-    assert filter_norm(graph, ["0"], tensors, 1)["0"].dtype == torch.float64
-    assert filter_norm(graph, [], tensors, 1) == {}
+    assert filter_norm(Scored(net, graph, ["0"], ()), 1)["0"].tolist() == [5, 4]
+    assert filter_norm(Scored(net, graph, ["0"], ()), 2)["0"].tolist() == [3, 4]
+    assert filter_norm(Scored(net, graph, ["0"], ()), 1)["0"].dtype == torch.float64
+    assert filter_norm(Scored(net, graph, [], ()), 1) == {}
 
 
 def test_layers_under_a_sum_are_one_block() -> None:
@@ -69,10 +76,12 @@ def test_layers_under_a_sum_are_one_block() -> None:
     assert graph.groups["a"].producers == ("a", "b")
     matrix(tensors, "a", [[3], [-1]])
     matrix(tensors, "b", [[0, 4], [-2, 2]])
-    assert filter_norm(graph, ["a"], tensors, 1)["a"].tolist() == [7, 5]
-    assert filter_norm(graph, ["a"], tensors, 2)["a"].tolist() == [5, 3]
+    assert filter_norm(Scored(net, graph, ["a"], ()), 1)["a"].tolist() == [7, 5]
+    assert filter_norm(Scored(net, graph, ["a"], ()), 2)["a"].tolist() == [5, 3]
     # (3, 0, 4) and (-1, -2, 2) lie √(4² + 2² + 2²) apart.
-    assert geometric_median(graph, ["a"], tensors)["a"].tolist() == pytest.approx([24**0.5] * 2)
+    assert geometric_median(Scored(net, graph, ["a"], ()))["a"].tolist() == pytest.approx(
+        [24**0.5] * 2
+    )
 
 
 def test_linear_layer_behind_a_flattened_map() -> None:
@@ -81,9 +90,9 @@ def test_linear_layer_behind_a_flattened_map() -> None:
     matrix(tensors, "0", [[2], [-3]])
     matrix(tensors, "2", [[1, 1, -1, 1], [2, 0, 0, 2]])
     # What reads the channels, two columns each, is no part of what makes them.
-    assert filter_norm(graph, ["0"], tensors, 1)["0"].tolist() == [2, 3]
-    assert filter_norm(graph, ["2"], tensors, 1)["2"].tolist() == [4, 4]
-    assert filter_norm(graph, ["2"], tensors, 2)["2"].tolist() == pytest.approx([2, 8**0.5])
+    assert filter_norm(Scored(net, graph, ["0"], ()), 1)["0"].tolist() == [2, 3]
+    assert filter_norm(Scored(net, graph, ["2"], ()), 1)["2"].tolist() == [4, 4]
+    assert filter_norm(Scored(net, graph, ["2"], ()), 2)["2"].tolist() == pytest.approx([2, 8**0.5])
 
 
 def test_filters_of_a_channel_that_has_several() -> None:
@@ -91,8 +100,10 @@ def test_filters_of_a_channel_that_has_several() -> None:
     graph, tensors = channel_groups(net, torch.zeros(1, 1, 2, 2)), tensors_of(net)
     matrix(tensors, "0", [[1], [2], [3], [-4], [0], [0], [3], [4]])
     assert graph.groups["0"].channels == 2
-    assert filter_norm(graph, ["0"], tensors, 1)["0"].tolist() == [10, 7]
-    assert filter_norm(graph, ["0"], tensors, 2)["0"].tolist() == pytest.approx([30**0.5, 5])
+    assert filter_norm(Scored(net, graph, ["0"], ()), 1)["0"].tolist() == [10, 7]
+    assert filter_norm(Scored(net, graph, ["0"], ()), 2)["0"].tolist() == pytest.approx(
+        [30**0.5, 5]
+    )
 
 
 # ---- geometric median --------------------------------------------------------------------------
@@ -102,7 +113,7 @@ def test_geometric_median_by_hand() -> None:
     net = nn.Sequential(nn.Conv2d(2, 3, 1), nn.Conv2d(3, 1, 1))
     graph, tensors = channel_groups(net, torch.zeros(1, 2, 2, 2)), tensors_of(net)
     matrix(tensors, "0", [[0, 0], [3, 4], [6, 8]])
-    assert geometric_median(graph, ["0"], tensors)["0"].tolist() == [15, 10, 15]
+    assert geometric_median(Scored(net, graph, ["0"], ()))["0"].tolist() == [15, 10, 15]
 
 
 # Of more than 25 filters torch multiplies matrices instead of taking differences.
@@ -114,7 +125,9 @@ def test_geometric_median_against_a_slow_loop(filters: int) -> None:
     tensors["0.weight"][1] = tensors["0.weight"][0]
     rows = [filter_.flatten().tolist() for filter_ in tensors["0.weight"]]
     slow = [sum(math.dist(one, other) for other in rows) for one in rows]
-    assert geometric_median(graph, ["0"], tensors)["0"].tolist() == pytest.approx(slow, rel=1e-6)
+    assert geometric_median(Scored(net, graph, ["0"], ()))["0"].tolist() == pytest.approx(
+        slow, rel=1e-6
+    )
 
 
 # ---- scales of batch norms ---------------------------------------------------------------------
@@ -125,7 +138,7 @@ def test_norm_scale_by_hand() -> None:
     net = nn.Sequential(*layers)
     graph, tensors = channel_groups(net, torch.zeros(1, 1, 2, 2)), tensors_of(net)
     tensors["1.weight"].copy_(torch.tensor([0.5, -2.0, 0.0]))
-    importance = norm_scale(graph, ["0", "2"], tensors)
+    importance = norm_scale(Scored(net, graph, ["0", "2"], ()))
     # Where there is no batch norm, nothing is to go.
     assert {name: each.tolist() for name, each in importance.items()} == {
         "0": [0.5, 2.0, 0.0],
@@ -139,7 +152,7 @@ def test_scales_of_two_norms_under_a_sum_are_added() -> None:
     tensors["norm_a.weight"].copy_(torch.tensor([1.0, -2.0]))
     tensors["norm_b.weight"].copy_(torch.tensor([-0.5, 0.25]))
     assert norm_scales(graph, graph.groups["a"]) == ["norm_a.weight", "norm_b.weight"]
-    assert norm_scale(graph, ["a"], tensors)["a"].tolist() == [1.5, 2.25]
+    assert norm_scale(Scored(net, graph, ["a"], ()))["a"].tolist() == [1.5, 2.25]
 
 
 def test_norms_that_keep_no_statistics_or_have_no_scale() -> None:
@@ -235,7 +248,7 @@ def test_taylor_is_the_gradient_of_a_gate(name: str) -> None:
     net = stirred(make())
     graph = channel_groups(net, torch.zeros(1, *shape))
     losses = partial(batches, net, *shape)
-    found = taylor(net, graph, list(layers), losses())
+    found = taylor(scored(net, graph, list(layers), losses()))
     for group, layer in layers.items():
         channels = graph.groups[group].channels
         expected = squared_gate_gradients(net, [layer], channels, losses)
@@ -248,7 +261,7 @@ def test_taylor_of_layers_under_a_sum_is_that_of_one_gate_behind_all() -> None:
     net, graph = residual()
     stirred(net)
     losses = partial(batches, net, 1, 3, 3)
-    found = taylor(net, graph, ["a"], losses())["a"].tolist()
+    found = taylor(scored(net, graph, ["a"], losses()))["a"].tolist()
     expected = squared_gate_gradients(net, ["norm_a", "norm_b"], 2, losses)
     assert found == pytest.approx(expected, rel=1e-4)
 
@@ -263,7 +276,7 @@ def test_taylor_behind_conv4_3_has_one_gate(batch_norm: bool) -> None:
             x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(number))
             yield torch.stack([output.square().mean() for output in net(x).values()]).sum()
 
-    found = taylor(net, graph, [conv4_3], losses())[conv4_3].tolist()
+    found = taylor(scored(net, graph, [conv4_3], losses()))[conv4_3].tolist()
     expected = squared_gate_gradients(net, [place], graph.groups[conv4_3].channels, losses)
     # The scale of 20 behind conv4_3 is another gate, and is not counted.
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-4 * max(expected))
@@ -277,7 +290,10 @@ def test_taylor_by_hand() -> None:
     matrix(tensors, "1", [[1, 3]])
     # At x the channels are 2x + 1 and x - 1, of which the loss takes 1 and 3 times.
     losses = (net(torch.full((1, 1, 1, 1), x)).sum() for x in (1.0, 3.0))
-    assert taylor(net, graph, ["0"], losses)["0"].tolist() == [(3**2 + 7**2) / 2, (0 + 6**2) / 2]
+    assert taylor(scored(net, graph, ["0"], losses))["0"].tolist() == [
+        (3**2 + 7**2) / 2,
+        (0 + 6**2) / 2,
+    ]
 
 
 def test_layers_are_normalized_each_by_its_own_norm() -> None:
@@ -291,9 +307,9 @@ def test_taylor_leaves_gradients_empty_and_weights_alone() -> None:
     graph = channel_groups(net, torch.zeros(1, 1, 2, 2))
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     net(torch.ones(1, 1, 2, 2)).sum().backward()  # what lies there beforehand does not count
-    first = taylor(net, graph, ["0"], batches(net, 1, 2, 2))
+    first = taylor(scored(net, graph, ["0"], batches(net, 1, 2, 2)))
     assert all(parameter.grad is None for parameter in net.parameters())
-    assert torch.equal(taylor(net, graph, ["0"], batches(net, 1, 2, 2))["0"], first["0"])
+    assert torch.equal(taylor(scored(net, graph, ["0"], batches(net, 1, 2, 2)))["0"], first["0"])
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, before[name]), name
 
@@ -302,16 +318,18 @@ def test_taylor_without_batches() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, 1))
     graph = channel_groups(net, torch.zeros(1, 1, 2, 2))
     with pytest.raises(PruningError, match="needs the loss of at least one batch"):
-        taylor(net, graph, ["0"], [])
+        taylor(scored(net, graph, ["0"], []))
 
 
-# ---- chance ------------------------------------------------------------------------------------
+# ---- random ------------------------------------------------------------------------------------
 
 
-def test_chance_is_the_seeds() -> None:
+def test_random_importance_depends_on_the_seed() -> None:
     net = nn.Sequential(nn.Conv2d(1, 5, 1), nn.Conv2d(5, 6, 1), nn.Conv2d(6, 1, 1))
     graph = channel_groups(net, torch.zeros(1, 1, 2, 2))
-    first, again, other = (chance(graph, ["0", "1"], seed) for seed in (7, 7, 8))
+    first, again, other = (
+        random_importance(Scored(net, graph, ["0", "1"], (), seed=seed)) for seed in (7, 7, 8)
+    )
     assert {name: len(importance) for name, importance in first.items()} == {"0": 5, "1": 6}
     for name, importance in first.items():
         assert torch.equal(importance, again[name])

@@ -311,7 +311,7 @@ def test_penalty_on_the_scales_of_batch_norms() -> None:
     torch.testing.assert_close(net[1].weight.detach(), torch.tensor([0.95, -1.95, 0.0]))
     for name, tensor in net.state_dict().items():
         assert name == "1.weight" or torch.equal(tensor, before[name]), name
-    with pytest.raises(PruningError, match="no batch norm whose scales could be drawn to zero"):
+    with pytest.raises(PruningError, match="no batch norm whose scales could become zero"):
         penalize_scales(net, graph, ["2"], 0.5)
 
 

@@ -205,10 +205,10 @@ def test_grouped_convolution_cut_to_one_input_a_group() -> None:
         ({"0": []}, "0 would lose all its filters; keep at least one"),
         ({"2": []}, "2 would lose all its filters"),
         ({"9": [0]}, "9: no such channel group"),
-        ({"0": [1, 0]}, "must rise"),
-        ({"0": [0, 0, 1]}, "must rise"),
-        ({"0": [0, 3]}, "must rise from 0 to 2"),
-        ({"0": [-1, 0]}, "must rise"),
+        ({"0": [1, 0]}, "must ascend"),
+        ({"0": [0, 0, 1]}, "must ascend"),
+        ({"0": [0, 3]}, "must ascend from 0 to 2"),
+        ({"0": [-1, 0]}, "must ascend"),
     ],
 )
 def test_wrong_selections(selection: dict[str, list[int]], message: str) -> None:

@@ -48,7 +48,7 @@ def test_a_grouped_convolution_never_becomes_depthwise() -> None:
 
 def test_words() -> None:
     assert least_in_words(4, 1) == "4 filters"
-    assert least_in_words(4, 8) == "4 filters (rounded up as round_to says)"
+    assert least_in_words(4, 8) == "4 filters (rounded up to round_to)"
 
 
 @pytest.mark.parametrize(

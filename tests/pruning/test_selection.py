@@ -3,6 +3,7 @@
 import random
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -25,8 +26,9 @@ from secateur.pruning.selection.budget import (
 )
 from secateur.pruning.selection.by_budget import select_by_budget
 from secateur.pruning.selection.by_sparsity import select_by_sparsity
+from secateur.pruning.selection.goal import Goal
 from secateur.pruning.selection.match import match_groups
-from secateur.pruning.selection.select import meets, select_filters
+from secateur.pruning.selection.select import select_filters
 from secateur.pruning.verification import verify_removal
 
 torch.set_num_threads(1)
@@ -90,7 +92,7 @@ def test_fixed_group() -> None:
     with pytest.raises(PruningError, match="1 cannot be pruned: the network's output"):
         select_by_sparsity(graph, ["1"], tensors, s_F=1, s_F_both=1, s_G=1)
     with pytest.raises(PruningError, match="1 cannot be pruned"):
-        select_by_budget(graph, ["0", "1"], tensors, params=1)
+        select_by_budget(graph, ["0", "1"], tensors, Budget(params=1))
 
 
 def slow_selection(
@@ -141,7 +143,7 @@ def test_result_fits_the_budget_and_just_so(share: float, kind: str) -> None:
     params, macs = graph.cost()
     budget = {"params": share * params, "macs": share * macs}
     budget = budget if kind == "both" else {kind: budget[kind]}
-    choice = select_by_budget(graph, ["0", "1", "2"], tensors, **budget)
+    choice = select_by_budget(graph, ["0", "1", "2"], tensors, Budget(**budget))
     slim = remove_filters(net, graph, choice.kept)
     cost = {"params": count_params(slim), "macs": count_macs(slim, torch.zeros(1, 4, 3, 3))}
     assert all(cost[name] <= limit for name, limit in budget.items())
@@ -157,7 +159,7 @@ def test_result_fits_the_budget_and_just_so(share: float, kind: str) -> None:
 
 def test_budget_that_fits_already_takes_nothing() -> None:
     _, graph, tensors = chain(3)
-    choice = select_by_budget(graph, ["0"], tensors, params=graph.cost()[0])
+    choice = select_by_budget(graph, ["0"], tensors, Budget(params=graph.cost()[0]))
     assert choice.kept["0"].tolist() == [0, 1, 2]
 
 
@@ -166,14 +168,17 @@ def test_budget_takes_the_least_worth() -> None:
     matrix(tensors, 0, [[1] * 4, [3] * 4, [2] * 4, [0] * 4])
     matrix(tensors, 1, [[1] * 4, [1] * 4])
     params = graph.cost({"0": 2})[0]
-    assert select_by_budget(graph, ["0"], tensors, params=params).kept["0"].tolist() == [1, 2]
+    assert select_by_budget(graph, ["0"], tensors, Budget(params=params)).kept["0"].tolist() == [
+        1,
+        2,
+    ]
 
 
 def test_budget_takes_the_least_of_a_worth_that_is_given() -> None:
     _, graph, tensors = chain(4, 3)
     importance = {"0": torch.tensor([3.0, 1.0, 4.0, 2.0]).double(), "1": torch.ones(3).double()}
     params = graph.cost({"0": 2})[0]
-    choice = select_by_budget(graph, ["0"], tensors, params=params, importance=importance)
+    choice = select_by_budget(graph, ["0"], tensors, Budget(params=params), importance=importance)
     assert choice.kept["0"].tolist() == [0, 2]
     # What is seen of the filters is their sparsity all the same.
     assert choice.levels["0"].F.tolist() == [0.0] * 4
@@ -182,7 +187,7 @@ def test_budget_takes_the_least_of_a_worth_that_is_given() -> None:
     for percent in range(30, 100, 5):
         limit = percent / 100 * graph.cost()[0]
         one, other = (
-            select_by_budget(graph, ["0", "1"], tensors, params=limit, importance=each)
+            select_by_budget(graph, ["0", "1"], tensors, Budget(params=limit), importance=each)
             for each in (importance, tiny)
         )
         assert [k.tolist() for k in one.kept.values()] == [k.tolist() for k in other.kept.values()]
@@ -194,8 +199,10 @@ def test_without_a_worth_it_is_that_of_both_sides() -> None:
     importance = {name: channel_importance(graph.groups[name], tensors) for name in ("0", "1")}
     for percent in (80, 50, 30):
         macs = percent / 100 * graph.cost()[1]
-        one = select_by_budget(graph, ["0", "1"], tensors, macs=macs)
-        other = select_by_budget(graph, ["0", "1"], tensors, macs=macs, importance=importance)
+        one = select_by_budget(graph, ["0", "1"], tensors, Budget(macs=macs))
+        other = select_by_budget(
+            graph, ["0", "1"], tensors, Budget(macs=macs), importance=importance
+        )
         assert [k.tolist() for k in one.kept.values()] == [k.tolist() for k in other.kept.values()]
 
 
@@ -218,7 +225,7 @@ def test_narrow_layers_are_spared() -> None:
     for tensor in tensors.values():
         tensor.fill_(1.0)  # every channel is worth the same, and a narrow layer's cost more
     params, _ = graph.cost()
-    choice = select_by_budget(graph, ["0", "1"], tensors, params=0.6 * params, balance=0.0)
+    choice = select_by_budget(graph, ["0", "1"], tensors, Budget(params=0.6 * params), balance=0.0)
     assert len(choice.kept["0"]) == 2
     assert len(choice.kept["1"]) < 25
 
@@ -226,11 +233,11 @@ def test_narrow_layers_are_spared() -> None:
 def test_impossible_budget() -> None:
     _, graph, tensors = chain(4, 4)
     least, _ = graph.cost({"0": 2, "1": 2})
-    assert select_by_budget(graph, ["0", "1"], tensors, params=least, min_filters=2)
+    assert select_by_budget(graph, ["0", "1"], tensors, Budget(params=least), min_filters=2)
     with pytest.raises(PruningError, match="the budget cannot be met: with 2 filters kept"):
-        select_by_budget(graph, ["0", "1"], tensors, params=least - 1, min_filters=2)
-    with pytest.raises(PruningError, match="no budget given"):
-        select_by_budget(graph, ["0"], tensors)
+        select_by_budget(graph, ["0", "1"], tensors, Budget(params=least - 1), min_filters=2)
+    with pytest.raises(PruningError, match="the budget limits nothing"):
+        select_by_budget(graph, ["0"], tensors, Budget())
 
 
 # ---- multiples ---------------------------------------------------------------------------------
@@ -250,12 +257,14 @@ def test_bundles_by_hand() -> None:
     ):
         params = graph.cost({"0": most})[0]
         assert (
-            select_by_budget(graph, ["0"], tensors, params=params, round_to=4).kept["0"].tolist()
+            select_by_budget(graph, ["0"], tensors, Budget(params=params), round_to=4)
+            .kept["0"]
+            .tolist()
             == kept
         )
-    words = r"with 1 filters \(rounded up as round_to says\) kept in every group"
+    words = r"with 1 filters \(rounded up to round_to\) kept in every group"
     with pytest.raises(BudgetError, match=words):
-        select_by_budget(graph, ["0"], tensors, params=graph.cost({"0": 3})[0], round_to=4)
+        select_by_budget(graph, ["0"], tensors, Budget(params=graph.cost({"0": 3})[0]), round_to=4)
 
 
 def test_channels_of_equal_worth_go_in_whole_bundles() -> None:
@@ -264,7 +273,7 @@ def test_channels_of_equal_worth_go_in_whole_bundles() -> None:
         tensor.fill_(1.0)
     for percent in range(100, 20, -4):
         choice = select_by_budget(
-            graph, ["0", "1"], tensors, macs=percent / 100 * graph.cost()[1], round_to=4
+            graph, ["0", "1"], tensors, Budget(macs=percent / 100 * graph.cost()[1]), round_to=4
         )
         assert len(choice.kept["0"]) % 4 == 0 or len(choice.kept["0"]) == 30
         assert len(choice.kept["1"]) in (4, 8, 10)
@@ -278,13 +287,13 @@ def test_a_bundle_is_weighed_as_a_whole() -> None:
     params = graph.cost()[0] - 1
     # Filter 0 of layer 0 is worth least by far; but four of layer 1 lose less than it and three
     # of its like: 0.35 for 44 parameters, against 0.52 for 52.
-    single = select_by_budget(graph, ["0", "1"], tensors, params=params)
+    single = select_by_budget(graph, ["0", "1"], tensors, Budget(params=params))
     assert single.kept["0"].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert single.kept["1"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
-    fours = select_by_budget(graph, ["0", "1"], tensors, params=params, round_to=4)
+    fours = select_by_budget(graph, ["0", "1"], tensors, Budget(params=params), round_to=4)
     assert fours.kept["0"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     assert fours.kept["1"].tolist() == [4, 5, 6, 7]
-    mixed = select_by_budget(graph, ["0", "1"], tensors, params=params, round_to={"1": 4})
+    mixed = select_by_budget(graph, ["0", "1"], tensors, Budget(params=params), round_to={"1": 4})
     assert mixed.kept["0"].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert mixed.kept["1"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
 
@@ -412,14 +421,14 @@ def test_bundles_against_a_slow_loop(
     if any(costs[what] > limit for what, limit in limits.items()):
         with pytest.raises(BudgetError):
             select_by_budget(
-                graph, groups, tensors, **limits, min_filters=min_filters, round_to=steps
+                graph, groups, tensors, Budget(**limits), min_filters=min_filters, round_to=steps
             )
         return
     choice = select_by_budget(
         graph,
         groups,
         tensors,
-        **limits,
+        Budget(**limits),
         min_filters=min_filters,
         round_to=steps,
         balance=balance,
@@ -521,48 +530,69 @@ def test_the_door_leads_to_both_ways() -> None:
     def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
         return {n: k.tolist() for n, k in a.items()} == {n: k.tolist() for n, k in b.items()}
 
-    by_params = select_by_budget(graph, ["0", "1"], tensors, params=params // 2, min_filters=2)
-    assert same(select_filters(graph, net, keep_params=0.5, min_filters=2).kept, by_params.kept)
-    by_macs = select_by_budget(graph, ["1"], tensors, macs=0.8 * macs, min_filters=4)
-    assert same(select_filters(graph, tensors, groups=["1"], keep_macs=0.8).kept, by_macs.kept)
-    rounded = select_by_budget(
-        graph, ["0", "1"], tensors, params=0.7 * params, min_filters=1, round_to={"1": 4}
+    by_params = select_by_budget(
+        graph, ["0", "1"], tensors, Budget(params=params // 2), min_filters=2
     )
-    by_door = select_filters(graph, net, keep_params=0.7, min_filters=1, round_to={"1": 4})
+    assert same(
+        select_filters(graph, net, Goal(keep_params=0.5), min_filters=2).kept, by_params.kept
+    )
+    by_macs = select_by_budget(graph, ["1"], tensors, Budget(macs=0.8 * macs), min_filters=4)
+    assert same(
+        select_filters(graph, tensors, Goal(keep_macs=0.8), groups=["1"]).kept, by_macs.kept
+    )
+    rounded = select_by_budget(
+        graph, ["0", "1"], tensors, Budget(params=0.7 * params), min_filters=1, round_to={"1": 4}
+    )
+    by_door = select_filters(graph, net, Goal(keep_params=0.7), min_filters=1, round_to={"1": 4})
     assert same(by_door.kept, rounded.kept)
     assert len(rounded.kept["1"]) in (4, 8)
     tensors["0.weight"][:3] = 0
-    levels = {"s_F": 0.9, "s_F_both": 0.5, "s_G": 0.5}
-    by_levels = select_filters(graph, net, **levels)
+    levels = Goal(s_F=0.9, s_F_both=0.5, s_G=0.5)
+    by_levels = select_filters(graph, net, levels)
     assert by_levels.kept["0"].tolist() == [3, 4, 5, 6, 7]
     assert by_levels.kept["1"].tolist() == list(range(9))
-    by_levels = select_filters(graph, net, **levels, round_to=3)
+    by_levels = select_filters(graph, net, levels, round_to=3)
     assert by_levels.kept["0"].tolist() == [0, 3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize(
     ("goal", "message"),
     [
-        ({}, "say in one way how far to go"),
-        ({"keep_params": 0.5, "s_F": 0.5}, "say in one way how far to go"),
+        ({}, "state one goal"),
+        ({"keep_params": 0.5, "s_F": 0.5}, "state one goal"),
+        ({"keep_params": 0.5, "max_drop": 0.5}, "state one goal"),
         ({"s_F": 0.5}, "go together"),
-        ({"s_F": 0.5, "s_F_both": 0.6, "s_G": 0.5}, "s_F_both .0.6. must not be above s_F"),
-        ({"keep_params": 1.5}, "keep_params is 1.5; it is a share between 0 and 1"),
+        ({"s_F": 0.5, "s_F_both": 0.6, "s_G": 0.5}, "s_F_both .0.6. is above s_F .0.5."),
+        ({"keep_params": 1.5}, "keep_params is 1.5; give a share between 0 and 1"),
         ({"keep_macs": 0.0}, "keep_macs is 0"),
         ({"keep_macs": float("nan")}, "keep_macs is nan"),
-        ({"keep_macs": 0.5, "min_filters": 0}, "min_filters is 0"),
+        ({"max_drop": -0.1}, "max_drop is -0.1"),
+        ({"max_drop": float("inf")}, "max_drop is inf"),
+        ({"max_drop": 1.0, "attempts": 0}, "attempts is 0"),
     ],
 )
-def test_goals_that_are_none(goal: dict[str, float], message: str) -> None:
-    net, graph, _ = chain(8)
+def test_goals_that_are_refused(goal: dict[str, Any], message: str) -> None:
     with pytest.raises(PruningError, match=message):
-        select_filters(graph, net, **goal)  # type: ignore[arg-type]
+        Goal(**goal)
+
+
+def test_selection_that_is_refused() -> None:
+    net, graph, _ = chain(8)
+    with pytest.raises(PruningError, match="min_filters is 0"):
+        select_filters(graph, net, Goal(keep_macs=0.5), min_filters=0)
+    with pytest.raises(PruningError, match="max_drop needs training"):
+        select_filters(graph, net, Goal(max_drop=1.0))
+
+
+def test_floor_of_a_drop_is_spread_over_the_phases() -> None:
+    goal = Goal(max_drop=2.0)
+    assert [goal.floor(90.0, phase, 4) for phase in (1, 2, 3, 4)] == [89.5, 89.0, 88.5, 88.0]
 
 
 def test_share_out_of_reach() -> None:
     net, graph, _ = chain(8)
     with pytest.raises(BudgetError, match="with 4 filters kept"):
-        select_filters(graph, net, keep_params=0.01)
+        select_filters(graph, net, Goal(keep_params=0.01))
 
 
 def test_a_phase_leaves_the_end_within_reach_of_later_ones() -> None:
@@ -585,8 +615,7 @@ def test_a_phase_leaves_the_end_within_reach_of_later_ones() -> None:
             graph,
             names,
             dict(net.named_parameters()),
-            macs=budget.macs,
-            later=budget.later,
+            Budget(macs=budget.macs, later=tuple(budget.later)),
             min_filters=2,
         )
         net = remove_filters(net, graph, choice.kept)  # type: ignore[assignment]
@@ -608,7 +637,7 @@ def test_neither_limit_takes_what_the_other_leaves_free() -> None:
     params, macs = graph.cost()
     groups = list(graph.prunable())
     choice = select_by_budget(
-        graph, groups, dict(net.named_parameters()), params=0.3 * params, macs=0.6 * macs
+        graph, groups, dict(net.named_parameters()), Budget(params=0.3 * params, macs=0.6 * macs)
     )
     left_params, left_macs = graph.cost({name: len(kept) for name, kept in choice.kept.items()})
     assert 0.27 * params < left_params <= 0.3 * params
@@ -627,7 +656,7 @@ def test_evenness_against_a_slow_loop(balance: float, share: float) -> None:
         graph,
         ["0", "1"],
         dict(net.named_parameters()),
-        macs=macs,
+        Budget(macs=macs),
         importance=importance,
         balance=balance,
     )
@@ -660,7 +689,7 @@ def test_evenness_keeps_costly_layers_from_emptying() -> None:
             graph,
             [*importance],
             dict(net.named_parameters()),
-            macs=0.2 * graph.cost()[1],
+            Budget(macs=0.2 * graph.cost()[1]),
             importance=importance,
             balance=balance,
         )
@@ -682,6 +711,6 @@ def test_a_later_phase_puts_no_filter_back() -> None:
     _, graph, _ = chain(16, 16)
     params, _ = graph.cost({"0": 2})
     reach = Reach(params, None, {"0": 64})
-    assert meets(graph, {"0": 2}, None, None, [reach])
+    assert Budget(later=(reach,)).is_met(graph, {"0": 2})
     whole, _ = graph.cost()
-    assert meets(graph, {}, None, None, [Reach(whole, None, {"0": 64})])
+    assert Budget(later=(Reach(whole, None, {"0": 64}),)).is_met(graph, {})

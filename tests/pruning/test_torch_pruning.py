@@ -19,6 +19,7 @@ from secateur.pruning.baselines.torch_pruning import (
     load_torch_pruning,
     penalize_group_norms,
 )
+from secateur.pruning.criteria.importance import Scored
 from secateur.pruning.graph.trace import channel_groups
 from secateur.pruning.removal import remove_filters
 
@@ -39,7 +40,7 @@ def chain(*weights: Sequence[Sequence[float]]) -> nn.Sequential:
 
 def order(net: nn.Module, x: Tensor = PIXELS, min_filters: int = 1) -> dict[str, list[float]]:
     graph = channel_groups(net, x)
-    found = group_norm(net, graph, list(graph.prunable()), x, min_filters)
+    found = group_norm(Scored(net, graph, list(graph.prunable()), x, min_filters))
     assert all(each.dtype == torch.float64 for each in found.values())
     return {name: each.tolist() for name, each in found.items()}
 
@@ -86,7 +87,7 @@ def test_linear_layer_behind_a_flattened_map() -> None:
 
 def test_groups_that_are_not_named_are_left_out() -> None:
     net = chain([[3], [0], [2]], [[1, 2, 1], [2, 0, 1]], [[1, 3]])
-    found = group_norm(net, channel_groups(net, PIXELS), ["1"], PIXELS)
+    found = group_norm(Scored(net, channel_groups(net, PIXELS), ["1"], PIXELS))
     assert {name: each.tolist() for name, each in found.items()} == {"1": [0, 1]}
 
 
@@ -154,7 +155,7 @@ def test_agrees_with_the_packages_own_cuts(name: str, share: float) -> None:
         for parameter in net.parameters():
             parameter.mul_(torch.rand(len(parameter), *[1] * (parameter.dim() - 1)))
     graph = channel_groups(net, x)
-    found = group_norm(net, graph, list(graph.prunable()), x)
+    found = group_norm(Scored(net, graph, list(graph.prunable()), x))
     total = sum(map(len, found.values()))
 
     theirs, package = copy.deepcopy(net), load_torch_pruning()
@@ -203,7 +204,7 @@ def gradient(layer: nn.Module) -> list[float]:
 def test_penalty_by_hand() -> None:
     net = chain([[3], [1], [3]], [[4, 0, 0]], [[5]])
     graph = channel_groups(net, PIXELS)
-    penalty = penalize_group_norms(net, graph, ["0"], 0.5, PIXELS)
+    penalty = penalize_group_norms(net, graph, ["0"], PIXELS, 0.5)
     zero_gradients(net)
     penalty.before_step()
     # The norms are √(9 + 16), 1 and 3; 5 to 1 is the way from γ = 1 to 16, and 3 lies midway.
@@ -216,7 +217,7 @@ def test_penalty_by_hand() -> None:
 
 def test_penalty_acts_at_every_step() -> None:
     net = chain([[3], [1], [3]], [[4, 0, 0]])
-    penalty = penalize_group_norms(net, channel_groups(net, PIXELS), ["0"], 0.5, PIXELS)
+    penalty = penalize_group_norms(net, channel_groups(net, PIXELS), ["0"], PIXELS, 0.5)
     optimizer = SGD(net.parameters(), 0.01)
     penalty.attach(optimizer)
     zero_gradients(net)
@@ -234,7 +235,7 @@ def test_penalty_of_a_linear_layer_behind_a_flattened_map() -> None:
     x = torch.zeros(1, 1, 1, 2)
     for layer, weight in ((net[0], [1.0, 2.0]), (net[1], [2.0, 0.5]), (net[3], [3.0, 3, 1, 1])):
         layer.weight.copy_(torch.tensor(weight).view_as(layer.weight))
-    penalty = penalize_group_norms(net, channel_groups(net, x), ["0"], 0.5, x)
+    penalty = penalize_group_norms(net, channel_groups(net, x), ["0"], x, 0.5)
     zero_gradients(net)
     penalty.before_step()
     # The second channel is the lesser, and what reads it are two columns.
@@ -245,7 +246,7 @@ def test_penalty_of_a_linear_layer_behind_a_flattened_map() -> None:
 
 def test_a_group_of_one_channel_is_no_trouble() -> None:
     net = chain([[3]], [[1], [2]], [[1, 1]])
-    penalty = penalize_group_norms(net, channel_groups(net, PIXELS), ["0", "1"], 0.5, PIXELS)
+    penalty = penalize_group_norms(net, channel_groups(net, PIXELS), ["0", "1"], PIXELS, 0.5)
     zero_gradients(net)
     penalty.before_step()
     assert gradient(net[0]) == [0]
@@ -258,7 +259,7 @@ def test_frozen_layers_stay_and_their_neighbours_learn() -> None:
     for layer in layers[:2]:  # as torchvision freezes them
         layer.requires_grad_(False)
     graph = channel_groups(net, x)
-    penalty = penalize_group_norms(net, graph, list(graph.prunable())[:4], 0.5, x)
+    penalty = penalize_group_norms(net, graph, list(graph.prunable())[:4], x, 0.5)
     for parameter in net.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
@@ -273,7 +274,7 @@ def test_frozen_layers_stay_and_their_neighbours_learn() -> None:
 def test_all_frozen() -> None:
     net = chain([[3], [1]], [[1, 2]]).requires_grad_(False)
     with pytest.raises(PruningError, match=r"every weight .* is frozen"):
-        penalize_group_norms(net, channel_groups(net, PIXELS), ["0"], 0.5, PIXELS)
+        penalize_group_norms(net, channel_groups(net, PIXELS), ["0"], PIXELS, 0.5)
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

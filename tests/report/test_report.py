@@ -612,7 +612,7 @@ def test_records_of_another_version_are_refused(
         content["version"] = version
     path.write_text(json.dumps(content))
     outcome = secateur("report", copied_folder(path, file))
-    one_error(outcome, path, "another version of secateur; run 'secateur compress' again")
+    one_error(outcome, path, "another version of secateur; delete the run's folder")
 
 
 def test_a_run_of_the_first_version_is_refused(tmp_path: Path, secateur: Run) -> None:
@@ -622,7 +622,7 @@ def test_a_run_of_the_first_version_is_refused(tmp_path: Path, secateur: Run) ->
     (run / "steps.json").write_text('{"steps": ["dense"]}')
     old = {"key": "a", "made": "b", "seconds": 1.0, "result": {"metric": 90.0, "loss": [1.0]}}
     (run / "steps/dense/step.json").write_text(json.dumps(old))
-    one_error(secateur("report", run), run / "steps.json", "run 'secateur compress' again")
+    one_error(secateur("report", run), run / "steps.json", "delete the run's folder")
 
 
 @pytest.mark.parametrize(

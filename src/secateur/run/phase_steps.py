@@ -113,7 +113,9 @@ class PhaseSteps:
             found = work.threshold(network, phase, reference, validation)
             network.model.cpu()  # validation leaves it on the device
             self._save(folder, network.model)
-            trials = zip(found.trace, validations[0].evaluated, strict=True)
+            whole = len(run.splits.validation)
+            pictures = [n if n < whole else None for n in validations[0].evaluated]
+            trials = zip(found.trace, pictures, strict=True)
             return {
                 "kind": "threshold",
                 "phase": phase.number,
@@ -121,7 +123,7 @@ class PhaseSteps:
                 "threshold": found.value,
                 "zeros": found.zeros,
                 "status": found.status,
-                "trace": [{**asdict(trial), "pictures": pictures} for trial, pictures in trials],
+                "trace": [{**asdict(trial), "pictures": count} for trial, count in trials],
             }
 
         settings = run.recipe.compress.threshold

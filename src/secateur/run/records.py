@@ -355,7 +355,8 @@ def read_record(path: Path, kind: type[Content], cure: str = RUN_CURE) -> Conten
     versioned = issubclass(kind, VersionedRecord) and isinstance(content, dict)
     if versioned and content.get("version") != kind.model_fields["version"].default:
         raise RunError(
-            f"{path}: was written by another version of secateur; run 'secateur compress' again"
+            f"{path}: was written by another version of secateur; delete the run's folder, or "
+            "give another with --run"
         )
     try:
         return kind.model_validate(content)

@@ -111,9 +111,7 @@ def make_penalty(
         raise PruningError(f"there is no penalty {kind!r}; take {', '.join(PENALTIES)}")
     strengths = (group_strength,) if strength is None else (strength, group_strength)
     if not all(0 <= each < math.inf for each in strengths):
-        raise PruningError(
-            "strength is a finite number of at least 0; a negative one grows weights"
-        )
+        raise PruningError("strength must be a finite number, 0 or more; below 0, weights grow")
     if group_strength and not PENALTIES[kind].with_group:
         raise PruningError(
             f"group_strength cannot be combined with the penalty {kind}; set it to 0"
