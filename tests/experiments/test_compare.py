@@ -17,8 +17,11 @@ from secateur.config.recipe import load_recipe
 from secateur.models.network import example_input, raw_network
 from secateur.models.network_file import load_network
 from secateur.pruning.baselines.torch_pruning import group_norm
+from secateur.pruning.criteria.importance import Scored
+from secateur.run.context import open_run
+from secateur.run.folder import Step
 from secateur.run.phases import network_groups
-from secateur.run.pipeline import compress_recipe
+from secateur.run.pipeline import run_phases
 from tiny_recipe import STEP, TINY, write_recipe
 
 METHODS = ["ours", "taylor", "scratch"]
@@ -183,7 +186,7 @@ def test_runs_can_be_reported(
 def test_a_comparison_is_not_a_run_but_its_runs_have_one_report(
     compared: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    one_error(secateur("report", compared), "is no run", f"such as {compared / 'seed0'}")
+    one_error(secateur("report", compared), "is not a run", f"such as {compared / 'seed0'}")
     copy = shutil.copytree(compared / "seed0", tmp_path / "seed0")
     several = secateur("report", copy / "ours/keep0.4", copy / "taylor/keep0.4")
     assert several.code == 0, several.err
@@ -296,20 +299,29 @@ def test_torch_prunings_pruner(
     raw = raw_network(file.model)
     graph = network_groups(file.model, file.architecture)
     selection = step(run, "phase1-remove")["result"]["selection"]
-    order = group_norm(raw, graph, list(selection), example_input(file.architecture), 1)
+    order = group_norm(Scored(raw, graph, list(selection), example_input(file.architecture)))
     kept = {order[name][i].item() for name, group in selection.items() for i in group["kept"]}
     removed = {place for each in order.values() for place in each.tolist()} - kept
     assert max(removed) < min(kept)
 
 
 def test_torch_prunings_penalty_shrinks_weights(recipe: Path, tmp_path: Path) -> None:
+    class Sparsified(Exception):  # noqa: N818 # not an error
+        pass
+
+    def stop(step: Step) -> None:
+        assert step.folder.name == "phase1-sparsify"
+        raise Sparsified
+
     squares = []
     for strength in ("5e-4", "5.0"):
         entries = "{penalty: group_norm, weight_decay: 0, steps: 4, batch_size: 4, strength: "
         select = "{keep_macs: 0.9, min_filters: 1, criterion: group_norm}"
         changes = [f"compress.sparsify={entries}{strength}}}", f"compress.select={select}"]
         folder, reporter = tmp_path / strength, ConsoleReporter(open_console())
-        compress_recipe(load_recipe(recipe, changes), folder, reporter, tmp_path / "pool")
+        run = open_run(load_recipe(recipe, changes), folder, reporter, tmp_path / "pool")
+        with pytest.raises(Sparsified):
+            run_phases(run, stop)
         network = load_network(folder / "steps/phase1-sparsify/network.safetensors").model
         squares.append(sum(p.square().sum().item() for p in network.parameters()))
     assert squares[1] < squares[0]
