@@ -1,4 +1,4 @@
-"""What a run of the command line came to."""
+"""The outcome of a run of the command line."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class Outcome:
 
 
 def one_error(outcome: Outcome, *names: object) -> None:
-    """One line on stderr, nothing on stdout, and the code of wrong input."""
+    """Check that wrong input gave one line on stderr, nothing on stdout, and exit code 2."""
     assert outcome.code == 2
     assert outcome.out == ""
     assert outcome.err.startswith("error: ")

@@ -16,15 +16,15 @@ from commands import Outcome
 from secateur.cli.console import ConsoleReporter
 from secateur.cli.main import main
 
-# A machine that stands still for a moment is no fault.
+# A machine that pauses for a moment must not fail a test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
 def _undisturbed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let no test see how slow the machine is, nor what another has left of signals and threads."""
-    monkeypatch.setattr(ConsoleReporter, "patience", math.inf)  # of bars that speak up
+    """Isolate each test from the machine's speed and from signal handlers and threads of others."""
+    monkeypatch.setattr(ConsoleReporter, "patience", math.inf)  # no progress lines
     torch.set_num_threads(1)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
@@ -34,7 +34,7 @@ def _undisturbed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def secateur(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Run the command line in this process, for torch takes seconds to import."""
+    """Run the command line in this process, because torch takes seconds to import."""
 
     def run(*arguments: object) -> Outcome:
         capfd.readouterr()
@@ -49,7 +49,7 @@ def secateur(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 @pytest.fixture
 def benchmark_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Import a module that lies among the benchmarks."""
+    """Import a module of the benchmarks."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     return import_module
 

@@ -1,4 +1,4 @@
-"""Curves of a training, read back from the event files that TensorBoard would read."""
+"""Curves of a training, read from its TensorBoard event files."""
 
 import struct
 from collections import defaultdict
@@ -10,9 +10,10 @@ Curves = dict[str, list[tuple[int, float]]]
 
 
 def read_curves(folder: Path) -> Curves:
-    """Read the event files of a folder as TensorBoard does: a session's start ends what was behind.
+    """Read the event files of a folder as TensorBoard does.
 
-    Records are length, check, content, check.
+    The start of a session removes the points from its step on. A record consists of its length, a
+    checksum, its content and a checksum.
     """
     curves = defaultdict(list)
     for file in sorted(folder.iterdir()):

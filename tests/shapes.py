@@ -1,4 +1,4 @@
-"""Drawn pictures of discs and squares, in the layouts that people's pictures have."""
+"""Drawn pictures of discs and squares, in layouts that data sets have."""
 
 from pathlib import Path
 from xml.sax.saxutils import escape

@@ -1,4 +1,4 @@
-"""The benchmarks fit the package as it is; their figures are made by ``make bench``."""
+"""The benchmarks fit the package; ``make bench`` makes their results."""
 
 import json
 import sys
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from secateur.run.records import PhaseSummary, Summary
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -23,7 +25,7 @@ def test_each_can_be_imported(name: str, benchmark_module: Callable[[str], Any])
         ("evaluation_speed", ["--rounds", "1", "--pictures", "20"], {}),
     ],
 )
-def test_each_takes_what_it_measures_as_it_is_now(
+def test_the_cheap_ones_run(
     name: str,
     options: list[str],
     small: dict[str, int],
@@ -38,3 +40,52 @@ def test_each_takes_what_it_measures_as_it_is_now(
     monkeypatch.setattr(sys, "argv", [name, *options, "--out", str(out)])
     module.main()
     assert json.loads(out.read_text("utf-8"))["checks"]
+
+
+@pytest.mark.parametrize(
+    ("name", "at_target", "above"),
+    [("at_least", True, True), ("at_most", True, False), ("equal", True, False)],
+)
+def test_checks_are_met_as_their_names_say(
+    name: str, at_target: bool, above: bool, benchmark_module: Callable[[str], Any]
+) -> None:
+    check = getattr(benchmark_module("checks"), name)
+    assert check("times", 2.0, 2.0)["met"] is at_target
+    assert check("times", 3.0, 2.0) == {"name": "times", "value": 3.0, "target": 2.0, "met": above}
+    assert check("times", 1.0, 2.0)["met"] is (name == "at_most")
+
+
+def test_a_results_file_has_counts_and_metrics_directly_in_each_network(
+    benchmark_module: Callable[[str], Any],
+) -> None:
+    recipes = benchmark_module("shipped_recipe")
+    network = {"params": 100, "macs": 1000, "bytes": 400, "input": [3, 64, 64]}
+    phase = dict.fromkeys(PhaseSummary.model_fields) | {
+        **{"layers": "a-b", "criterion": "sparsity", "round_to": 1, "slim_minus_masked": 1e-7},
+        **{"filters_before": {"a": 8}, "filters_after": {"a": 2}, "metrics": {}, "attempts": []},
+    }
+    summary = Summary.model_validate(
+        {
+            **{"name": "x", "metric": "AP", "split": "test", "seed": 0, "recipe": {}},
+            "dense": {**network, "network": "dense", "metrics": {"AP": 90.0}, "filters": {"a": 8}},
+            "slim": {
+                **{**network, "params": 10, "macs": 200, "network": "slim"},
+                **{"metrics": {"AP": 89.5}, "filters": {"a": 2}},
+            },
+            "phases": [phase],
+            "provenance": {"versions": {}, "machine": {}, "date": "today"},
+            "seconds": {},
+        }
+    )
+    content = recipes.flattened(summary)
+    assert content["dense"] == {**network, "AP": 90.0, "widths": {"a": 8}}
+    assert (content["slim"]["AP"], content["slim"]["widths"]) == (89.5, {"a": 2})
+    assert (content["name"], content["phases"][0]["layers"]) == ("x", "a-b")
+    found = recipes.checks(summary, {"params": 10, "macs": 6, "lost": 0.5, "dense": 90.5})
+    assert [(each["value"], each["met"]) for each in found] == [
+        (10.0, True),
+        (5.0, False),
+        (0.5, True),
+        (90.0, False),
+        (1e-7, True),
+    ]

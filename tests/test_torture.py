@@ -9,7 +9,7 @@ import pytest
 QUICK = ("second_process",)
 
 
-def test_killed_and_stopped_runs_end_like_one_that_was_not(
+def test_killed_and_stopped_runs_end_like_an_uninterrupted_one(
     benchmark_module: Callable[[str], Any], tmp_path: Path
 ) -> None:
     torture = benchmark_module("torture")
@@ -18,7 +18,7 @@ def test_killed_and_stopped_runs_end_like_one_that_was_not(
     assert not wrong, result
 
 
-def test_faults_end_as_promised(
+def test_faults_end_as_expected(
     benchmark_module: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults = benchmark_module("faults")
