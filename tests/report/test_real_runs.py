@@ -67,6 +67,11 @@ def test_compressing_a_detector_ends_with_a_report(secateur: Run, tmp_path: Path
             summed.metrics
         )
         assert [each.held for each in phase.attempts] == [each.held for each in summed.attempts]
+        # The accuracy at the chosen threshold is measured on all of validation.
+        assert phase.threshold is not None
+        search = phase.threshold.result
+        (chosen,) = (trial for trial in search.trace if trial.threshold == search.threshold)
+        assert chosen.pictures is None
     assert [len(phase.attempts) for phase in record.phases] == [2, 0]
     found = headline(record)
     assert found is not None
