@@ -1,8 +1,8 @@
-"""One recipe in one process and in two, of which one is killed; and on two machines.
+"""Runs of one recipe in one process, in two, and on two machines; one process is killed.
 
 ``python benchmarks/several_processes.py`` writes ``benchmarks/results/several_processes.json``. Two
-network namespaces, joined by a pair of virtual cards, stand for the machines, which wants root and
-``ip`` (``apt install iproute2``); they share the disk. All runs are on the CPU, over gloo.
+network namespaces, connected by virtual network cards, stand for the machines; they need root and
+``ip`` (``apt install iproute2``). They share the disk. All runs are on the CPU, with gloo.
 """
 
 import json
@@ -52,7 +52,7 @@ DETECTOR: dict[str, Any] = {
     },
     "evaluate": {"batch_size": 3},
 }
-# Without norms and chance in the network, the mean gradient of the processes is the whole batch's.
+# Without norms and dropout, the mean gradient of the processes is that of the whole batch.
 CLASSIFIER: dict[str, Any] = {
     "name": "classifier",
     "data": {"format": "folders", "validation": 0.25, "augmentation": {"shift": 0.1}},
@@ -83,7 +83,7 @@ Process = subprocess.Popen[bytes]
 
 
 def start(folder: Path, starter: Sequence[str], *command: object, name: str = "") -> Process:
-    """Start a command of ours, and keep what it says in a file beside its run folder."""
+    """Start a secateur command; its output goes to a log beside the run folder."""
     if starter != PYTHON:
         starter = [*starter, "-m", "--"]
     return subprocess.Popen(
@@ -95,14 +95,14 @@ def start(folder: Path, starter: Sequence[str], *command: object, name: str = ""
 
 
 def finish(*processes: Process) -> None:
-    """Wait for processes that are to end well."""
+    """Wait for processes; they must succeed."""
     for process in processes:
         if process.wait():
             raise SystemExit(f"failed: {process.args!r}")
 
 
 def write_recipe(work: Path, recipe: dict[str, Any]) -> Path:
-    """Draw the pictures of a recipe, and write it beside them."""
+    """Draw the pictures of a recipe and write the recipe beside them."""
     shapes = runpy.run_path(str(HERE.parent / "tests" / "shapes.py"))
     pictures = work / f"{recipe['name']}-pictures"
     draw = "draw_voc_folder" if recipe is DETECTOR else "draw_class_folders"
@@ -113,13 +113,13 @@ def write_recipe(work: Path, recipe: dict[str, Any]) -> Path:
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    """What a finished run says of itself."""
+    """The summary of a finished run."""
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text("utf-8"))
     return summary
 
 
 def pictures_read(recipe: Path) -> dict[str, int]:
-    """Count the pictures that the dense network learns from, in one process and in two."""
+    """Count the pictures that one process, and that two, load to train the dense network."""
     loaded = load_recipe(recipe)
     data = DetectionData.model_validate(loaded.data)
     train = cast(DetectionSet, read_splits(data, loaded.model.input_size, loaded.seed).train)
@@ -142,7 +142,7 @@ def pictures_read(recipe: Path) -> dict[str, int]:
 
 
 def losses_differ(work: Path) -> float:
-    """The largest relative difference between a classifier's losses in one process and in two."""
+    """Largest relative difference between a classifier's losses with one process and with two."""
     recipe = write_recipe(work, CLASSIFIER)
     traces = []
     for name, starter in (("class-one", PYTHON), ("class-two", TWO)):
@@ -153,7 +153,7 @@ def losses_differ(work: Path) -> float:
 
 
 def evaluated_again(run: Path, recipe: Path) -> dict[str, Any]:
-    """Evaluate the networks of a run of two processes in this one, and compare."""
+    """Evaluate the networks of a run of two processes in this process; compare the metrics."""
     loaded = load_recipe(recipe)
     task = task_of(loaded.data, loaded.evaluate)
     pictures = read_splits(loaded.data, loaded.model.input_size, loaded.seed).test
@@ -164,14 +164,14 @@ def evaluated_again(run: Path, recipe: Path) -> dict[str, Any]:
         network = load_network(run / f"{name}.safetensors")
         found = task.predictions(network.model, network.architecture, pictures)
         for metric, value in task.measure(found, pictures, task.metrics).items():
-            difference = max(difference, abs(value - summary[name][metric]))
+            difference = max(difference, abs(value - summary[name]["metrics"][metric]))
     size = loaded.evaluate.batch_size
     asked = sum(len(Rank(rank, 2).sample_indices(len(found), size)) for rank in (0, 1))
     return {"pictures": len(found), "asked_of_both": asked, "largest_difference": difference}
 
 
 def process_of(starters: Sequence[Process], rank: int) -> int:
-    """The number of the process that torchrun gave a rank."""
+    """The id of the process to which torchrun gave a rank."""
     for starter in starters:
         children = Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text().split()
         for child in map(int, children):
@@ -181,7 +181,7 @@ def process_of(starters: Sequence[Process], rank: int) -> int:
 
 
 def kill_half_way(folder: Path, starters: Sequence[Process]) -> dict[str, Any]:
-    """Kill the second process in the first phase's penalty training, and wait for the end."""
+    """Kill rank 1 while phase 1 is sparsified, and wait until all processes have ended."""
     step = folder / "steps" / "phase1-sparsify"
     while not (step / "unfinished/training.safetensors").is_file():
         if any(starter.poll() is not None for starter in starters):
@@ -192,24 +192,24 @@ def kill_half_way(folder: Path, starters: Sequence[Process]) -> dict[str, Any]:
     codes = [starter.wait() for starter in starters]
     seconds = round(time.perf_counter() - begun, 1)
     text = "".join(log.read_text() for log in folder.parent.glob(f"{folder.name}.*log"))
-    told = [line for line in text.splitlines() if line.startswith("error: ")]
+    errors = [line for line in text.splitlines() if line.startswith("error: ")]
     return {
         "codes": codes,
         "seconds_until_the_end": seconds,
-        "said": [line.replace(str(folder.parent), "") for line in told],
-        "torchrun_said": "Signal 9 (SIGKILL)" in text,
+        "errors": [line.replace(str(folder.parent), "") for line in errors],
+        "torchrun_reported_it": "Signal 9 (SIGKILL)" in text,
     }
 
 
-def went_on_behind(folder: Path) -> int:
-    """The step of the stopped training that the run said it went on behind."""
+def resumed_after(folder: Path) -> int:
+    """The step after which the run says that it resumed the training."""
     text = "".join(log.read_text() for log in folder.parent.glob(f"{folder.name}.*log"))
-    found = [line for line in text.splitlines() if "goes on behind step" in line]
+    found = [line for line in text.splitlines() if "resumes after step" in line]
     return int(found[-1].split("step ")[1].split(" ")[0]) if found else 0
 
 
 def same_networks(run: Path, other: Path) -> int:
-    """How many of dense and slim are the same to the last bit in two runs."""
+    """How many of the two networks, dense and slim, are equal to the last bit in two runs."""
     return sum(
         (run / f"{name}.safetensors").read_bytes() == (other / f"{name}.safetensors").read_bytes()
         for name in ("dense", "slim")
@@ -218,7 +218,7 @@ def same_networks(run: Path, other: Path) -> int:
 
 @contextmanager
 def two_machines() -> Iterator[list[list[str]]]:
-    """Make two network namespaces that see each other, and give torchrun's command in each."""
+    """Make two connected network namespaces; give torchrun's command in each."""
 
     def ip(*arguments: str) -> None:
         subprocess.run(["ip", *arguments], check=True)  # noqa: S607
@@ -250,7 +250,7 @@ def on_machines(folder: Path, starters: Sequence[Sequence[str]], *command: objec
 
 
 def measure(work: Path) -> dict[str, Any]:
-    """Do it all, and say what came of it."""
+    """Do all runs and compare them."""
     recipe = write_recipe(work, DETECTOR)
     metrics: dict[str, dict[str, list[float]]] = {}
     for name, starter in (("one", PYTHON), ("two", TWO)):
@@ -265,11 +265,11 @@ def measure(work: Path) -> dict[str, Any]:
     refused = start(work / "three", [*TORCHRUN, "--standalone", "--nproc-per-node", "3"], *command)
     refused.wait()
     text = (work / "three.log").read_text()
-    often = (*command, "--set", "checkpoint=0.00001")  # minutes: behind every step
+    often = (*command, "--set", "checkpoint=0.00001")  # minutes: after every step
     killed = kill_half_way(work / "killed", [start(work / "killed", TWO, *often)])
     finish(start(work / "killed", TWO, *command))
     killed |= {
-        "went_on_behind": went_on_behind(work / "killed"),
+        "resumed_after": resumed_after(work / "killed"),
         "same_networks": same_networks(work / "killed", unbroken),
     }
     with two_machines() as starters:
@@ -277,7 +277,7 @@ def measure(work: Path) -> dict[str, Any]:
         lost = kill_half_way(work / "lost", on_machines(work / "lost", starters, *often))
         finish(*on_machines(work / "lost", starters, *command))
     lost |= {
-        "went_on_behind": went_on_behind(work / "lost"),
+        "resumed_after": resumed_after(work / "lost"),
         "same_networks": same_networks(work / "lost", unbroken),
     }
     return {
@@ -298,7 +298,7 @@ def measure(work: Path) -> dict[str, Any]:
         },
         "evaluated_again_by_one": evaluated_again(unbroken, recipe),
         "three_processes": {
-            "said": [line for line in text.splitlines() if line.startswith("error: ")],
+            "errors": [line for line in text.splitlines() if line.startswith("error: ")],
             "code_of_the_first": 2 if "exitcode  : 2" in text else None,
         },
         "killed": killed,
@@ -310,39 +310,39 @@ def measure(work: Path) -> dict[str, Any]:
 
 
 def checks(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Hold what came of it against what is promised."""
+    """Compare the results with their targets."""
     read, again = result["training_pictures"], result["evaluated_again_by_one"]
     exact = [
-        ("training pictures of two processes, of those of one", read["2"] / read["1"], 1),
+        ("training pictures of two processes ÷ those of one", read["2"] / read["1"], 1),
         (
-            "pictures that two processes evaluate, of those there are",
+            "pictures that two processes evaluate ÷ pictures of the set",
             again["asked_of_both"] / again["pictures"],
             1,
         ),
         (
-            "largest difference of a metric when one process evaluates the same networks, points",
+            "largest difference of a metric that one process computes, points",
             again["largest_difference"],
             0,
         ),
-        ("lines that refuse three processes", len(result["three_processes"]["said"]), 1),
+        ("error lines of three processes", len(result["three_processes"]["errors"]), 1),
     ]
     apart = result["two_machines"]
     broken = {"killed process": result["killed"], "on two machines": apart["killed"]}
     for name, found in broken.items():
         exact += [
             (f"{name}: torchrun ended with an error", int(all(found["codes"])), 1),
-            (f"{name}: lines of ours that say so", len(found["said"]), 1),
-            (f"{name}: networks as of an unbroken run", found["same_networks"], 2),
+            (f"{name}: error lines of secateur", len(found["errors"]), 1),
+            (f"{name}: networks equal to those of an uninterrupted run", found["same_networks"], 2),
         ]
     same = apart["same_networks_as_on_one"]
-    exact.append(("two machines: networks as of one machine", same, 2))
+    exact.append(("two machines: networks equal to those of one machine", same, 2))
     most = [("largest relative difference of a loss", result["losses_differ_at_most"], 1e-3)]
     for role, noise in result["noise"].items():
-        # Two standard errors, and no less than a point, where all seeds come to the same.
+        # Two standard errors, but at least one point, since the seeds may all give one value.
         bound = max(1.0, 2 * noise["standard_error"])
         most.append((f"difference of {METRIC}, {role}, points", abs(noise["difference"]), bound))
     most += [
-        (f"{name}: seconds until all had ended", found["seconds_until_the_end"], 60)
+        (f"{name}: seconds until all processes had ended", found["seconds_until_the_end"], 60)
         for name, found in broken.items()
     ]
     return [
@@ -357,7 +357,7 @@ def checks(result: dict[str, Any]) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, check and write."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
-        raise SystemExit("network namespaces want root and ip; apt install iproute2")
+        raise SystemExit("network namespaces need root and ip; apt install iproute2")
     with tempfile.TemporaryDirectory() as work:
         result = measure(Path(work))
     result = {**result, "checks": checks(result), "seeds": SEEDS, "provenance": provenance()}

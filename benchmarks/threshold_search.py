@@ -1,19 +1,18 @@
-"""Count what the search for the threshold asks of validation, against a walk over a plain grid.
+"""Evaluations that the threshold search needs, compared with a search over a plain grid.
 
 ``python benchmarks/threshold_search.py`` writes ``benchmarks/results/threshold_search.json``. The
-grid has a threshold for every 1 % of the weights, and gives the largest that holds; the search is
-asked for 1 % too.
+grid has a threshold for every 1 % of the weights; its answer is the largest threshold within the
+drop. The resolution of the search is 1 % too.
 
-- ``made``: 20,000 Gaussian weights and a metric that is a function of the share of zeros, 100 and
-  then falling to 0 round a knee, for 161 knees from 10 to 98 %. It may fall by 1. ``steady`` falls
-  steadily; to ``wavy`` are added waves of up to 0.5, of periods that no grid shares; ``jagged`` has
-  noise of up to 0.5, from a seed, at every threshold.
-- ``trained``: the detector of ``benchmarks/tiny.py``, trained and sparsified on this machine in
-  seconds, and its own validation on 12 pictures, for several largest drops. So few pictures make
-  the metric a jagged one.
-- ``growing``: with validation that ends at a part of the pictures where that tells enough, as a run
-  has it, against all pictures in every trial. ``made``: 4,000 pictures, each of which is wrong from
-  some share of zeros on, for the same knees. ``trained``: that detector, on 768 drawn pictures.
+- ``made``: 20,000 Gaussian weights and a metric that is a function of the share of zeros: a
+  logistic curve that falls from 100 to 0, centred at one of 161 shares from 10 to 98 %. The largest
+  drop is 1. ``steady`` is the curve; ``wavy`` adds waves of up to 0.5, whose periods do not divide
+  the grid; ``jagged`` adds seeded noise of up to 0.5 at every threshold.
+- ``trained``: the detector of ``benchmarks/tiny.py``, trained and sparsified in seconds, with its
+  validation on 12 pictures, for several largest drops. With so few pictures the metric is jagged.
+- ``growing``: progressive validation, as in a run, compared with validation on all pictures.
+  ``made``: 4,000 pictures, each of which is wrong above some share of zeros, for the same curves.
+  ``trained``: that detector, with 768 pictures for validation.
 """
 
 import argparse
@@ -88,7 +87,7 @@ def main() -> None:
 
 
 def made_metric(weights: Sequence[Tensor], kind: str) -> dict[str, Any]:
-    """Search and walk for every knee."""
+    """Search and grid for every curve."""
     rows = []
     for number, knee in enumerate(KNEES):
         response = falling(knee, kind, np.random.default_rng([SEED, number]))
@@ -117,7 +116,7 @@ def made_metric(weights: Sequence[Tensor], kind: str) -> dict[str, Any]:
 
 
 def falling(knee: float, kind: str, generator: np.random.Generator) -> Callable[[float], float]:
-    """A metric of the share of zeros."""
+    """A metric as a function of the share of zeros."""
     phases = generator.uniform(0, 2 * math.pi, 2)
 
     def response(zeros: float) -> float:
@@ -135,13 +134,13 @@ def falling(knee: float, kind: str, generator: np.random.Generator) -> Callable[
 
 
 def made_pictures(weights: Sequence[Tensor]) -> dict[str, Any]:
-    """Search with validation that grows, and with all of it, for every knee."""
+    """Search with progressive validation and with full validation, for every curve."""
     rows = []
     for number, knee in enumerate(KNEES):
         response = falling(knee, "steady", np.random.default_rng([SEED, number]))
         hard = np.random.default_rng([SEED, number]).uniform(0, 100, PICTURES)
 
-        def ask(
+        def predict(
             positions: Sequence[int],
             hard: np.ndarray = hard,
             response: Callable[[float], float] = response,
@@ -149,15 +148,15 @@ def made_pictures(weights: Sequence[Tensor]) -> dict[str, Any]:
             right: list[bool] = (hard[list(positions)] < response(zero_share(weights))).tolist()
             return right
 
-        def share_right(said: Sequence[bool], positions: Sequence[int]) -> float:
-            return 100 * sum(said) / len(positions)
+        def share_right(predictions: Sequence[bool], positions: Sequence[int]) -> float:
+            return 100 * sum(predictions) / len(positions)
 
-        reference = share_right(ask(EVERY), EVERY)
+        reference = share_right(predict(EVERY), EVERY)
         floor = reference - 1
-        validation = ProgressiveValidation(PICTURES, ask, share_right, reference, floor, number)
+        validation = ProgressiveValidation(PICTURES, predict, share_right, reference, floor, number)
         whole = search_threshold(
             weights,
-            lambda ask=ask: share_right(ask(EVERY), EVERY),  # type: ignore[misc]
+            lambda predict=predict: share_right(predict(EVERY), EVERY),  # type: ignore[misc]
             floor,
             RESOLUTION,
         )
@@ -172,7 +171,7 @@ def made_pictures(weights: Sequence[Tensor]) -> dict[str, Any]:
 def by_parts(
     weights: Sequence[Tensor], validation: ProgressiveValidation, floor: float, whole: Threshold
 ) -> dict[str, Any]:
-    """Search by validation that grows; the reference's part counts too."""
+    """Search with progressive validation; the reference's predictions are counted too."""
     found = search_threshold(weights, validation, floor, RESOLUTION)
     every = len(validation.order)
     seen = sum(validation.evaluated) + len(validation.expected)
@@ -185,7 +184,7 @@ def by_parts(
 
 
 def trained_by_parts(folder: Path) -> dict[str, Any]:
-    """Look for the threshold of each drop on many pictures, by parts of them and by all."""
+    """Search with progressive validation and with full validation, for each drop."""
     found = sparse_network(folder, 1024, 0.75)
     rows = {}
     for drop in FEW_DROPS:
@@ -210,7 +209,7 @@ def trained_by_parts(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Sparse:
-    """A sparsified detector in its run, its weights, and its metric."""
+    """A sparsified detector of a run, its prunable weights, and its metric."""
 
     run: Run
     model: nn.Module
@@ -219,12 +218,12 @@ class Sparse:
     metric: float
 
     def evaluate(self) -> float:
-        """As its weights are now."""
+        """The metric with the present weights."""
         return validate(self.run, self.model, self.architecture)
 
 
 def sparse_network(folder: Path, pictures: int, validation: float) -> Sparse:
-    """Train and sparsify."""
+    """Train and sparsify a detector."""
     recipe = load_recipe(write_recipe(folder, pictures), [f"data.validation={validation}"])
     run = open_run(recipe, folder / "run", ConsoleReporter(Console(quiet=True)))
     dense, _ = train_dense(run)
@@ -239,7 +238,7 @@ def sparse_network(folder: Path, pictures: int, validation: float) -> Sparse:
 
 
 def trained_network(folder: Path) -> dict[str, Any]:
-    """Look for the threshold of each drop, and walk over the grid."""
+    """Search the threshold of each drop, and evaluate the grid."""
     network = sparse_network(folder, 24, 0.5)
     weights, evaluate = network.weights, network.evaluate
     exact = zero_share(weights)
@@ -271,7 +270,7 @@ def trained_network(folder: Path) -> dict[str, Any]:
 def row(
     found: Threshold, shares: Sequence[float], metrics: Sequence[float], floor: float
 ) -> dict[str, Any]:
-    """What a search found and what its grid has; the grid's shares rise, and its first holds."""
+    """The answers of a search and of the grid, whose shares rise; its first always holds."""
     holding = max((i for i, metric in enumerate(metrics) if metric >= floor), default=0)
     return {
         "search": {
@@ -289,7 +288,7 @@ def row(
 
 
 def same(found: dict[str, Any]) -> bool:
-    """Whether search and grid agree to the resolution; the weights' own steps come on top."""
+    """Whether search and grid agree to the resolution, plus 0.1 % for the steps of the weights."""
     gap: float = abs(found["search"]["zeros"] - found["grid"]["zeros"])
     return gap <= RESOLUTION + 0.001
 
@@ -297,7 +296,7 @@ def same(found: dict[str, Any]) -> bool:
 def checks(
     made: dict[str, Any], trained: dict[str, Any], growing: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Hold every kind of metric against the targets."""
+    """Compare every kind of metric with the targets."""
     drops = trained["drops"].values()
     evaluations = {kind: found["evaluations"]["most"] for kind, found in made.items()}
     evaluations["trained"] = max(found["search"]["evaluations"] for found in drops)
@@ -312,7 +311,10 @@ def checks(
         for kind, value in agreed.items()
     ]
     for kind, found in growing.items():
-        name, share = f"{kind}, by parts: share of searches with the answer of all", found["same"]
+        name, share = (
+            f"{kind}, progressive: share of searches with the answer of full validation",
+            found["same"],
+        )
         rows.append((name, share, 1.0, share == 1.0))
     return [
         {"name": name, "value": value, "target": target, "met": met}

@@ -1,8 +1,8 @@
-"""Time training: its data, its penalty, and what of the machine's rate it reaches.
+"""Speed of training: data, penalties, and the share of the machine's FLOP rate that is reached.
 
 ``python benchmarks/training_speed.py`` writes ``benchmarks/results/training_speed_cpu.json``, or
-``…_cuda.json`` where there is a GPU. What is held against each other takes turns, step by step; all
-times are medians. Pictures are noise, and weights are fresh, for time does not depend on them.
+``…_cuda.json`` where there is a GPU. What is compared takes turns, step by step; all times are
+medians. Pictures are noise and weights are untrained, since time does not depend on them.
 """
 
 import argparse
@@ -46,13 +46,13 @@ SCHEDULE = Schedule("sgd", 1e-3, 5e-4, 0.0, "constant")
 
 
 def wait() -> None:
-    """Until the GPU is through."""
+    """Wait for the GPU."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Time something, the GPU's part of it included."""
+    """Seconds that a function takes, including its work on the GPU."""
     wait()
     start = time.perf_counter()
     work()
@@ -61,12 +61,12 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def make_fabric(*, bf16: bool = torch.cuda.is_available()) -> Fabric:
-    """One device, and bf16 on a GPU."""
+    """One device, with bf16 on a GPU."""
     return open_fabric(bf16=bf16)
 
 
 def matrix_rate(device: torch.device) -> float:
-    """FLOPs a second of a large product: in bf16 on a GPU, in single precision on a CPU."""
+    """FLOPs per second of a large matrix product, in bf16 on a GPU and in float32 on a CPU."""
     side, kind = (8192, torch.bfloat16) if device.type == "cuda" else (2048, torch.float32)
     a, b = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
     times = [seconds(lambda: [a @ b for _ in range(10)]) for _ in range(4)]
@@ -74,14 +74,14 @@ def matrix_rate(device: torch.device) -> float:
 
 
 def noise(count: int, classes: tuple[str, ...], size: int = 32) -> ClassificationSet:
-    """Pictures of nothing."""
+    """Pictures of noise."""
     pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
     names = tuple(str(number) for number in range(count))
     return ClassificationSet(classes, pixels, torch.randint(0, len(classes), (count,)), names)
 
 
 def feed(device: torch.device, batches: int) -> dict[str, Any]:
-    """Pictures a second that a cached set gives, augmented as for CIFAR-10."""
+    """Pictures per second from a cached set, augmented as for CIFAR-10."""
     recipe = load_recipe(Path("vgg16_cifar10"))
     task = Classifier(recipe.data, recipe.evaluate)  # type: ignore[arg-type]
     settings = recipe.train.model_copy(update={"steps": batches, "batch_size": 1024})
@@ -93,7 +93,7 @@ def feed(device: torch.device, batches: int) -> dict[str, Any]:
 
 
 def classifier(rate: float, batch_size: int, steps: int) -> dict[str, Any]:
-    """Train VGG16 on CIFAR-10's shapes as its recipe does, data included."""
+    """Train VGG16 on pictures of CIFAR-10's shape as its recipe does, with data loading."""
     recipe = load_recipe(Path("vgg16_cifar10"))
     dataset = noise(10_000, tuple("0123456789"))
     architecture = recipe_architecture(recipe, dataset.classes)
@@ -123,7 +123,7 @@ def classifier(rate: float, batch_size: int, steps: int) -> dict[str, Any]:
 
 
 class Steps:
-    """Training steps of a network on one batch, with a penalty or without."""
+    """Training steps of a network on one batch, with or without a penalty."""
 
     def __init__(
         self, fabric: Fabric, model: nn.Module, loss: Callable[..., Tensor], batch: tuple[Any, ...]
@@ -139,7 +139,7 @@ class Steps:
         self.batch = batch
 
     def __call__(self, penalty: Penalties | None = None) -> None:
-        """Take one."""
+        """Take one step."""
         self.fabric.backward(self.model(*self.batch))
         if penalty:
             penalty.before_step(self.bare)
@@ -159,7 +159,7 @@ def detector_batch(size: int, batch_size: int, device: torch.device) -> tuple[An
 
 
 def penalty_cost(batch_size: int, rounds: int) -> dict[str, Any]:
-    """A step of SSD300 with the recipe's penalties against one without, turn and turn about."""
+    """A step of SSD300 with each penalty compared with a step without, in turns."""
     fabric = make_fabric()
     model, architecture = ssd("dense")
     graph = network_groups(model, architecture)
@@ -177,7 +177,7 @@ def penalty_cost(batch_size: int, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         for name, found in times.items():
             found.append(seconds(lambda name=name: step(penalties.get(name))))  # type: ignore[misc]
-    # Of each round, so that what slows the machine for a while does not count.
+    # The ratio of each round, so that a temporarily slow machine does not matter.
     ratios = {
         name: median(a / b for a, b in zip(times[name], times["none"], strict=True))
         for name in penalties
@@ -186,14 +186,14 @@ def penalty_cost(batch_size: int, rounds: int) -> dict[str, Any]:
 
 
 def ssd(name: str) -> tuple[nn.Module, SSDArchitecture]:
-    """SSD300, dense, at the paper's widths, or at those rounded."""
+    """SSD300: dense, with the paper's widths, or with those rounded."""
     torch.manual_seed(SEED)
     architecture = ssd_architecture("ssd300", CLASSES, widths=networks()[name])
     return build_ssd(architecture), architecture
 
 
 def detectors(rate: float, batch_size: int, rounds: int) -> dict[str, Any]:
-    """Pictures a second of SSD300, dense and slim: trained, and the network alone run."""
+    """Pictures per second of SSD300, dense and slim, in training and in inference."""
     fabric = make_fabric()
     batch = detector_batch(300, batch_size, fabric.device)
     steps = {n: Steps(fabric, ssd(n)[0], ssd_loss, batch) for n in ("dense", "slim", "rounded")}
@@ -227,11 +227,11 @@ def detectors(rate: float, batch_size: int, rounds: int) -> dict[str, Any]:
 
 
 def against_plain(rounds: int) -> dict[str, Any]:
-    """A step of ours against one as torchvision's reference training takes it, in turns.
+    """Training steps compared with those of torchvision's reference training, in turns.
 
-    SSD300 of 20 classes on pictures of noise, and VGG16 in its form for CIFAR-10. The plain way
-    has torchvision's own loss and transform, and weights in the usual memory format. Ours in bf16
-    stands beside it, for some processors have matrix units for that, and others are slower.
+    SSD300 with 20 classes, and VGG16 for CIFAR-10. The plain steps use torchvision's loss and
+    transform and the default memory format. Our steps are measured in bf16 too: some processors
+    have matrix units for it, others are slower.
     """
     cpu = torch.device("cpu")
     batch = detector_batch(300, 4, cpu)
@@ -270,7 +270,7 @@ def against_plain(rounds: int) -> dict[str, Any]:
 
 
 def in_turns(sides: dict[str, Callable[[], None]], size: int, rounds: int) -> dict[str, Any]:
-    """Pictures a second of each side's steps, and how many times faster than plain each is."""
+    """Pictures per second of each side, and how many times faster than plain it is."""
     times: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(rounds + 1):
         for side, step in sides.items():
@@ -280,7 +280,7 @@ def in_turns(sides: dict[str, Callable[[], None]], size: int, rounds: int) -> di
     return {
         "batch_size": size,
         "pictures_per_second": {side: size / median(some) for side, some in times.items()},
-        # Of each round, so that what slows the machine for a while does not count.
+        # The ratio of each round, so that a temporarily slow machine does not matter.
         "times_faster": {
             side: median(a / b for a, b in zip(times["plain"], some, strict=True))
             for side, some in times.items()
@@ -290,7 +290,7 @@ def in_turns(sides: dict[str, Callable[[], None]], size: int, rounds: int) -> di
 
 
 def shares(batch_size: int) -> dict[str, float]:
-    """What a step of SSD300 spends its time on: the operators that take most, and their shares."""
+    """The operators that take most of the time of a step of SSD300, and their shares."""
     fabric = make_fabric()
     model, _ = ssd("dense")
     step = Steps(fabric, model, ssd_loss, detector_batch(300, batch_size, fabric.device))
@@ -309,21 +309,21 @@ def shares(batch_size: int) -> dict[str, float]:
 
 
 class PlainSteps:
-    """Training steps with nothing of ours."""
+    """Training steps in plain PyTorch."""
 
     def __init__(self, model: nn.Module, loss: Callable[[nn.Module], Any]) -> None:
         self.model, self.loss = model.train(), loss
         self.optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
     def __call__(self) -> None:
-        """Take one."""
+        """Take one step."""
         self.optimizer.zero_grad()
         self.loss(self.model).backward()
         self.optimizer.step()
 
 
 def inference(module: nn.Module, pictures: Tensor) -> Callable[[], Any]:
-    """A network as it is served: on a GPU replayed as a graph."""
+    """A forward pass; on a GPU the replay of a CUDA graph."""
     if pictures.device.type != "cuda":
         return lambda: module(pictures)
     stream = torch.cuda.Stream()
@@ -339,7 +339,7 @@ def inference(module: nn.Module, pictures: Tensor) -> Callable[[], Any]:
 
 
 def parts(cuda: bool) -> Iterator[tuple[str, Callable[[float], Any]]]:
-    """What is measured, on a GPU or on a CPU."""
+    """The measurements on a GPU or on a CPU."""
     device = torch.device("cuda" if cuda else "cpu")
     yield "feed", lambda _rate: feed(device, 40 if cuda else 12)
     yield (
@@ -356,7 +356,7 @@ def parts(cuda: bool) -> Iterator[tuple[str, Callable[[float], Any]]]:
 
 
 def main() -> None:
-    """Measure, and write what came of it."""
+    """Measure, check and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="of the result, if not benchmarks/results/…")
     arguments = parser.parse_args()
