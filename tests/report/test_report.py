@@ -52,7 +52,7 @@ def words(page: str) -> str:
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the charts' files, which take long and which one test looks at."""
+    """Leave out the files of the charts, which take long; one test restores them."""
     monkeypatch.setattr("secateur.report.report.write_figure", lambda *_: None)
 
 
@@ -309,7 +309,7 @@ def test_a_classifiers_report_shows_mistakes_and_confusions(
 
 
 @pytest.mark.parametrize("measured", [True, False])
-def test_latency_is_shown_where_it_was_measured(
+def test_latency_is_shown_if_it_was_measured(
     detector_run: Path, secateur: Run, copied: Copy, measured: bool
 ) -> None:
     run = copied(detector_run)
@@ -408,14 +408,14 @@ def test_latencies_of_earlier_networks_are_left_out(detector_run: Path, copied: 
         assert len(latencies(read_run(run))) == compared
 
 
-def test_a_summary_of_other_steps_is_none(detector_run: Path, copied: Copy) -> None:
+def test_a_summary_of_other_steps_is_ignored(detector_run: Path, copied: Copy) -> None:
     """The same recipe begun again, with other pictures say, and stopped."""
     run = copied(detector_run)
     write_record(run / "steps.json", StageList(steps=["dense"]))
     assert read_run(run).summary is None
 
 
-def test_a_larger_network_is_called_so() -> None:
+def test_a_larger_network_is_reported_as_larger() -> None:
     cost = Cost("parameters", 50.0, 100.0, "", "fewer")
     assert f"{cost.factor} {cost.gain}" == "2.0× more parameters"
     assert f"{Cost('latency', 1.0, 2.5, 'ms', 'faster').gain}" == "slower"
@@ -443,7 +443,7 @@ def test_names_are_not_read_as_markdown() -> None:
     assert escaped("_a_ *b* `c` |d| <i> [e](f) #g\nh & i") == (
         r"\_a\_ \*b\* \`c\` \|d\| &lt;i\> \[e\](f) \#g h &amp; i"
     )
-    # Nobody is written to, and nothing is linked.
+    # Nobody is notified, and nothing is linked.
     assert escaped("@someone http://x $y$") == "@\u200bsomeone http:\u200b//x \\$y\\$"
 
 
@@ -496,10 +496,10 @@ def test_runs_that_cannot_be_compared(
     one_error(secateur("report", detector_run, stricter), stricter, "evaluation settings")
 
 
-def test_runs_are_named_by_what_tells_them_apart(
+def test_runs_are_named_by_how_their_paths_differ(
     detector_run: Path, secateur: Run, tmp_path: Path
 ) -> None:
-    folders = [tmp_path / f"signs-compare/seed0/{way}/keep0.5" for way in ("ours", "l1")]
+    folders = [tmp_path / f"signs-compare/seed0/{method}/keep0.5" for method in ("ours", "l1")]
     for folder in folders:
         shutil.copytree(detector_run, folder)
     page = tmp_path / "page.html"
@@ -508,14 +508,14 @@ def test_runs_are_named_by_what_tells_them_apart(
     assert rows[-2:] == ["ours", "l1"]
 
 
-def test_what_is_no_run(detector_run: Path, secateur: Run, tmp_path: Path) -> None:
+def test_folders_that_are_not_runs(detector_run: Path, secateur: Run, tmp_path: Path) -> None:
     one_error(secateur("report", tmp_path / "absent"), "absent", "no such folder")
     one_error(secateur("report", tmp_path), tmp_path, "recipe.json")
     one_error(secateur("report", detector_run / "summary.json"), "summary.json", "is a file")
     one_error(secateur("report", detector_run.parent), f"such as {detector_run}")
 
 
-def test_a_page_does_not_replace_what_is_none(
+def test_a_page_does_not_replace_other_files(
     detector_run: Path, secateur: Run, copied: Copy
 ) -> None:
     run = copied(detector_run)
