@@ -286,7 +286,9 @@ def test_prunable_weights_make_or_read_what_may_go() -> None:
 def test_penalty_that_is_none() -> None:
     net = chain()
     graph = channel_groups(net, torch.zeros(1, 1, 2, 2))
-    with pytest.raises(PruningError, match="no penalty 'l2'; take proximal or subgradient"):
+    with pytest.raises(
+        PruningError, match="no penalty 'l2'; take proximal, subgradient, norm_scale"
+    ):
         make_penalty(net, graph, kind="l2")  # type: ignore[arg-type]
     with pytest.raises(PruningError, match="0 or more"):
         make_penalty(net, graph, strength=-1.0)
