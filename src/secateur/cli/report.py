@@ -17,8 +17,9 @@ def report(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="File for the page alone. Default: report.html in the run folder, or in the "
-            "folder that contains several runs. Markdown is printed by default.",
+            help="File for the page, without separate charts, or for the Markdown. Default: "
+            "report.html in the run folder, or in the folder that contains all runs; Markdown is "
+            "printed.",
         ),
     ] = None,
     markdown: Annotated[
@@ -28,10 +29,10 @@ def report(
 ) -> None:
     """Write a page about a run, or a comparison of several runs.
 
-    The page is one file that opens from disk and loads nothing else. It shows what was saved,
-    filters by layer, accuracy after every step, by class and on test images, weights, threshold
-    and selection, and how to reproduce the run. Its charts are also written to RUN/figures, as SVG
-    and PNG.
+    The page is one file that opens from disk and loads nothing else. It shows the reduction in
+    parameters and MACs, filters by layer, accuracy after every step and by class, test images, the
+    weights, the threshold and the selection, and how to reproduce the run. The charts are also
+    written to RUN/figures, as SVG and PNG.
 
     It is made from the files of the run: no data set is read, and no network is run. Several runs
     must be finished and evaluated alike; their page shows the Pareto front.
