@@ -161,7 +161,7 @@ def _values(entry: dict[str, Any]) -> str:
         case "string":
             return "path" if entry.get("format") == "path" else "text"
         case "integer" | "number":
-            return {"integer": "whole number", "number": "number"}[entry["type"]] + _range(entry)
+            return str(entry["type"]) + _range(entry)
     raise ValueError(f"no description for {entry}")
 
 

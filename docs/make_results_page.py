@@ -80,6 +80,15 @@ PHRASES = {
         "Altered predictions, training states and step files gave tracebacks or used any amount "
         "of memory"
     ),
+    "all that saw it is done anew, and that is told": "the steps that read it are repeated",
+    "nothing counts as zero, and that is told": "nothing counts as zero",
+    "hold nothing, so that whole batches have no box": "contain no object, so batches have no box",
+    "What a step wrote down is cut off: the step is done anew": (
+        "The record of a step is truncated: the step is repeated"
+    ),
+    "is cut off in its middle": "is truncated",
+    "that a step wrote is cut off": "of a step is truncated",
+    "in the middle of a training": "during a training",
     "finds sane": "accepts",
     "would have been handed": "was passed",
     "In place of": "instead of",
@@ -560,7 +569,7 @@ def torture_table(result: dict[str, Any]) -> str:
     lines = ["| fault | exit code | message |", "|---|---|---|"]
     for fault in result["faults"]:
         said = fault["said"].replace("|", "\\|")
-        lines.append(f"| {fault['fault']} | {fault['exit_code']} | {said} |")
+        lines.append(f"| {_reworded(fault['fault'])} | {fault['exit_code']} | {said} |")
     return "\n".join(lines) + "\n"
 
 

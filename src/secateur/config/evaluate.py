@@ -14,10 +14,10 @@ class Evaluate(Section):
 
     metric: Metric = Field(
         "AP50_area",
-        description="what every decision on validation goes by; a classifier's is top1",
+        description="metric of every decision on validation; top1 for a classifier",
     )
-    batch_size: Count = Field(16, description="pictures at once")
-    score: Share = Field(0.01, description="least confidence of a detection")
-    nms: Share = Field(0.45, description="IoU above which the lesser box of a class goes")
-    candidates: Count = Field(400, description="best boxes of a class that enter NMS")
-    boxes: Count = Field(200, description="boxes kept a picture")
+    batch_size: Count = Field(16, description="pictures per batch")
+    score: Share = Field(0.01, description="score threshold: detections below it are dropped")
+    nms: Share = Field(0.45, description="IoU above which a class's lower-scored box is suppressed")
+    candidates: Count = Field(400, description="highest-scored boxes of a class that enter NMS")
+    boxes: Count = Field(200, description="largest number of boxes per picture")

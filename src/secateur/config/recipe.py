@@ -30,10 +30,11 @@ class Recipe(Section):
     """All that a run needs to know."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the run's name")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="of every chance there is")
-    precision: Literal["32", "bf16"] = Field("32", description="of training arithmetic")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of all random numbers")
+    precision: Literal["32", "bf16"] = Field("32", description="of the arithmetic in training")
     checkpoint: Positive = Field(
-        5.0, description="minutes of training that are lost at most when a run is killed"
+        5.0,
+        description="minutes between checkpoints of a training, the most that is repeated",
     )
     data: Data
     model: Model
