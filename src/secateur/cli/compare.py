@@ -21,7 +21,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="NAME,NAME",
-            help="Methods to compare, such as ours,l1,random; docs/method.md describes them, and "
+            help="Methods to compare, such as ours,l1,random; docs/compare.md describes them, and "
             "the error for an unknown name lists them. Default: ours and the baselines that suit "
             "the recipe and need no further package.",
         ),
