@@ -1,5 +1,7 @@
 """The phases of a recipe: which channel groups each may cut, its budget, and its method."""
 
+import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from torch import nn
@@ -9,6 +11,7 @@ from secateur.config.recipe import Recipe
 from secateur.errors import PruningError, RecipeError
 from secateur.models.architecture import Architecture
 from secateur.models.network import build_network, example_input, layers, raw_network
+from secateur.models.shapes import tensor_shapes
 from secateur.models.ssd import SSDArchitecture, grid_sizes
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.graph.trace import channel_groups
@@ -18,19 +21,30 @@ from secateur.pruning.selection.budget import divide_budget, within_reach
 from secateur.pruning.selection.match import match_groups
 from secateur.pruning.settings import Method
 
+# Graphs of the networks traced last: a run asks for the same one at every step of a phase.
+_TRACED: OrderedDict[str, ChannelGraph] = OrderedDict()
+_MOST_TRACED = 8
+
 
 def network_groups(
     model: nn.Module, architecture: Architecture, fixed: Mapping[str, str] | None = None
 ) -> ChannelGraph:
     """Find the channel groups of a detector or classifier.
 
+    A graph depends on the architecture and the shapes of the tensors, and is traced once for each.
+
     Args:
         model: the network.
         architecture: of its dense network.
         fixed: groups that may not be cut as well, and why.
     """
-    graph = channel_groups(raw_network(model), example_input(architecture))
-    return with_fixed(graph, dict(fixed or {}))
+    frozen = [name for name, each in model.named_parameters() if not each.requires_grad]
+    key = json.dumps([architecture.model_dump(mode="json"), tensor_shapes(model), frozen])
+    if key not in _TRACED:
+        _TRACED[key] = channel_groups(raw_network(model), example_input(architecture))
+        if len(_TRACED) > _MOST_TRACED:
+            _TRACED.popitem(last=False)
+    return with_fixed(_TRACED[key], dict(fixed or {}))
 
 
 def phase_layers(layers: str, names: Sequence[str]) -> list[str] | None:
