@@ -30,7 +30,7 @@ def test_evaluate_a_folder_and_a_recipe(
 
     table = secateur("evaluate", model, "--data", recipe, "--split", "validation")
     assert table.code == 0, table.err
-    assert "2 images of validation" in table.out
+    assert "2 pictures of validation" in table.out
     assert "dog" in table.out
 
 

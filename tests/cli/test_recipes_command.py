@@ -42,7 +42,7 @@ def test_recipes_are_listed(secateur: Callable[..., Outcome]) -> None:
     by_name = {row[0]: row[1:] for row in rows[2:]}
     assert by_name["quickstart"] == [
         "Quick start: a narrow SSD on drawn traffic signs; a few minutes on a laptop.",
-        "nothing; the images are drawn on first use",
+        "nothing; the pictures are drawn on first use",
     ]
 
 

@@ -107,13 +107,13 @@ def test_only_a_command_that_resumes_says_so(
 def test_sigterm_is_reported_and_not_the_error_that_it_causes(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # As by `timeout`, which also ends the processes that load images.
+    # As by `timeout`, which also ends the processes that load pictures.
     def stopped(_arguments: object) -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)
         except SystemExit:
-            raise RunError("a process that loads images was killed") from None
+            raise RunError("a process that loads pictures was killed") from None
 
     monkeypatch.setattr("secateur.cli.main.app", stopped)
     with pytest.raises(SystemExit) as end:

@@ -44,8 +44,8 @@ def benchmark(
         str | None,
         typer.Option(
             metavar="HEIGHTxWIDTH",
-            help="Image size in pixels, for networks that do not resize their images. Default: the "
-            "network's nominal size.",
+            help="Picture size in pixels, for networks that do not resize their pictures. Default: "
+            "the network's nominal size.",
         ),
     ] = None,
     compiled: Annotated[
@@ -60,7 +60,7 @@ def benchmark(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Images to run on. Default: random bytes."),
+        typer.Option(metavar="FOLDER", help="Pictures to run on. Default: random bytes."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="File for all measurements.")
@@ -71,7 +71,7 @@ def benchmark(
 
     Two times are measured: of the network alone, from bytes to raw outputs, and of everything,
     with decoding and NMS. NMS takes longer the more objects are found. A trained network finds few
-    in random bytes, so give real images with --data where this matters.
+    in random bytes, so give real pictures with --data where this matters.
 
     Each network has its own process, and the processes take turns, so that other load on the
     machine affects all alike. The table shows medians with quartiles, and how many times fewer
@@ -140,7 +140,7 @@ def _table(benchmark: "Benchmark", *, quartiles: bool) -> tuple[Table, list[str]
         ("times\nfaster", [_ratio(each.network_times_faster) for each in measured]),
         (f"{whole}\nms", [_median(each.whole, quartiles) for each in measured]),
         ("times\nfaster", [_ratio(each.whole_times_faster) for each in measured]),
-        ("images\na second", [_figures(each.pictures_per_second) for each in measured]),
+        ("pictures\na second", [_figures(each.pictures_per_second) for each in measured]),
         ("peak\nMB", [_megabytes(each.memory) for each in measured]),
         ("times\nfewer\nMACs", [_ratio(each.times_fewer_macs) for each in measured]),
     ]

@@ -43,7 +43,7 @@ def compare(
     """Compare compression methods under equal conditions.
 
     All methods have the same dense network, data, schedule and budget; a method that does not
-    sparsify retrains on more images instead. The recipe's own goal and round_to are not used.
+    sparsify retrains on more pictures instead. The recipe's own goal and round_to are not used.
 
     Each method, budget and seed is a run in DIR/seedS/METHOD/keepSHARE, which 'secateur report'
     reads; 'scratch' is a training only. Give the same command again to resume a stopped comparison.

@@ -1,4 +1,4 @@
-"""``secateur detect``: objects in images and videos, drawn and listed."""
+"""``secateur detect``: objects in pictures and videos, drawn and listed."""
 
 import json
 from collections.abc import Mapping
@@ -16,9 +16,11 @@ from secateur.runtimes.table import RUNTIMES
 
 def detect(
     model: Model,
-    images: Annotated[
+    pictures: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGE|FOLDER|VIDEO", help="Images, folders of images, and videos."),
+        typer.Argument(
+            metavar="PICTURE|FOLDER|VIDEO", help="Pictures, folders of pictures, and videos."
+        ),
     ],
     out: Annotated[
         Path,
@@ -33,18 +35,18 @@ def detect(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find objects in images and videos, and draw them on copies.
+    """Find objects in pictures and videos, and draw them on copies.
 
     MODEL is a network file, or an ONNX or OpenVINO file that export wrote. Each box is drawn with
     its class and score.
 
-    DIR/detections.json lists the objects of each image with class, score and box (x1, y1, x2, y2
+    DIR/detections.json lists the objects of each picture with class, score and box (x1, y1, x2, y2
     in pixels); of each video also with frame number and time in seconds.
     """
     from secateur.inference.detect import detect_and_draw
 
     reporter = ConsoleReporter(open_console(stderr=True))
-    found = detect_and_draw(model, images, out, score, reporter.bar, runtime)
+    found = detect_and_draw(model, pictures, out, score, reporter.bar, runtime)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -54,8 +56,8 @@ def detect(
 
 
 def detections_table(found: Mapping[str, list[dict[str, Any]]]) -> Table:
-    """List the objects of each image, one a row."""
-    table = make_table("image", "class", "score", "box: x1, y1, x2, y2", left=2)
+    """List the objects of each picture, one a row."""
+    table = make_table("picture", "class", "score", "box: x1, y1, x2, y2", left=2)
     for path, objects in found.items():
         if not objects:
             add_row(table, path, "nothing", "", "")

@@ -22,7 +22,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="RECIPE|FOLDER",
-            help="A recipe, or a folder of annotated images (VOC, COCO, YOLO, GTSDB; for a "
+            help="A recipe, or a folder of annotated pictures (VOC, COCO, YOLO, GTSDB; for a "
             "classifier SPLIT/CLASS/IMAGE). Default: the recipe of MODEL's run folder.",
         ),
     ] = None,
@@ -39,7 +39,7 @@ def evaluate(
     """Measure a network's accuracy, overall and for each class.
 
     MODEL is a network file, or an ONNX or OpenVINO file that export wrote. The data must have the
-    network's classes. A missing image, a box outside its image or an unknown class is an error
+    network's classes. A missing picture, a box outside its picture or an unknown class is an error
     that names the file: nothing is skipped.
     """
     from secateur.inference.evaluate import evaluate_file
@@ -49,7 +49,7 @@ def evaluate(
         typer.echo(json.dumps(asdict(result), indent=2))
         return
     console = open_console()
-    say(console, f"{model}: {result.pictures:,} images of {result.split}")
+    say(console, f"{model}: {result.pictures:,} pictures of {result.split}")
     if result.note:
         say(console, f"note: {result.note}")
     for table in evaluation_tables(result):

@@ -33,7 +33,7 @@ def export(
         choice(
             "--precision",
             PRECISIONS,
-            "Arithmetic precision. int8 is calibrated on images, and its accuracy is measured on "
+            "Arithmetic precision. int8 is calibrated on pictures, and its accuracy is measured on "
             "validation.",
         ),
     ] = "fp32",
@@ -45,8 +45,8 @@ def export(
         Path | None,
         typer.Option(
             metavar="RECIPE|FOLDER",
-            help="Annotated images to verify the export on. Default: those of the run folder that "
-            "holds MODEL, otherwise drawn ones.",
+            help="Annotated pictures to verify the export on. Default: those of the run folder "
+            "that holds MODEL, otherwise drawn ones.",
         ),
     ] = None,
     split: Annotated[
@@ -72,7 +72,7 @@ def export(
         str | None,
         typer.Option(
             metavar="HEIGHTxWIDTH",
-            help="Fixed image size in pixels, for a network that does not resize its images. "
+            help="Fixed picture size in pixels, for a network that does not resize its pictures. "
             "Default: any size.",
         ),
     ] = None,
@@ -90,7 +90,7 @@ def export(
 ) -> None:
     """Write a network for ONNX Runtime or OpenVINO, and verify it.
 
-    The file takes RGB images as bytes (N, 3, H, W). It returns boxes in pixels, labels from 1 and
+    The file takes RGB pictures as bytes (N, 3, H, W). It returns boxes in pixels, labels from 1 and
     scores, highest score first, padded with rows of zeros. It has standard operators only; its
     metadata hold the classes and the input size.
 
@@ -130,10 +130,10 @@ def export_table(export: "Export") -> Table:
     add_row(table, "outputs", header["outputs"])
     shape = header["shape"]
     sides = f"{shape[0]} by {shape[1]} pixels" if shape else "any size"
-    add_row(table, "images", f"{header['batch'] or 'any number'}, {sides}")
+    add_row(table, "pictures", f"{header['batch'] or 'any number'}, {sides}")
     provenance = header["provenance"]
     if "score" in provenance and "boxes" in provenance:
-        limits = f"at most {provenance['boxes']} an image, of scores above {provenance['score']:g}"
+        limits = f"at most {provenance['boxes']} a picture, of scores above {provenance['score']:g}"
         add_row(table, "boxes", limits)
     add_row(table, "verified on", export.checked_on)
     if export.agreement:
@@ -142,7 +142,7 @@ def export_table(export: "Export") -> Table:
         add_row(table, "largest difference", f"{found.worst_pixels:.2g} pixels")
         add_row(table, "", f"{found.worst_score:.2g} of score")
         if not found.found:
-            add_row(table, "", "no objects were found: choose other images with --data")
+            add_row(table, "", "no objects were found: choose other pictures with --data")
     if export.before is not None and export.after is not None:
         add_row(table, f"{export.metric} before", f"{export.before:.2f}")
         add_row(table, f"{export.metric} after", f"{export.after:.2f}")

@@ -1,4 +1,4 @@
-"""``secateur init``: a first recipe for a folder of images."""
+"""``secateur init``: a first recipe for a folder of pictures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ def init(
         Path,
         typer.Argument(
             metavar="FOLDER",
-            help="Annotated images in VOC, COCO, YOLO or GTSDB layout; for a classifier "
+            help="Annotated pictures in VOC, COCO, YOLO or GTSDB layout; for a classifier "
             "train/CLASS/IMAGE.",
         ),
     ],
@@ -29,10 +29,10 @@ def init(
         ),
     ] = None,
 ) -> None:
-    """Write a first recipe for your own images.
+    """Write a first recipe for your own pictures.
 
-    Comments in the recipe explain it. The layout is detected, every image and annotation is
-    checked, and the lengths of the trainings are chosen by the number of images.
+    Comments in the recipe explain it. The layout is detected, every picture and annotation is
+    checked, and the lengths of the trainings are chosen by the number of pictures.
     """
     from secateur.run.init_recipe import write_first_recipe
 

@@ -32,7 +32,7 @@ def inspect(
     In comparison with another network, the table shows the filters of both, and the shares of
     parameters and MACs that are kept.
 
-    A MAC is one multiply-add of a convolution or linear layer, for one image of the network's
+    A MAC is one multiply-add of a convolution or linear layer, for one picture of the network's
     nominal size. The parameters of a batch norm are counted with the convolution before it.
     """
     from secateur.models.layer_costs import costs_before, layer_costs

@@ -54,7 +54,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     compare: "compare quickstart --criteria ours,l1,random",
     scales: "scales quickstart --layers 2,3,4 --seeds 1",
     sweep: "sweep quickstart --trials 30",
-    init: "init my/images --out mine.yaml",
+    init: "init my/pictures --out mine.yaml",
     recipes: "recipes quickstart --out mine.yaml",
 }
 RESUMABLE = {"compress", "train", "compare", "scales", "sweep"}
@@ -64,7 +64,7 @@ app = typer.Typer(
     name="secateur",
     help="Make SSD object detectors and other convolutional networks several times smaller and "
     "faster, by filter pruning.",
-    epilog="Start with: secateur compress quickstart; or, for your own images: secateur init "
+    epilog="Start with: secateur compress quickstart; or, for your own pictures: secateur init "
     "FOLDER.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -149,7 +149,7 @@ def _is_ours_to_print(error: SecateurError) -> bool:
     """Whether this process prints an error.
 
     An error that all processes have is printed by the first of each machine. An error of one
-    process, such as an image that it could not read, is printed by that process.
+    process, such as a picture that it could not read, is printed by that process.
     """
     if own_rank().local_rank == 0:
         return True

@@ -30,8 +30,8 @@ def report(
     """Write a page about a run, or a comparison of several runs.
 
     The page is one file that opens from disk and loads nothing else. It shows the reduction in
-    parameters and MACs, filters by layer, accuracy after every step and by class, test images, the
-    weights, the threshold and the selection, and how to reproduce the run. The charts are also
+    parameters and MACs, filters by layer, accuracy after every step and by class, test pictures,
+    the weights, the threshold and the selection, and how to reproduce the run. The charts are also
     written to RUN/figures, as SVG and PNG.
 
     It is made from the files of the run: no data set is read, and no network is run. Several runs
