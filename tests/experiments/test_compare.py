@@ -1,4 +1,4 @@
-"""A whole comparison by the real command, on a few drawn images."""
+"""A whole comparison by the real command, on a few drawn pictures."""
 
 import json
 import re

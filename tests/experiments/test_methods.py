@@ -40,8 +40,8 @@ def quickstart(*changes: str) -> Recipe:
     return load_recipe(RECIPES["quickstart"], changes)
 
 
-def images(recipe: Recipe) -> int:
-    """Count the images of all trainings, one step at a time."""
+def pictures(recipe: Recipe) -> int:
+    """Count the pictures of all trainings, one step at a time."""
     seen = 0
     for _ in range(recipe.train.steps):
         seen += recipe.train.batch_size
@@ -88,9 +88,9 @@ def test_every_method_fits_every_recipe(name: str, method: str) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_all_methods_see_the_same_number_of_images(name: str) -> None:
     recipe = load_recipe(RECIPES[name])
-    wanted = images(method_recipe(recipe, OURS, 0.3, 0))
+    wanted = pictures(method_recipe(recipe, OURS, 0.3, 0))
     for method in METHODS:
-        assert images(method_recipe(recipe, method, 0.3, 0)) == wanted, method
+        assert pictures(method_recipe(recipe, method, 0.3, 0)) == wanted, method
     scratch = scratch_recipe(recipe, {"conv1_1": 3}, 0)
     assert scratch.train.steps * scratch.train.batch_size == wanted
 
@@ -101,13 +101,13 @@ def test_images_where_steps_differ_by_phase() -> None:
         "{layers: conv4_3-conv9_2, retrain: {steps: 100, batch_size: 32, lr: 0.5}}]"
     )
     wanted = 1500 * 8 + 30 * 16 + 1000 * 8 + 250 * 8 + 100 * 32
-    assert images(method_recipe(recipe, OURS, 0.3, 0)) == wanted
+    assert pictures(method_recipe(recipe, OURS, 0.3, 0)) == wanted
     baseline = method_recipe(recipe, "l1", 0.3, 0)
     first, second = (baseline.phase(number)[3] for number in (1, 2))
     assert (first.steps, first.batch_size, first.lr) == (1000 + 60, 8, 0.002)
     assert (second.steps, second.batch_size, second.lr) == (100 + 62, 32, 0.5)
-    # 250 steps of 8 images are 62.5 steps of 32.
-    assert images(baseline) == wanted - 16
+    # 250 steps of 8 pictures are 62.5 steps of 32.
+    assert pictures(baseline) == wanted - 16
     assert scratch_recipe(recipe, {}, 0).train.steps * 8 == wanted
 
 

@@ -119,7 +119,7 @@ def test_a_phase_keeps_its_own_entries() -> None:
     }
 
 
-def images(recipe: Recipe) -> int:
+def pictures(recipe: Recipe) -> int:
     seen = recipe.train.steps * recipe.train.batch_size
     for number in range(1, len(recipe.compress.phases) + 1):
         _, sparsify, select, retrain = recipe.phase(number)
@@ -140,11 +140,11 @@ def test_all_detectors_see_as_many_images() -> None:
             "{layers: conv7-conv11_2, select: {keep_macs: 0.5, criterion: l1}}]",
         ],
     )
-    wanted = images(recipe)
+    wanted = pictures(recipe)
     for layers in range(1, 7):
-        assert images(scale_recipe(recipe, layers, 0)) == wanted
+        assert pictures(scale_recipe(recipe, layers, 0)) == wanted
     (one,) = scale_recipe(recipe, 1, 0).compress.phases
-    # (10 + 200 + 200) × 8 images; l1 has no sparsifying training.
+    # (10 + 200 + 200) × 8 pictures; l1 has no sparsifying training.
     assert one.retrain == {"steps": 30 + 205, "batch_size": 16}
     assert scale_recipe(recipe, 2, 0).compress.phases[1].retrain == {"steps": 200 + 200}
     # No steps are added if no phase is dropped.

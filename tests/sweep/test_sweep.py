@@ -1,4 +1,4 @@
-"""Whole sweeps by the real command, on a few drawn images."""
+"""Whole sweeps by the real command, on a few drawn pictures."""
 
 import json
 import os
@@ -528,8 +528,8 @@ def test_latency_is_a_further_objective(
     assert result["objectives"] == ["accuracy", "params", "macs", "latency"]
     (point,) = result["front"]
     assert point["latency"] > 0
-    assert "ms an image" in outcome.out
-    assert "ms an image" in (tmp_path / "run/sweep.svg").read_text("utf-8")
+    assert "ms a picture" in outcome.out
+    assert "ms a picture" in (tmp_path / "run/sweep.svg").read_text("utf-8")
 
 
 # ---- errors ------------------------------------------------------------------------------------
@@ -569,7 +569,7 @@ def test_other_data_are_refused_but_the_folder_may_move(
     outcome = secateur(*arguments(recipe, copied, 3, *place))
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert str(root) in outcome.err
-    assert "other images" in outcome.err
+    assert "other pictures" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def default_methods(recipe: Recipe) -> list[str]:
 def method_recipe(recipe: Recipe, method: str, keep_macs: float, seed: int) -> Recipe:
     """Make the recipe of a method, with one budget for all phases and another seed.
 
-    All methods see the same number of training images: one that does not sparsify retrains for
+    All methods see the same number of training pictures: one that does not sparsify retrains for
     as many more.
 
     Raises:
@@ -169,7 +169,7 @@ def method_recipe(recipe: Recipe, method: str, keep_macs: float, seed: int) -> R
 
 
 def scratch_recipe(recipe: Recipe, widths: Mapping[str, int], seed: int) -> Recipe:
-    """Make the recipe that trains a slim network from scratch on as many images as ours in all.
+    """Make the recipe that trains a slim network from scratch on as many pictures as ours in all.
 
     Args:
         recipe: the recipe to compare.
@@ -179,11 +179,11 @@ def scratch_recipe(recipe: Recipe, widths: Mapping[str, int], seed: int) -> Reci
     content = recipe.model_dump(mode="json")
     content["seed"] = seed
     train = recipe.train
-    images = train.steps * train.batch_size
+    pictures = train.steps * train.batch_size
     for number in range(1, len(recipe.compress.phases) + 1):
         _, sparsify, _, retrain = recipe.phase(number)
-        images += sparsify.steps * sparsify.batch_size + retrain.steps * retrain.batch_size
-    content["train"]["steps"] = round(images / train.batch_size)
+        pictures += sparsify.steps * sparsify.batch_size + retrain.steps * retrain.batch_size
+    content["train"]["steps"] = round(pictures / train.batch_size)
     # A recipe must name a goal; this run only trains, and this goal can always be met.
     content["compress"]["select"] = {"max_drop": 1.0}
     for phase in content["compress"]["phases"]:

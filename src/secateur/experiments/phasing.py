@@ -1,4 +1,4 @@
-"""The phases of a recipe regrouped: the same layers and as many training images, other phases."""
+"""The phases of a recipe regrouped: the same layers and as many training pictures, other phases."""
 
 from collections.abc import Sequence
 
@@ -58,8 +58,8 @@ def with_phases(recipe: Recipe, phases: Sequence[str]) -> Recipe:
         ("sparsify", [sparsify for _, sparsify, _, _ in old]),
         ("retrain", [retrain for _, _, _, retrain in old]),
     ):
-        images = sum(each.steps * each.batch_size for each in trainings)
-        steps = round(images / compress[entry]["batch_size"])
+        pictures = sum(each.steps * each.batch_size for each in trainings)
+        steps = round(pictures / compress[entry]["batch_size"])
         for number, phase in enumerate(compress["phases"]):
             # The first phases take the remainder.
             share = steps // len(phases) + (number < steps % len(phases))

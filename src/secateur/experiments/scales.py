@@ -38,7 +38,7 @@ class ScaleRow:
     Attributes:
         layers: number of detection layers that are kept, from the first.
         seed: seed of the run.
-        cells: cells along a side of the last feature map, for an image of the nominal size.
+        cells: cells along a side of the last feature map, for a picture of the nominal size.
         box: side of the largest square default box, pixels; it also finds larger objects, though
             less accurately.
         dense_params: parameters of the dense network.
@@ -186,7 +186,7 @@ def scale_recipe(recipe: Recipe, layers: int, seed: int) -> Recipe:
 
     The default boxes and widths of removed layers are dropped. A phase that reaches beyond the
     last layer ends there. A phase that covers only this layer and removed ones is dropped, and the
-    last remaining phase retrains on its images too, so that all detectors see as many.
+    last remaining phase retrains on its pictures too, so that all detectors see as many.
 
     Args:
         recipe: the detector with all its detection layers.
@@ -216,7 +216,7 @@ def _phases(
     recipe: Recipe, phases: Sequence[dict[str, Any]], kept: Sequence[str], removed: set[str]
 ) -> list[dict[str, Any]]:
     remaining: list[tuple[int, dict[str, Any]]] = []
-    dropped = 0  # training images of dropped phases
+    dropped = 0  # training pictures of dropped phases
     for number, phase in enumerate(phases, start=1):
         first, _, last = phase["layers"].partition("-")
         if last not in removed:

@@ -50,8 +50,8 @@ class Point:
         validation: metric on validation, an objective of the sweep.
         test: all metrics on test; None until the process that has the run has evaluated it.
         params: parameters of the network.
-        macs: MACs of the network, for one image of the nominal size.
-        latency: milliseconds per image; None unless latency is an objective.
+        macs: MACs of the network, for one picture of the nominal size.
+        latency: milliseconds per picture; None unless latency is an objective.
         recipe: the recipe file in the sweep's folder, for ``secateur compress``.
         network: the network file in the sweep's folder; None if the run is on another machine.
     """

@@ -105,7 +105,7 @@ def open_study(
         recipe: as for ``check_recipe``.
         directions: directions of the objectives.
         about: as for ``check_recipe``.
-        data: digest of all images and annotations, except those of the test split.
+        data: digest of all pictures and annotations, except those of the test split.
 
     Raises:
         RunError: the study was created with other data.
@@ -120,7 +120,7 @@ def open_study(
         study = optuna.load_study(storage=storage, study_name=name)
     if study.user_attrs.get("pictures", data) != data:
         raise RunError(
-            f"{recipe.data.root}: holds other images or annotations than those that the sweep "
+            f"{recipe.data.root}: holds other pictures or annotations than those that the sweep "
             "started with; name their folder (--set data.root=…)"
         )
     return study

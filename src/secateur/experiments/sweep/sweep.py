@@ -57,7 +57,7 @@ def sweep(
         reporter: prints the progress.
         storage: URL of a database that several processes share; None for a file in the folder.
         goal: ``budget`` varies the shares that are kept, ``levels`` the published levels.
-        latency: also minimise the time for one image.
+        latency: also minimise the time for one picture.
 
     Raises:
         SecateurError: the storage cannot be used or holds another recipe's sweep, or as for

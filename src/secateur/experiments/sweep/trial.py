@@ -45,8 +45,8 @@ class Outcome:
         accuracy: final metric; None if the trial was stopped early.
         removed: metric after the last removal, before retraining.
         params: parameters of the slim network, known after the last removal.
-        macs: MACs of the slim network for one image of the nominal size, likewise known.
-        latency: milliseconds per image; None unless latency is an objective.
+        macs: MACs of the slim network for one picture of the nominal size, likewise known.
+        latency: milliseconds per picture; None unless latency is an objective.
         steps: training steps, without those of the dense network.
         reason: why the trial was stopped early.
         possible: whether the choice could be started.
@@ -70,7 +70,7 @@ def run_trial(
     *,
     give_up: bool,
 ) -> Outcome:
-    """Compress by a recipe, without reading the test images.
+    """Compress by a recipe, without reading the test pictures.
 
     Args:
         recipe: recipe of the trial.
@@ -138,7 +138,7 @@ def all_steps(recipe: Recipe) -> int:
 
 
 def _milliseconds(network: Path, reporter: Reporter) -> float | None:
-    """Measure the median time for one image."""
+    """Measure the median time for one picture."""
     measured = benchmark([str(network)], TIMING, reporter.bar).measurements[0]
     times = measured.network or measured.whole
     return times.median if times else None
