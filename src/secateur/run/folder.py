@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from secateur.errors import RunError
 from secateur.files.atomic_write import write_json
 from secateur.files.lock import lock
 from secateur.run.records import (
+    RUN_CURE,
     PhaseSummary,
     StageList,
     StageRecord,
     StepRecord,
+    read_json,
     read_record,
     write_record,
 )
@@ -154,16 +157,19 @@ def run_stage(
 
 def _run_stage(folder: Path, stage: Stage, say: Callable[[str], None], pooled: Path | None) -> Step:
     output_key, result_key = stage.output_key, stage.result_key
+
+    def current(record: StepRecord | None) -> StageRecord | None:
+        return record.result if record is not None and record.result_key == result_key else None
+
     found = read_step(folder)
-    complete = found is not None and found.result is not None and found.result_key == result_key
-    if pooled and pooled.is_dir() and not complete:
+    if pooled and current(found) is None and current(read_step(pooled)) is not None:
         shutil.rmtree(folder, ignore_errors=True)
         _link(pooled, folder)
         found = read_step(folder)
-    if found is not None and found.result is not None and found.result_key == result_key:
+    if found is not None and (result := current(found)) is not None:
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # left by a kill just before
         say(f"{folder.name}: found")
-        return Step(folder, output_key, result_key, found.seconds, found.result)
+        return Step(folder, output_key, result_key, found.seconds, result)
     kept = found is not None and found.output_key == output_key
     if not kept:
         shutil.rmtree(folder, ignore_errors=True)
@@ -183,20 +189,25 @@ def _run_stage(folder: Path, stage: Stage, say: Callable[[str], None], pooled: P
         return round(before + time.perf_counter() - start, 1)
 
     write(before)
-    output_file = folder / OUTPUT_FILE
-    if output_file.is_file():
-        output = json.loads(output_file.read_text("utf-8"))
-    else:
-        output = stage.make(folder)
-        write_json(output_file, output)
+    if not os.path.lexists(folder / OUTPUT_FILE):
+        write_json(folder / OUTPUT_FILE, stage.make(folder))
         write(elapsed())
-    result = _RESULT.validate_python({**output, **stage.measure(folder)})
+    output = read_json(folder / OUTPUT_FILE)
+    result = _as_result(folder / OUTPUT_FILE, output, stage.measure(folder))
     seconds = elapsed()
     write(seconds, result)
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     if pooled:
         _link(folder, pooled)
     return Step(folder, output_key, result_key, seconds, result)
+
+
+def _as_result(path: Path, output: Any, measured: Mapping[str, Any]) -> StageRecord:
+    """Combine what a stage's files hold with their evaluation."""
+    try:
+        return _RESULT.validate_python({**output, **measured})
+    except (TypeError, ValidationError):
+        raise RunError(f"{path}: is not what this stage writes; {RUN_CURE}") from None
 
 
 def read_step(folder: Path) -> StepRecord | None:

@@ -269,7 +269,6 @@ class PhaseSteps:
                 }
                 for name, kept in removed.choice.kept.items()
             },
-            "fixed": dict(self.fixed),
             "rounding": _rounding(removed.rounding),
         }
 

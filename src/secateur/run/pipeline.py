@@ -28,7 +28,7 @@ from secateur.run.records import (
     TrainingRecord,
     write_record,
 )
-from secateur.run.stages import evaluate_network, train_dense, unverified_groups
+from secateur.run.stages import evaluate_network, train_dense
 
 # Called with each complete stage of a phase; what it raises ends the phases.
 Watch = Callable[[Step], None]
@@ -117,12 +117,12 @@ def run_phases(run: Run, watch: Watch = lambda _: None) -> Compressed:
         run: what to do, and where.
         watch: called with each complete stage.
     """
-    fixed = unverified_groups(run)
-    model = build_network(run.architecture)
-    graph = network_groups(model, run.architecture, fixed)
-    phases = recipe_phases(run.recipe, model, graph)
     dense, trained = train_dense(run)
-    dense_metric = cast(TrainingRecord, trained.result).metrics[run.recipe.evaluate.metric] or 0.0
+    record = cast(TrainingRecord, trained.result)
+    dense_metric = record.metrics[run.recipe.evaluate.metric] or 0.0
+    model = build_network(run.architecture)
+    graph = network_groups(model, run.architecture, record.fixed)
+    phases = recipe_phases(run.recipe, model, graph)
     slim, summaries, steps = dense, [], [trained]
     for phase in phases:
         section, sparsify, select, retrain = run.recipe.phase(phase.number)
@@ -131,7 +131,7 @@ def run_phases(run: Run, watch: Watch = lambda _: None) -> Compressed:
         floor = None
         if phase.goal.max_drop is not None:
             floor = phase.goal.floor(dense_metric, phase.number, len(phases))
-        phase_steps = PhaseSteps(run, section, settings, dense, fixed, watch)
+        phase_steps = PhaseSteps(run, section, settings, dense, record.fixed, watch)
         outcome = run_phase(_on(phase_steps, phase, slim, floor), slim, phase_steps)
         summaries.append(_summary(run, phase_steps, slim, outcome))
         run.trail.add_phase(summaries[-1])

@@ -74,6 +74,9 @@ class TrainingRecord(Record):
         [], description="module paths of the phase's layers, for a sparsifying training"
     )
     fresh: list[str] = Field([], description="tensors that the initial weights did not fill")
+    fixed: dict[str, str] = Field(
+        {}, description="for dense: groups from which no removal can be verified, and why"
+    )
 
 
 class TrialRecord(Record):
@@ -132,7 +135,6 @@ class RemovalRecord(Record):
     params: Positive
     macs: Positive
     selection: dict[str, SelectedRecord]
-    fixed: dict[str, str] = Field({}, description="groups that could not be verified, and why")
     rounding: RoundingRecord | None = None
 
 
@@ -336,6 +338,27 @@ Content = TypeVar("Content", bound=BaseModel)
 RUN_CURE = "delete the file and give the run's command again"
 
 
+def read_json(path: Path, cure: str = RUN_CURE) -> Any:
+    """Read a JSON file that a run wrote.
+
+    Args:
+        path: of the file.
+        cure: what to do where it cannot be read.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        json.dumps(content, ensure_ascii=False).encode()  # refuses half a surrogate pair
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, PermissionError):
+            cure = "make it readable"
+        raise RunError(f"{path}: cannot be read ({reason}); {cure}") from None
+    return content
+
+
 def read_record(path: Path, kind: type[Content], cure: str = RUN_CURE) -> Content:
     """Read and validate a JSON file that a run wrote.
 
@@ -347,11 +370,7 @@ def read_record(path: Path, kind: type[Content], cure: str = RUN_CURE) -> Conten
     Raises:
         RunError: it cannot be read, is not what it should be, or has another version's format.
     """
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        json.dumps(content, ensure_ascii=False).encode()  # refuses half a surrogate pair
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); {cure}") from None
+    content = read_json(path, cure)
     versioned = issubclass(kind, VersionedRecord) and isinstance(content, dict)
     if versioned and content.get("version") != kind.model_fields["version"].default:
         raise RunError(

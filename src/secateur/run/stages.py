@@ -17,7 +17,7 @@ from secateur.models.weights import load_weights
 from secateur.pruning.verification import fix_unverified
 from secateur.run.context import Handle, Run
 from secateur.run.folder import Stage, Step
-from secateur.run.phases import network_groups
+from secateur.run.phases import network_groups, recipe_phases
 from secateur.run.predictions_file import PREDICTIONS_FILE, save_predictions
 from secateur.run.records import TrainingRecord
 from secateur.run.training import (
@@ -38,6 +38,7 @@ def train_dense(run: Run) -> tuple[Handle, Step]:
     weights = recipe.model.weights
 
     def make(folder: Path) -> dict[str, Any]:
+        fixed = unverified_groups(run)
         torch.manual_seed(run.seed("dense"))
         model = build_network(architecture)
         fresh: list[str] = []
@@ -47,7 +48,7 @@ def train_dense(run: Run) -> tuple[Handle, Step]:
             rest = f"; {len(fresh)} of its tensors start from scratch" if fresh else ""
             run.reporter.say(f"  from {weights}{rest}")
         loss = StageTraining(run, "dense", recipe.train, folder).fit(model)
-        return {"kind": "dense", "loss": loss, "fresh": fresh}
+        return {"kind": "dense", "loss": loss, "fresh": fresh, "fixed": fixed}
 
     def measure(folder: Path) -> dict[str, Any]:
         model = load_network(folder / NETWORK_FILE).model
@@ -116,18 +117,23 @@ def evaluate_network(run: Run, name: str, network: Handle) -> Step:
 
 
 def unverified_groups(run: Run) -> dict[str, str]:
-    """Find the channel groups from which no removal can be verified, and why; before any training.
+    """Find the channel groups from which no removal can be verified, and why.
+
+    The phases are resolved without these groups, so that a budget that cannot be met is reported
+    before any training.
 
     Raises:
         PruningError: no removal from the network can be verified.
+        BudgetError: without these groups a budget cannot be met.
     """
     model, architecture = build_network(run.architecture).eval(), run.architecture
     graph = network_groups(model, architecture)
     batch = torch.randn(example_input(architecture).shape)
-    after = fix_unverified(raw_network(model), graph, batch).groups
+    verified = fix_unverified(raw_network(model), graph, batch)
+    recipe_phases(run.recipe, model, verified)
     return {
         name: str(group.fixed)
-        for name, group in after.items()
+        for name, group in verified.groups.items()
         if group.fixed is not None and graph.groups[name].fixed is None
     }
 
