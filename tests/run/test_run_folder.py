@@ -1,23 +1,58 @@
-"""Steps of a run folder, and of a pool that several runs share."""
+"""Stages of a run folder, and of a pool that several runs share."""
 
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from secateur.errors import RunError
 from secateur.files.atomic_write import write_json, write_text
-from secateur.run.folder import UNFINISHED, Step, clear_drafts, fingerprint, run_step
+from secateur.run.folder import (
+    OUTPUT_FILE,
+    UNFINISHED,
+    Make,
+    Stage,
+    Step,
+    clear_drafts,
+    read_step,
+    run_stage,
+)
+from secateur.run.records import ThresholdRecord
+
+TRIAL = {"threshold": 0, "zeros": 0, "metric": 0}
 
 
-class Steps:
-    """Does steps, and remembers which were done anew and what was said."""
+def output(value: float) -> dict[str, Any]:
+    """What a stage's files hold: a threshold, because its record is short."""
+    return {
+        "kind": "threshold",
+        "phase": 1,
+        "metrics": {},
+        "threshold": value,
+        "zeros": 0,
+        "status": "none",
+        "trace": [TRIAL],
+    }
+
+
+def value_of(step: Step) -> float:
+    assert isinstance(step.result, ThresholdRecord)
+    return step.result.threshold
+
+
+def stage(depends_on: Mapping[str, Any], make: Make, **options: Any) -> Stage:
+    return Stage("dense", depends_on, make, **options)
+
+
+class Stages:
+    """Does stages, and remembers in which places and what was said."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -25,21 +60,21 @@ class Steps:
         self.said: list[str] = []
 
     def __call__(self, place: str, value: int, *, pool: bool = True) -> Step:
-        def work(folder: Path) -> dict[str, int]:
+        def make(folder: Path) -> dict[str, Any]:
             self.done.append(place)
             write_text(folder / "network.txt", f"made of {value}")
             (folder / "parts").mkdir(exist_ok=True)
             write_text(folder / "parts" / "one.txt", f"part of {value}")
-            return {"twice": 2 * value}
+            return output(2 * value)
 
-        folder = self.root / place / "dense"
         shared = self.root / "pool" if pool else None
-        return run_step(folder, {"value": value}, work, say=self.said.append, pool=shared)
+        folder = self.root / place / "dense"
+        return run_stage(folder, stage({"value": value}, make), self.said.append, shared)
 
 
 @pytest.fixture
-def steps(tmp_path: Path) -> Steps:
-    return Steps(tmp_path)
+def stages(tmp_path: Path) -> Stages:
+    return Stages(tmp_path)
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -50,130 +85,130 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
-def pooled(steps: Steps, value: int) -> Path:
-    return steps.root / "pool" / f"dense-{fingerprint({'value': value})}"
+def pooled(stages: Stages, value: int) -> Path:
+    return stages.root / "pool" / f"dense-{stage({'value': value}, output_of_none).result_key}"
 
 
-def test_without_a_pool_each_run_does_its_own(steps: Steps) -> None:
+def output_of_none(_folder: Path) -> dict[str, Any]:
+    raise AssertionError
+
+
+def test_without_a_pool_each_run_does_its_own_stage(stages: Stages) -> None:
     for place in ("a", "b", "a"):
-        assert steps(place, 3, pool=False).result == {"twice": 6}
-    assert steps.done == ["a", "b"]
-    assert steps.said == ["dense", "dense", "dense: found"]
-    assert not (steps.root / "pool").exists()
+        assert value_of(stages(place, 3, pool=False)) == 6
+    assert stages.done == ["a", "b"]
+    assert stages.said == ["dense", "dense", "dense: found"]
+    assert not (stages.root / "pool").exists()
 
 
-def test_what_a_kill_left_beside_a_step_that_is_done_goes(steps: Steps) -> None:
-    steps("a", 3, pool=False)
-    state = steps.root / "a" / "dense" / UNFINISHED / "state.txt"
+def test_unfinished_files_next_to_a_complete_stage_are_deleted(stages: Stages) -> None:
+    stages("a", 3, pool=False)
+    state = stages.root / "a" / "dense" / UNFINISHED / "state.txt"
     write_text(state, "half")
-    assert steps("a", 3, pool=False).result == {"twice": 6}
-    assert steps.said[-1] == "dense: found"
+    assert value_of(stages("a", 3, pool=False)) == 6
+    assert stages.said[-1] == "dense: found"
     assert not state.parent.exists()
 
 
-def test_a_step_is_found_in_the_pool_by_its_key(steps: Steps) -> None:
-    first, second = steps("a", 3), steps("b", 3)
-    assert steps.done == ["a"]
-    assert steps.said == ["dense", "dense: found"]
-    assert second.folder == steps.root / "b/dense"
-    assert (second.key, second.result, second.seconds) == (first.key, {"twice": 6}, first.seconds)
-    assert files(second.folder) == files(first.folder) == files(pooled(steps, 3))
-    assert set(files(second.folder)) == {"network.txt", "parts/one.txt", "step.json"}
-    for name in files(second.folder):
+def test_a_stage_is_found_in_the_pool_by_its_key(stages: Stages) -> None:
+    first, second = stages("a", 3), stages("b", 3)
+    assert stages.done == ["a"]
+    assert stages.said == ["dense", "dense: found"]
+    assert second.folder == stages.root / "b/dense"
+    assert value_of(second) == 6
+    for name in ("output_key", "result_key", "seconds", "result"):
+        assert getattr(second, name) == getattr(first, name)
+    assert files(second.folder) == files(first.folder) == files(pooled(stages, 3))
+    names = {"network.txt", "parts/one.txt", "output.json", "step.json"}
+    assert set(files(second.folder)) == names
+    for name in names:
         assert (second.folder / name).samefile(first.folder / name), "linked, not copied"
 
 
-def test_another_key_is_done_anew(steps: Steps) -> None:
-    steps("a", 3)
-    assert steps("b", 4).result == {"twice": 8}
-    assert steps.done == ["a", "b"]
-    assert files(steps.root / "a/dense")["network.txt"] == "made of 3"
-    assert sorted(path.name for path in (steps.root / "pool").iterdir()) == sorted(
-        pooled(steps, value).name for value in (3, 4)
+def test_a_stage_with_another_key_is_done(stages: Stages) -> None:
+    stages("a", 3)
+    assert value_of(stages("b", 4)) == 8
+    assert stages.done == ["a", "b"]
+    assert files(stages.root / "a/dense")["network.txt"] == "made of 3"
+    assert sorted(path.name for path in (stages.root / "pool").iterdir()) == sorted(
+        pooled(stages, value).name for value in (3, 4)
     )
 
 
-def test_a_run_that_changes_takes_what_another_has_done(steps: Steps) -> None:
-    steps("a", 3)
-    steps("b", 4)
-    # What a has of its own gives way to what b did, and comes back out of the pool.
+def test_a_changed_run_takes_what_another_run_has_done(stages: Stages) -> None:
+    stages("a", 3)
+    stages("b", 4)
+    # The stage of a is replaced by that of b, and comes back from the pool.
     for value in (4, 3):
-        assert steps("a", value).result == {"twice": 2 * value}
-        assert files(steps.root / "a/dense")["network.txt"] == f"made of {value}"
-    assert steps.done == ["a", "b"]
-    assert files(pooled(steps, 3))["network.txt"] == "made of 3"
+        assert value_of(stages("a", value)) == 2 * value
+        assert files(stages.root / "a/dense")["network.txt"] == f"made of {value}"
+    assert stages.done == ["a", "b"]
+    assert files(pooled(stages, 3))["network.txt"] == "made of 3"
 
 
-def test_a_file_replaced_in_one_place_stays_in_the_others(steps: Steps) -> None:
-    steps("a", 3)
-    steps("b", 3)
-    before = files(steps.root / "b/dense")
-    write_text(steps.root / "a/dense/network.txt", "altered")
-    write_json(steps.root / "a/dense/step.json", {"key": "x", "seconds": 0, "result": {}})
-    assert files(steps.root / "b/dense") == files(pooled(steps, 3)) == before
+def test_a_file_replaced_in_one_run_is_unchanged_in_the_others(stages: Stages) -> None:
+    stages("a", 3)
+    stages("b", 3)
+    before = files(stages.root / "b/dense")
+    write_text(stages.root / "a/dense/network.txt", "altered")
+    write_json(stages.root / "a/dense/step.json", {})
+    assert files(stages.root / "b/dense") == files(pooled(stages, 3)) == before
 
 
-def test_doing_a_linked_step_anew_leaves_the_others(steps: Steps) -> None:
-    steps("a", 3)
-    steps("b", 3)
-    before = files(steps.root / "b/dense")
-    steps("a", 4, pool=False)  # in the folder whose files are linked
-    assert files(steps.root / "a/dense")["network.txt"] == "made of 4"
-    assert files(steps.root / "b/dense") == files(pooled(steps, 3)) == before
+def test_redoing_a_linked_stage_changes_no_other_run(stages: Stages) -> None:
+    stages("a", 3)
+    stages("b", 3)
+    before = files(stages.root / "b/dense")
+    stages("a", 4, pool=False)  # in the folder whose files are linked
+    assert stages.said[-1] == "dense: redone: what it depends on has changed"
+    assert files(stages.root / "a/dense")["network.txt"] == "made of 4"
+    assert files(stages.root / "b/dense") == files(pooled(stages, 3)) == before
 
 
-def test_a_step_that_failed_is_in_no_pool(tmp_path: Path) -> None:
-    def fail(folder: Path) -> dict[str, int]:
+def test_a_failed_stage_is_not_pooled(tmp_path: Path) -> None:
+    def fail(folder: Path) -> dict[str, Any]:
         write_text(folder / "network.txt", "half")
         raise RunError("no more room")
 
     folder, pool = tmp_path / "a/dense", tmp_path / "pool"
-    with pytest.raises(RunError):
-        run_step(folder, {"value": 3}, fail, say=lambda _: None, pool=pool)
+    with pytest.raises(RunError, match="no more room"):
+        run_stage(folder, stage({"value": 3}, fail), print, pool)
     assert not pool.exists()
-    steps = Steps(tmp_path)
-    assert steps("a", 3).result == {"twice": 6}
-    assert files(folder) == files(pooled(steps, 3))
+    stages = Stages(tmp_path)
+    assert value_of(stages("a", 3)) == 6
+    assert files(folder) == files(pooled(stages, 3))
 
 
-def test_a_stopped_step_is_taken_from_the_pool_whole(steps: Steps) -> None:
-    steps("a", 3)
-    stopped = steps.root / "b/dense"
+def test_a_stopped_stage_is_replaced_by_the_complete_one_of_the_pool(stages: Stages) -> None:
+    stages("a", 3)
+    stopped = stages.root / "b/dense"
     write_text(stopped / "network.txt", "half")
-    write_text(stopped / "left over.txt", "of a step that was stopped")
-    steps("b", 3)
-    assert steps.done == ["a"]
-    assert files(stopped) == files(pooled(steps, 3))
+    write_text(stopped / "left over.txt", "of a stage that was stopped")
+    stages("b", 3)
+    assert stages.done == ["a"]
+    assert files(stopped) == files(pooled(stages, 3))
 
 
-def test_what_another_run_pools_meanwhile_is_kept(steps: Steps) -> None:
-    """As on a drive where locks keep nobody out."""
+def test_what_another_run_pools_at_the_same_time_is_kept(stages: Stages) -> None:
+    """As on a drive whose locks do not work."""
 
-    def meanwhile(work: Callable[[], Step]) -> Callable[[Path], dict[str, int]]:
-        def slow(folder: Path) -> dict[str, int]:
-            work()
-            write_text(folder / "network.txt", "made of 3")
-            return {"twice": 6}
+    def make(folder: Path) -> dict[str, Any]:
+        other = stages("b", 3, pool=False)
+        shutil.copytree(other.folder, pooled(stages, 3), copy_function=os.link)
+        write_text(folder / "network.txt", "made of 3")
+        return output(6)
 
-        return slow
-
-    def other() -> Step:
-        step = steps("b", 3, pool=False)
-        shutil.copytree(step.folder, pooled(steps, 3), copy_function=os.link)
-        return step
-
-    slow = meanwhile(other)
-    pool = steps.root / "pool"
-    step = run_step(steps.root / "a/dense", {"value": 3}, slow, say=steps.said.append, pool=pool)
-    assert step.result == {"twice": 6}
-    assert [path.name for path in pool.iterdir()] == [pooled(steps, 3).name], "no draft is left"
-    assert (pooled(steps, 3) / "network.txt").samefile(steps.root / "b/dense/network.txt")
+    pool = stages.root / "pool"
+    slow = stage({"value": 3}, make)
+    assert value_of(run_stage(stages.root / "a/dense", slow, stages.said.append, pool)) == 6
+    assert [path.name for path in pool.iterdir()] == [pooled(stages, 3).name], "no draft is left"
+    assert (pooled(stages, 3) / "network.txt").samefile(stages.root / "b/dense/network.txt")
 
 
-def test_two_processes_do_a_shared_step_once(tmp_path: Path) -> None:
-    """The second waits, says so, and finds it."""
+def test_two_processes_do_a_shared_stage_once(tmp_path: Path) -> None:
+    """The second says that it waits, and finds the stage done."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
-        runs = [processes.submit(slow_step, tmp_path, place) for place in ("a", "b")]
+        runs = [processes.submit(slow_stage, tmp_path, place) for place in ("a", "b")]
         said = sorted(" ".join(run.result()) for run in runs)
     assert said == [
         "dense",
@@ -183,40 +218,40 @@ def test_two_processes_do_a_shared_step_once(tmp_path: Path) -> None:
     assert made[0].samefile(made[1])
 
 
-def slow_step(root: Path, place: str) -> list[str]:
-    """Do a step that is not done before the other process has said something."""
+def slow_stage(root: Path, place: str) -> list[str]:
+    """Do a stage that does not end before the other process has said something."""
     said: list[str] = []
 
     def say(text: str) -> None:
         said.append(text)
         (root / f"{place} spoke").touch()
 
-    def work(folder: Path) -> dict[str, int]:
+    def make(folder: Path) -> dict[str, Any]:
         while len(list(root.glob("* spoke"))) < 2:
             time.sleep(0.05)
         write_text(folder / "made.txt", place)
-        return {}
+        return output(0)
 
-    run_step(root / place / "dense", {}, work, say=say, pool=root / "pool")
+    run_stage(root / place / "dense", stage({}, make), say, root / "pool")
     return said
 
 
-def test_what_a_stopped_step_left_is_its_own_to_go_on_from(tmp_path: Path) -> None:
-    """Kept until the record is on disk, for another step of that name never there."""
+def test_unfinished_files_are_kept_until_the_stage_of_the_same_key_is_on_disk(
+    tmp_path: Path,
+) -> None:
     found: list[list[str]] = []
 
-    def begin(folder: Path) -> dict[str, int]:
-        state = folder / UNFINISHED / "state.txt"
+    def begin(folder: Path) -> dict[str, Any]:
         found.append(sorted(path.name for path in folder.rglob("*.txt")))
-        write_text(state, "half of the way")
+        write_text(folder / UNFINISHED / "state.txt", "half")
         raise RunError("stopped")
 
-    def end(folder: Path) -> dict[str, int]:
+    def end(folder: Path) -> dict[str, Any]:
         found.append(sorted(path.name for path in folder.rglob("*.txt")))
-        return {"value": 1}
+        return output(1)
 
-    def do(key: str, work: Callable[[Path], dict[str, int]], pool: Path | None = None) -> Step:
-        return run_step(tmp_path / "dense", {"key": key}, work, say=lambda _: None, pool=pool)
+    def do(key: str, make: Make, pool: Path | None = None) -> Step:
+        return run_stage(tmp_path / "dense", stage({"key": key}, make), print, pool)
 
     for key in ("a", "a", "b"):
         with pytest.raises(RunError, match="stopped"):
@@ -227,42 +262,216 @@ def test_what_a_stopped_step_left_is_its_own_to_go_on_from(tmp_path: Path) -> No
         with pytest.raises(RunError, match="full"):
             do("b", end)
     assert (tmp_path / "dense" / UNFINISHED / "state.txt").is_file()
-    assert do("b", end, tmp_path / "pool").result == {"value": 1}
+    assert value_of(do("b", end, tmp_path / "pool")) == 1
     assert found[3:] == [["state.txt"], ["state.txt"]]
-    assert not list(tmp_path.rglob(UNFINISHED)), "neither in the step nor in the pool"
+    assert not list(tmp_path.rglob(UNFINISHED)), "neither in the stage nor in the pool"
 
 
 def full_disk(*_: object) -> None:
     raise RunError("the disk is full")
 
 
-def test_drafts_of_a_killed_process_are_cleared_and_no_others(tmp_path: Path) -> None:
-    gone = [
+def test_drafts_of_a_killed_process_are_deleted_and_no_other_files(tmp_path: Path) -> None:
+    removed = [
         *(".summary.json.7.part", ".report.html.7.part", "figures/.bytes.png.7.part"),
         "steps/dense/.network.safetensors.7.part",
     ]
-    stays = [".slim.onnx.json.7.part", "steps/dense/network.safetensors", "summary.json"]
-    for name in (*gone, *stays, "steps/.phase1-remove.7.part/step.json"):
+    kept = [".slim.onnx.json.7.part", "steps/dense/network.safetensors", "summary.json"]
+    for name in (*removed, *kept, "steps/.phase1-remove.7.part/step.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     clear_drafts(tmp_path)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == set(stays)
+    assert left == set(kept)
 
 
-def test_time_of_a_training_outlives_a_measuring_that_was_stopped(tmp_path: Path) -> None:
-    def do(metric: str, work: Callable[[Path], dict[str, int]]) -> Step:
-        return run_step(
-            tmp_path / "dense", {"steps": 1}, work, measured_by={"metric": metric}, say=print
-        )
+def measured(tmp_path: Path, metric: str, make: Make, measure: Make, say: Any = print) -> Step:
+    options = {"measured_by": {"metric": metric}, "measure": measure}
+    return run_stage(tmp_path / "dense", stage({"steps": 1}, make, **options), say)
 
-    def stopped(_folder: Path) -> dict[str, int]:
+
+def test_a_changed_metric_keeps_the_files_and_repeats_the_evaluation(tmp_path: Path) -> None:
+    said: list[str] = []
+    made: list[Path] = []
+
+    def make(folder: Path) -> dict[str, Any]:
+        made.append(folder)
+        return output(1)
+
+    def metrics(name: str) -> Make:
+        return lambda _: {"metrics": {name: float(len(made))}, "zeros": 0.5}
+
+    steps = [measured(tmp_path, name, make, metrics(name), said.append) for name in ("a", "b", "b")]
+    assert made == [tmp_path / "dense"]
+    assert said == ["dense", "dense: re-evaluated: evaluation settings changed", "dense: found"]
+    assert [step.result.metrics for step in steps] == [{"a": 1.0}, {"b": 1.0}, {"b": 1.0}]
+    assert steps[0].output_key == steps[1].output_key
+    assert steps[0].result_key != steps[1].result_key
+    # The record on disk is that of the last evaluation, and ``output.json`` is that of the files.
+    record = read_step(tmp_path / "dense")
+    assert record is not None
+    assert record.result == steps[1].result
+    assert json.loads((tmp_path / "dense" / OUTPUT_FILE).read_text()) == output(1)
+
+
+def test_an_interrupted_evaluation_repeats_no_training_and_keeps_its_time(tmp_path: Path) -> None:
+    def stopped(_folder: Path) -> dict[str, Any]:
         raise RunError("stopped")
 
-    do("a", lambda _: {"value": 1})
+    measured(tmp_path, "a", lambda _: output(1), lambda _: {})
     record = json.loads((tmp_path / "dense/step.json").read_text())
     write_json(tmp_path / "dense/step.json", {**record, "seconds": 3600.0})
     for _ in range(2):
         with pytest.raises(RunError, match="stopped"):
-            do("b", stopped)
-    assert do("b", lambda _: {"value": 2}).seconds >= 3600
+            measured(tmp_path, "b", output_of_none, stopped)
+        interrupted = read_step(tmp_path / "dense")
+        assert interrupted is not None
+        assert interrupted.result is None
+    assert measured(tmp_path, "b", output_of_none, lambda _: {}).seconds >= 3600
+
+
+# ---- nothing lost: only an absent record counts as not begun -----------------------------------
+
+
+def damage(path: Path) -> None:
+    path.write_text(path.read_text()[:-20])
+
+
+def other_version(path: Path) -> None:
+    write_json(path, {**json.loads(path.read_text()), "version": 1})
+
+
+def other_content(path: Path) -> None:
+    write_json(path, [1, 2])
+
+
+def no_version(path: Path) -> None:
+    content = json.loads(path.read_text())
+    del content["version"]
+    write_json(path, content)
+
+
+def directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def dangling_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+DELETE_FILE = "delete the file and give the run's command again"
+DELETE_RUN = "delete the run's folder, or give another with --run"
+
+
+def refused(stages: Stages, path: Path, words: str, cure: str) -> None:
+    """Check that a run stops with one line, and changes nothing in its folder."""
+    before = files(path.parent)
+    said = len(stages.said)
+    with pytest.raises(RunError) as error:
+        stages("a", 3, pool=False)
+    text = str(error.value)
+    assert text.startswith(f"{path}: ")
+    assert words in text
+    assert text.endswith(f"; {cure}")
+    assert "\n" not in text
+    assert stages.done == ["a"], "nothing is done again"
+    assert files(path.parent) == before
+    assert "dense: found" not in stages.said[said:]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words", "cure"),
+    [
+        (damage, "cannot be read", DELETE_FILE),
+        (other_content, "holds no object", DELETE_FILE),
+        (other_version, "was written by another version", DELETE_RUN),
+        (no_version, "was written by another version", DELETE_RUN),
+        (directory, "cannot be read (Is a directory)", DELETE_FILE),
+        (dangling_link, "cannot be read (No such file or directory)", DELETE_FILE),
+    ],
+)
+def test_an_unreadable_record_stops_the_run(
+    stages: Stages, spoil: Callable[[Path], None], words: str, cure: str
+) -> None:
+    stages("a", 3, pool=False)
+    path = stages.root / "a/dense/step.json"
+    spoil(path)
+    refused(stages, path, words, cure)
+    # The cure works.
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert value_of(stages("a", 3, pool=False)) == 6
+    assert stages.done == ["a", "a"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_record_without_permission_stops_the_run(stages: Stages) -> None:
+    stages("a", 3, pool=False)
+    path = stages.root / "a/dense/step.json"
+    path.chmod(0)
+    with pytest.raises(RunError, match=r"cannot be read \(Permission denied\); make it readable$"):
+        stages("a", 3, pool=False)
+    path.chmod(0o600)
+    assert value_of(stages("a", 3, pool=False)) == 6
+    assert stages.done == ["a"], "nothing was lost"
+
+
+def test_a_record_that_the_system_does_not_give_stops_the_run(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for root, to whom the system denies nothing."""
+    stages("a", 3, pool=False)
+    path = stages.root / "a/dense/step.json"
+    read_text = Path.read_text
+
+    def denied(self: Path, *arguments: Any) -> str:
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(self))
+        return read_text(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", denied)
+        with pytest.raises(RunError) as error:
+            stages("a", 3, pool=False)
+    expected = f"{path}: cannot be read (Permission denied); make it readable"
+    assert str(error.value) == expected
+    assert value_of(stages("a", 3, pool=False)) == 6
+    assert stages.done == ["a"], "nothing was lost"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (damage, "cannot be read"),
+        (directory, "cannot be read (Is a directory)"),
+        (other_content, "is not what this stage writes"),
+        (lambda path: write_json(path, {"kind": "dense"}), "is not what this stage writes"),
+    ],
+)
+def test_an_unreadable_output_stops_the_evaluation(
+    tmp_path: Path, spoil: Callable[[Path], None], words: str
+) -> None:
+    measured(tmp_path, "a", lambda _: output(1), lambda _: {})
+    path = tmp_path / "dense" / OUTPUT_FILE
+    spoil(path)
+    with pytest.raises(RunError) as error:
+        measured(tmp_path, "b", output_of_none, lambda _: {})
+    assert str(error.value).startswith(f"{path}: {words}")
+    assert str(error.value).endswith(f"; {DELETE_FILE}")
+    assert "\n" not in str(error.value)
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert value_of(measured(tmp_path, "b", lambda _: output(7), lambda _: {})) == 7
+
+
+def test_an_unreadable_record_in_the_pool_is_named(stages: Stages) -> None:
+    stages("a", 3)
+    path = pooled(stages, 3) / "step.json"
+    path.unlink()
+    path.write_text("{")
+    with pytest.raises(RunError) as error:
+        stages("b", 3)
+    assert str(error.value).startswith(f"{path}: cannot be read")
+    path.unlink()
+    assert value_of(stages("b", 3)) == 6
+    assert stages.done == ["a", "b"]
