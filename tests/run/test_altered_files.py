@@ -1,5 +1,6 @@
-"""Predictions, training states and step records that were altered: refused, never misread."""
+"""Altered predictions, checkpoints and stage records are refused, never misread."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ FOUND = [
         ("scores", None),
     ],
 )
-def test_altered_answers(tmp_path: Path, name: str, value: torch.Tensor | None) -> None:
+def test_altered_predictions(tmp_path: Path, name: str, value: torch.Tensor | None) -> None:
     save_predictions(tmp_path, DETECTOR, FOUND)
     dataset = pictures(2)
     assert len(load_predictions(tmp_path, DETECTOR, dataset)) == 2
@@ -115,7 +116,7 @@ STATES: list[tuple[str, torch.Tensor | None]] = [
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize(("name", "value"), STATES)
-def test_altered_states(
+def test_altered_checkpoints(
     tmp_path: Path, optimizer: str, name: str, value: torch.Tensor | None
 ) -> None:
     path = tmp_path / "training.safetensors"
@@ -127,7 +128,7 @@ def test_altered_states(
     if (optimizer, name) == ("adamw", "optimizer.0.exp_avg"):
         return  # it has this one
 
-    def go_on() -> None:
+    def resume() -> None:
         state.steps_done(5)
         state.restore(*training(optimizer))
 
@@ -135,28 +136,53 @@ def test_altered_states(
         torch.random.fork_rng(devices=[]),
         pytest.raises(RunError, match="is not a checkpoint of this training; delete it") as error,
     ):
-        go_on()
+        resume()
     assert str(path) in str(error.value)
 
 
+RESULT = {
+    "kind": "threshold",
+    "phase": 1,
+    "metrics": {"top1": 90.0},
+    "threshold": 0.1,
+    "zeros": 0.5,
+    "status": "found",
+    "trace": [{"threshold": 0.1, "zeros": 0.5, "metric": 90.0}],
+}
+RECORD = {"version": 2, "output_key": "a", "result_key": "b", "seconds": 1, "result": RESULT}
+DELETE_FILE = "delete the file and give the run's command again$"
+DELETE_RUN = "delete the run's folder, or give another with --run$"
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "cure"),
     [
-        "[" * 100_000,
-        '{"a":' * 100_000,
-        "[]",
-        "5",
-        '{"key": 1, "seconds": "x", "result": {}}',
-        '{"key": 1, "seconds": 1, "result": []}',
-        '{"key": 1, "result": {}}',
-        "9" * 5000,
-        "\udcff",
+        ("[" * 100_000, DELETE_FILE),
+        ('{"a":' * 100_000, DELETE_FILE),
+        ("[]", DELETE_FILE),
+        ("5", DELETE_FILE),
+        ("9" * 5000, DELETE_FILE),
+        ("\udcff", DELETE_FILE),
+        (json.dumps({**RECORD, "seconds": "x"}), DELETE_FILE),
+        (json.dumps({**RECORD, "seconds": -1}), DELETE_FILE),
+        (json.dumps({**RECORD, "result": []}), DELETE_FILE),
+        (json.dumps({**RECORD, "result": {}}), DELETE_FILE),
+        (json.dumps({**RECORD, "result": {**RESULT, "kind": "other"}}), DELETE_FILE),
+        (json.dumps({**RECORD, "result": {**RESULT, "other": 1}}), DELETE_FILE),
+        (json.dumps({**RECORD, "result": {**RESULT, "zeros": 2}}), DELETE_FILE),
+        (json.dumps({**RECORD, "result": {**RESULT, "trace": []}}), DELETE_FILE),
+        (json.dumps({**RECORD, "result": {**RESULT, "threshold": float("nan")}}), DELETE_FILE),
+        (json.dumps({n: v for n, v in RECORD.items() if n != "output_key"}), DELETE_FILE),
+        (json.dumps({**RECORD, "version": 1}), DELETE_RUN),
+        (json.dumps({**RECORD, "version": "2"}), DELETE_RUN),
+        (json.dumps({n: v for n, v in RECORD.items() if n != "version"}), DELETE_RUN),
     ],
 )
-def test_an_odd_record_of_a_stage_is_refused(tmp_path: Path, text: str) -> None:
+def test_altered_stage_records(tmp_path: Path, text: str, cure: str) -> None:
     path = tmp_path / "step.json"
+    path.write_text(json.dumps(RECORD))
+    assert read_step(tmp_path) is not None
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    cures = "delete the file and give the run's command again|delete the run's folder"
-    with pytest.raises(RunError, match=rf"step\.json: .*; ({cures})$") as error:
+    with pytest.raises(RunError, match=rf"step\.json: .*; {cure}") as error:
         read_step(tmp_path)
     assert "\n" not in str(error.value)
