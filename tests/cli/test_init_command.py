@@ -70,7 +70,7 @@ def test_init_for_coco_and_yolo(
     made = load_recipe(out)
     assert made.name == "null"
     assert (made.data.format, made.data.classes, made.data.test) == (data_format, classes, test)
-    assert ("to test on (val, looked at once" in outcome.out) == (test == "val")
+    assert ("to test on (val, evaluated once at the end" in outcome.out) == (test == "val")
 
 
 def test_init_refuses_an_unknown_layout(secateur: Callable[..., Outcome], tmp_path: Path) -> None:

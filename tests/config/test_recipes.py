@@ -232,6 +232,6 @@ def test_a_plan_tells_of_a_budget_that_is_not_assured() -> None:
     budget = "compress.phases.1.select={keep_params: 0.5}"
     notes = plan(load_recipe(FOLDER / "ssd300_voc.yaml", [budget])).notes
     assert notes[1:] == (
-        "whether phase 2 can meet its budget is not known: a phase before it has none",
+        "whether phase 2 can meet its budget is unknown, because a phase before it has none",
     )
     assert len(plan(load_recipe(FOLDER / "ssd300_voc.yaml")).notes) == 1

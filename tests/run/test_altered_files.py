@@ -61,7 +61,7 @@ def test_altered_predictions(tmp_path: Path, name: str, value: torch.Tensor | No
     assert len(load_predictions(tmp_path, DETECTOR, dataset)) == 2
     changed = {**load_file(tmp_path / PREDICTIONS_FILE), name: value}
     save_file({n: t for n, t in changed.items() if t is not None}, tmp_path / PREDICTIONS_FILE)
-    with pytest.raises(RunError, match=r"predictions\.safetensors: cannot be read; remove"):
+    with pytest.raises(RunError, match=r"predictions\.safetensors: cannot be read; delete"):
         load_predictions(tmp_path, DETECTOR, dataset)
 
 
@@ -80,7 +80,7 @@ def test_altered_probabilities(tmp_path: Path, value: torch.Tensor) -> None:
     save_predictions(tmp_path, task, torch.full((3, 2), 0.5))
     assert len(load_predictions(tmp_path, task, dataset)) == 3
     save_file({"probabilities": value}, tmp_path / PREDICTIONS_FILE)
-    with pytest.raises(RunError, match=r"predictions\.safetensors: cannot be read; remove"):
+    with pytest.raises(RunError, match=r"predictions\.safetensors: cannot be read; delete"):
         load_predictions(tmp_path, task, dataset)
 
 

@@ -17,6 +17,7 @@ from secateur.config.data import ClassificationData
 from secateur.config.evaluate import Evaluate
 from secateur.config.recipe import load_recipe
 from secateur.errors import RunError
+from secateur.models.network import layer_widths
 from secateur.models.network_file import load_network
 from secateur.run.predictions_file import load_predictions
 from secateur.tasks.task import task_of
@@ -68,27 +69,28 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, s
     return call
 
 
-def test_summary_tells_what_was_done(run: Path) -> None:
+def test_summary_reports_sizes_metrics_and_phases(run: Path) -> None:
     summary = json.loads((run / "run/summary.json").read_text())
     dense, slim = summary["dense"], summary["slim"]
     assert slim["params"] <= 0.4 * dense["params"]
     assert slim["macs"] <= 0.5 * dense["macs"]
     assert (summary["metric"], summary["split"]) == ("top1", "test")
-    assert dense["top1"] > 75, "two shapes in two colours can be learnt in no time"
+    assert dense["metrics"]["top1"] > 75, "two shapes in two colours are learnt in a few steps"
     first, second = summary["phases"]
-    # The end of the first phase only gives G blocks; its filters go in the second.
+    # The last layer of the first phase only gives G blocks; the second removes its filters.
     assert first["filters_after"]["conv3_3"] == first["filters_before"]["conv3_3"]
     assert second["filters_after"]["fc6"] < second["filters_before"]["fc6"]
     for phase in (first, second):
         assert 0 <= phase["slim_minus_masked"] <= 1e-5
     file = load_network(run / "run/slim.safetensors")
-    assert file.architecture.widths == slim["widths"] == second["filters_after"]
+    assert layer_widths(file.model) == slim["filters"] == second["filters_after"]
+    assert file.architecture.widths == dense["filters"] == first["filters_before"]
     split = json.loads((run / "run/split.json").read_text())
     assert [len(split[part]) for part in ("train", "validation")] == [18, 6]
 
 
 @pytest.mark.parametrize("name", ["dense", "slim"])
-def test_evaluation_keeps_what_the_network_said(run: Path, name: str) -> None:
+def test_evaluation_keeps_the_predictions(run: Path, name: str) -> None:
     folder = run / f"run/steps/evaluate-{name}"
     probabilities = load_file(folder / "predictions.safetensors")["probabilities"]
     assert (probabilities.shape, probabilities.dtype) == ((12, 2), torch.float32)
@@ -101,12 +103,12 @@ def test_evaluation_keeps_what_the_network_said(run: Path, name: str) -> None:
         assert label == ("disc", "square [2]")[row]
         assert counted == {"pictures": 6, "top1": pytest.approx(100 * int(matrix[row, row]) / 6)}
     result = json.loads((folder / "step.json").read_text())["result"]
-    assert result["top1"] == pytest.approx(100 * int(matrix.trace()) / 12)
+    assert result["metrics"]["top1"] == pytest.approx(100 * int(matrix.trace()) / 12)
 
 
 def test_mistakes_are_shown(run: Path) -> None:
     folder = run / "run/steps/examples"
-    shown = json.loads((folder / "step.json").read_text())["result"]["pictures"]
+    shown = json.loads((folder / "step.json").read_text())["result"]["examples"]["pictures"]
     by_class = json.loads((run / "run/steps/evaluate-slim/by_class.json").read_text())
     matrix = torch.tensor(by_class["confusion"])
     assert len(shown) == int(matrix.sum() - matrix.trace())
@@ -116,10 +118,10 @@ def test_mistakes_are_shown(run: Path) -> None:
             assert copy.size == (32, 32)
 
 
-def test_answers_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
+def test_missing_or_damaged_predictions_are_named(run: Path, tmp_path: Path) -> None:
     task = task_of(ClassificationData(format="folders", root=tmp_path), Evaluate())
     with pytest.raises(
-        RunError, match=r"predictions\.safetensors: cannot be read; remove .* again"
+        RunError, match=r"predictions\.safetensors: cannot be read; delete .* again"
     ):
         load_predictions(tmp_path, task, None)
     whole = (run / "run/steps/evaluate-slim/predictions.safetensors").read_bytes()
@@ -128,14 +130,16 @@ def test_answers_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
         load_predictions(tmp_path, task, None)
 
 
-def test_nothing_is_done_twice(run: Path, command: Callable[..., tuple[object, str, str]]) -> None:
+def test_a_finished_run_repeats_no_stage(
+    run: Path, command: Callable[..., tuple[object, str, str]]
+) -> None:
     code, out, _ = command("compress", run / "shapes.yaml", "--run", run / "run")
     assert code == 0
     assert all(f"{step}: found" in out for step in ("dense", "phase2-retrain", "examples"))
 
 
 @pytest.mark.parametrize("kind", ["recipe", "folder"])
-def test_evaluate_counts_who_is_taken_for_whom(
+def test_evaluate_counts_the_confusion_matrix(
     kind: str, run: Path, shapes: Path, command: Callable[..., tuple[object, str, str]]
 ) -> None:
     data = run / "shapes.yaml" if kind == "recipe" else shapes
@@ -147,24 +151,26 @@ def test_evaluate_counts_who_is_taken_for_whom(
     share = 100 * matrix.diagonal().sum() / 12
     assert found["metrics"]["top1"] == pytest.approx(float(share))
     summary = json.loads((run / "run/summary.json").read_text())
-    assert summary["slim"]["top1"] == pytest.approx(float(share))
+    assert summary["slim"]["metrics"]["top1"] == pytest.approx(float(share))
     assert found["by_class"]["square [2]"]["pictures"] == 6
 
 
-def test_tables_and_layers(run: Path, command: Callable[..., tuple[object, str, str]]) -> None:
+def test_tables_of_evaluate_and_inspect(
+    run: Path, command: Callable[..., tuple[object, str, str]]
+) -> None:
     code, out, _ = command("evaluate", run / "run/slim.safetensors", "--data", run / "shapes.yaml")
     assert code == 0
     assert "square [2]" in out
     summary = json.loads((run / "run/summary.json").read_text())
-    for against, kept in (("", summary["dense"]["widths"]["conv2_2"]), ("full", 128)):
+    for against, kept in (("", summary["dense"]["filters"]["conv2_2"]), ("full", 128)):
         options = ["--against", against] if against else []
         code, out, err = command("inspect", run / "run/slim.safetensors", *options)
         assert code == 0, err
-        assert f"{kept} → {summary['slim']['widths']['conv2_2']}" in out
+        assert f"{kept} → {summary['slim']['filters']['conv2_2']}" in out
         assert f"{summary['slim']['params']:,}" in out
 
 
-def test_a_classifier_finds_no_boxes(
+def test_detect_refuses_a_classifier(
     run: Path, shapes: Path, command: Callable[..., tuple[object, str, str]]
 ) -> None:
     model = run / "run/slim.safetensors"
@@ -185,7 +191,7 @@ def test_a_classifier_finds_no_boxes(
         ("data.validation=1.5", "data.validation"),
     ],
 )
-def test_what_does_not_fit_is_told_in_one_line(
+def test_settings_that_do_not_fit_are_refused_in_one_line(
     change: str,
     words: str,
     run: Path,
@@ -220,7 +226,7 @@ def test_init_writes_a_recipe_for_class_folders(
     assert err.count("\n") == 1
 
 
-def test_test_pictures_need_not_show_every_class(
+def test_the_test_split_may_lack_a_class(
     run: Path, shapes: Path, tmp_path: Path, command: Callable[..., tuple[object, str, str]]
 ) -> None:
     shutil.copytree(shapes, tmp_path / "data")
@@ -242,7 +248,7 @@ def test_test_pictures_need_not_show_every_class(
         (".", ["--split", "validation"], "only a recipe"),
     ],
 )
-def test_evaluate_tells_which_folder_it_wants(
+def test_evaluate_refuses_a_folder_without_the_split(
     data: str,
     options: list[str],
     words: str,
@@ -256,7 +262,7 @@ def test_evaluate_tells_which_folder_it_wants(
     assert words in err
 
 
-def test_a_picture_of_a_kind_that_is_not_read_is_named(
+def test_a_picture_in_an_unsupported_format_is_named(
     shapes: Path, run: Path, tmp_path: Path, command: Callable[..., tuple[object, str, str]]
 ) -> None:
     shutil.copytree(shapes, tmp_path / "data")
@@ -268,11 +274,13 @@ def test_a_picture_of_a_kind_that_is_not_read_is_named(
     assert str(odd) in err
 
 
-def test_a_classifier_that_guesses_is_called_so(
+def test_a_classifier_no_better_than_chance_is_reported(
     run: Path, tmp_path: Path, command: Callable[..., tuple[object, str, str]]
 ) -> None:
     changes = [part for entry in ("train.steps=1", "train.lr=1.0e-9") for part in ("--set", entry)]
     code, said, _ = command("train", run / "shapes.yaml", "--run", tmp_path / "run", *changes)
     assert code == 0
-    assert "dense: top1 50.0 on validation" in said, "one of two classes, whatever is shown"
-    assert "that is next to nothing" in said
+    assert "dense: top1 50.0 on validation" in said, (
+        "it predicts the same of two classes for every picture"
+    )
+    assert "accuracy is too low for pruning results to mean anything" in said

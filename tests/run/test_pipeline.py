@@ -25,17 +25,18 @@ from event_files import read_curves
 from secateur.config.data import DetectionData
 from secateur.config.evaluate import Evaluate
 from secateur.data.formats.voc import read_voc
+from secateur.models.network import layer_widths
 from secateur.models.network_file import load_network
 from secateur.pruning.selection.measured_rounding import measure_width_steps
-from secateur.run import removing
 from secateur.run.predictions_file import load_predictions
+from secateur.tasks.detection.examples import SURE
 from secateur.tasks.task import task_of
 from shapes import draw_voc_folder
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",
     "seed": 3,
-    "checkpoint": 1e-6,  # behind every step
+    "checkpoint": 1e-6,  # after every step
     "data": {
         "format": "voc",
         "train": "train",
@@ -97,7 +98,7 @@ def finish(process: "subprocess.Popen[str]") -> str:
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    """Give the summary without what tells of the clock."""
+    """Give the summary without times and date."""
     summary: dict[str, Any] = json.loads((folder / "run/summary.json").read_text())
     del summary["seconds"], summary["provenance"]["date"]
     return summary
@@ -106,15 +107,15 @@ def summary_of(folder: Path) -> dict[str, Any]:
 @pytest.fixture
 def changed(
     secateur: Callable[..., Outcome],
-    unbroken: Path,
+    uninterrupted: Path,
     pictures: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., str]:
-    """Go on from the unbroken run's steps, in this process, with something changed."""
-    # Its drawings take longer than these steps, and it has tests of its own.
+    """Resume from the steps of the uninterrupted run, in this process, after a change."""
+    # Its figures take longer than these steps, and it has tests of its own.
     monkeypatch.setattr("secateur.report.report.write_report", lambda folder, **_: folder)
-    shutil.copytree(unbroken / "run/steps", tmp_path / "run/steps")
+    shutil.copytree(uninterrupted / "run/steps", tmp_path / "run/steps")
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
 
@@ -132,69 +133,88 @@ def changed(
 
 
 @pytest.fixture(scope="module")
-def unbroken(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = tmp_path_factory.mktemp("unbroken")
+def uninterrupted(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("uninterrupted")
     finish(start(folder, pictures))
     return folder
 
 
-def test_summary_tells_what_was_done(unbroken: Path) -> None:
-    summary = summary_of(unbroken)
+def test_summary_reports_sizes_metrics_and_phases(uninterrupted: Path) -> None:
+    summary = summary_of(uninterrupted)
     dense, slim = summary["dense"], summary["slim"]
     assert slim["params"] <= 0.4 * dense["params"]
     assert slim["macs"] <= 0.5 * dense["macs"]
     assert slim["bytes"] < dense["bytes"]
     for name in ("AP50_area", "AP50_voc07", "AP_coco"):
-        assert 0 <= dense[name] <= 100
-        assert 0 <= slim[name] <= 100
+        assert 0 <= dense["metrics"][name] <= 100
+        assert 0 <= slim["metrics"][name] <= 100
     assert [phase["layers"] for phase in summary["phases"]] == [
         "conv1_1-conv4_3",
         "conv4_3-conv8_2",
     ]
     for phase in summary["phases"]:
         assert 0 <= phase["slim_minus_masked"] <= 1e-5
-        # Six pictures of validation are too few for parts.
-        assert phase["threshold_pictures"] == [6] * len(phase["threshold_trace"])
+        # Six pictures of validation are too few for parts: every trial is evaluated on all.
+        trace = phase["threshold"]["trace"]
+        assert trace
+        assert [trial["pictures"] for trial in trace] == [None] * len(trace)
+        assert set(phase["metrics"]) == {"sparsified", "thresholded", "removed", "retrained"}
+        assert all(0 <= value <= 100 for value in phase["metrics"].values())
     first, second = summary["phases"]
-    # The end of the first phase only gives G blocks; its filters go in the second.
+    # The last layer of the first phase only gives G blocks; the second removes its filters.
     assert first["filters_after"]["conv4_3"] == first["filters_before"]["conv4_3"]
     assert first["filters_after"]["conv5_1"] == first["filters_before"]["conv5_1"]
     assert second["filters_before"] == first["filters_after"]
-    assert slim["widths"] == second["filters_after"]
+    assert first["filters_before"] == dense["filters"]
+    assert slim["filters"] == second["filters_after"]
+    for number, phase in enumerate(summary["phases"], start=1):
+        results = {
+            part: json.loads(
+                (uninterrupted / f"run/steps/phase{number}-{part}/step.json").read_text()
+            )["result"]
+            for part in PARTS
+        }
+        assert list(phase["metrics"].values()) == [
+            each["metrics"]["AP50_area"] for each in results.values()
+        ]
+        assert phase["threshold"] == results["threshold"]
+        for part, kind in zip(PARTS, ("sparsify", "threshold", "remove", "retrain"), strict=True):
+            assert (results[part]["kind"], results[part]["phase"]) == (kind, number)
 
 
-def test_run_folder_holds_networks_that_load(unbroken: Path) -> None:
-    summary = summary_of(unbroken)
+def test_run_folder_holds_networks_that_load(uninterrupted: Path) -> None:
+    summary = summary_of(uninterrupted)
     for name in ("dense", "slim"):
-        file = load_network(unbroken / "run" / f"{name}.safetensors")
-        assert file.architecture.widths == summary[name]["widths"]
+        file = load_network(uninterrupted / "run" / f"{name}.safetensors")
+        assert layer_widths(file.model) == summary[name]["filters"]
+        assert file.architecture.widths == summary["dense"]["filters"], "those of the dense network"
         assert sum(p.numel() for p in file.model.parameters()) == summary[name]["params"]
-    split = json.loads((unbroken / "run/split.json").read_text())
+    split = json.loads((uninterrupted / "run/split.json").read_text())
     assert len(split["train"]) == 18
     assert len(split["validation"]) == 6
     assert not set(split["train"]) & set(split["validation"])
 
 
-def test_run_folder_tells_the_steps_of_this_recipe(unbroken: Path) -> None:
-    trail = json.loads((unbroken / "run/steps.json").read_text())["steps"]
+def test_run_folder_lists_the_steps_of_this_recipe(uninterrupted: Path) -> None:
+    trail = json.loads((uninterrupted / "run/steps.json").read_text())["steps"]
     phases = [f"phase{n}-{part}" for n in (1, 2) for part in PARTS]
     assert trail == ["dense", *phases, "evaluate-dense", "evaluate-slim", "examples"]
 
 
-def test_trainings_leave_curves(unbroken: Path) -> None:
-    logs = unbroken / "run/logs"
+def test_trainings_leave_curves(uninterrupted: Path) -> None:
+    logs = uninterrupted / "run/logs"
     names = ["dense", *(f"phase{n}-{part}" for n in (1, 2) for part in ("retrain", "sparsify"))]
     assert sorted(path.name for path in logs.iterdir()) == names
     for name in names:
         curves = read_curves(logs / name)
         steps = list(range(1, 31 if name == "dense" else 21))
-        result = json.loads((unbroken / f"run/steps/{name}/step.json").read_text())["result"]
+        result = json.loads((uninterrupted / f"run/steps/{name}/step.json").read_text())["result"]
         wanted = ["loss", "lr", "zeros"] if "sparsify" in name else ["loss", "lr"]
         assert sorted(curves) == ["AP50_area", *wanted]
         for tag in wanted:
             assert [step for step, _ in curves[tag]] == steps
         assert [value for _, value in curves["loss"]] == pytest.approx(result["loss"], abs=1e-4)
-        assert curves["AP50_area"] == [(steps[-1], pytest.approx(result["metric"]))]
+        assert curves["AP50_area"] == [(steps[-1], pytest.approx(result["metrics"]["AP50_area"]))]
         if "zeros" in wanted:
             assert curves["zeros"][-1] == (20, pytest.approx(result["zeros"]))
     rates = [rate for _, rate in read_curves(logs / "dense")["lr"]]
@@ -203,8 +223,8 @@ def test_trainings_leave_curves(unbroken: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["dense", "slim"])
-def test_evaluation_keeps_what_the_network_said(unbroken: Path, name: str, pictures: Path) -> None:
-    folder = unbroken / f"run/steps/evaluate-{name}"
+def test_evaluation_keeps_the_predictions(uninterrupted: Path, name: str, pictures: Path) -> None:
+    folder = uninterrupted / f"run/steps/evaluate-{name}"
     dataset = read_voc(pictures, "test", ("square", "disc"))
     found = load_file(folder / "predictions.safetensors")
     assert {key: tensor.dtype for key, tensor in found.items()} == {
@@ -215,15 +235,15 @@ def test_evaluation_keeps_what_the_network_said(unbroken: Path, name: str, pictu
     }
     task = task_of(DetectionData.model_validate({**RECIPE["data"], "root": pictures}), Evaluate())
     predictions = load_predictions(folder, task, dataset)
-    # Counted anew from the file alone, everything is as it was.
+    # Metrics computed from the file alone equal those of the run.
     result = json.loads((folder / "step.json").read_text())["result"]
     for metric, value in task.measure(predictions, dataset, task.metrics).items():
-        assert result[metric] == pytest.approx(value, abs=1e-9)
+        assert result["metrics"][metric] == pytest.approx(value, abs=1e-9)
     by_class = json.loads((folder / "by_class.json").read_text())
     assert by_class == task.by_class(predictions, dataset)
     assert {each["objects"] for each in by_class["by_class"].values()} == {4}
     assert set(by_class["curves"]) == {"square", "disc"}
-    model = load_network(unbroken / f"run/{name}.safetensors")
+    model = load_network(uninterrupted / f"run/{name}.safetensors")
     again = task.predictions(model.model, model.architecture, dataset)
     for kept, fresh in zip(predictions, again, strict=True):
         torch.testing.assert_close(kept.boxes, fresh.boxes)
@@ -231,9 +251,15 @@ def test_evaluation_keeps_what_the_network_said(unbroken: Path, name: str, pictu
         assert torch.equal(kept.labels, fresh.labels)
 
 
-def test_examples_show_what_the_networks_said(unbroken: Path) -> None:
-    folder = unbroken / "run/steps/examples"
-    shown = json.loads((folder / "step.json").read_text())["result"]["pictures"]
+def sure_hits(found: list[dict[str, Any]]) -> float:
+    """Scores of the hits less those of the false detections, of those that are drawn."""
+    sign = {"hit": 1, "false": -1, "ignored": 0}
+    return sum(each["score"] * sign[each["outcome"]] for each in found if each["score"] >= SURE)
+
+
+def test_examples_show_the_predictions_of_both_networks(uninterrupted: Path) -> None:
+    folder = uninterrupted / "run/steps/examples"
+    shown = json.loads((folder / "step.json").read_text())["result"]["examples"]["pictures"]
     names = {each["name"] for each in shown}
     assert len(names) == len(shown) == 8, "there are no more"
     assert names <= {f"JPEGImages/{n:02}.jpg" for n in range(24, 32)}
@@ -241,7 +267,7 @@ def test_examples_show_what_the_networks_said(unbroken: Path) -> None:
     assert kinds == sorted(kinds, key=["worst", "lost", "best", "typical"].index)
     files = [f"{n:02}.jpg" for n in range(1, 9)]
     assert [each["file"] for each in shown] == files
-    assert sorted(path.name for path in folder.iterdir()) == [*files, "step.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [*files, "output.json", "step.json"]
     for each in shown:
         assert len(each["truth"]) == 1
         with Image.open(folder / each["file"]) as copy:
@@ -251,12 +277,12 @@ def test_examples_show_what_the_networks_said(unbroken: Path) -> None:
             assert scores == sorted(scores, reverse=True)
             assert all(score >= 0.05 for score in scores)
         if each["kind"] == "lost":
-            assert each["quality"]["dense"] > each["quality"]["slim"]
+            assert sure_hits(each["dense"]) > sure_hits(each["slim"])
 
 
 @pytest.mark.parametrize("step", ["dense", "phase1-sparsify", "phase2-retrain"])
-def test_killed_run_ends_like_an_unbroken_one(
-    step: str, unbroken: Path, pictures: Path, tmp_path: Path
+def test_killed_run_ends_like_an_uninterrupted_one(
+    step: str, uninterrupted: Path, pictures: Path, tmp_path: Path
 ) -> None:
     process = start(tmp_path, pictures)
     folder = tmp_path / "run/steps" / step
@@ -268,26 +294,26 @@ def test_killed_run_ends_like_an_unbroken_one(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     record = json.loads((folder / "step.json").read_text("utf-8"))
-    assert "result" not in record, "killed too late to show anything"
+    assert record["result"] is None, "killed too late to show anything"
     output = finish(start(tmp_path, pictures))
-    (behind,) = re.findall(r"goes on behind step (\d+) of", output)
-    assert int(behind) >= 1
+    (done,) = re.findall(r"resumes after step (\d+) of", output)
+    assert int(done) >= 1
     assert not list(tmp_path.rglob("unfinished"))
-    assert summary_of(tmp_path) == summary_of(unbroken)
+    assert summary_of(tmp_path) == summary_of(uninterrupted)
     for name in ("dense", "slim"):
-        # Metrics are rounded by what little there is to find; weights are not.
+        # Metrics on so few objects are coarse; weights are not.
         file = f"run/{name}.safetensors"
-        assert (tmp_path / file).read_bytes() == (unbroken / file).read_bytes()
-    # What the killed training had logged is not drawn beside what it was done again with.
+        assert (tmp_path / file).read_bytes() == (uninterrupted / file).read_bytes()
+    # Steps that the killed training logged and that were repeated appear once.
     assert [at for at, _ in read_curves(tmp_path / f"run/logs/{step}")["loss"]] == [
-        at for at, _ in read_curves(unbroken / f"run/logs/{step}")["loss"]
+        at for at, _ in read_curves(uninterrupted / f"run/logs/{step}")["loss"]
     ]
     if step != "dense":
         assert "dense: found" in output
 
 
 def test_changed_recipe_redoes_what_depends_on_it(
-    unbroken: Path, changed: Callable[..., str], tmp_path: Path
+    uninterrupted: Path, changed: Callable[..., str], tmp_path: Path
 ) -> None:
     output = changed("compress.phases.1.retrain={steps: 5}")
     found = {line.split(":")[0] for line in output.splitlines() if line.endswith(": found")}
@@ -296,7 +322,12 @@ def test_changed_recipe_redoes_what_depends_on_it(
     assert "evaluate-dense" in found
     assert not {"evaluate-slim", "examples"} & found
     trail = json.loads((tmp_path / "run/steps.json").read_text())
-    assert trail == json.loads((unbroken / "run/steps.json").read_text())
+    before = json.loads((uninterrupted / "run/steps.json").read_text())
+    assert trail["steps"] == before["steps"]
+    assert trail["phases"][0] == before["phases"][0]
+    for each in (trail, before):
+        del each["phases"][1]["metrics"]["retrained"]
+    assert trail["phases"][1] == before["phases"][1]
 
 
 def test_how_many_pictures_are_evaluated_at_once_redoes_nothing(
@@ -305,34 +336,33 @@ def test_how_many_pictures_are_evaluated_at_once_redoes_nothing(
     output = changed("evaluate.batch_size=3")
     names = {line.split(":")[0] for line in output.splitlines() if ": found" in line}
     assert {"dense", "phase1-threshold", "phase2-retrain", "evaluate-slim"} <= names
-    assert "anew" not in output
+    assert "re-evaluated" not in output
+    assert "redone" not in output
 
 
-def test_another_metric_measures_trainings_anew_and_trains_none_that_stays(
-    unbroken: Path, changed: Callable[..., str], tmp_path: Path
+def test_another_metric_re_evaluates_trainings_and_repeats_none(
+    uninterrupted: Path, changed: Callable[..., str], tmp_path: Path
 ) -> None:
     output = changed("evaluate.metric=AP_coco")
-    told = dict(line.split(": ") for line in output.splitlines() if "anew" in line)
-    assert (
-        told["dense"]
-        == told["phase1-sparsify"]
-        == "measured anew, for what measures it has changed"
-    )
-    assert told["phase1-threshold"] == "anew, for what it depends on has changed"
+    reasons = dict(line.split(": ", 1) for line in output.splitlines() if line.endswith(" changed"))
+    re_evaluated = "re-evaluated: evaluation settings changed"
+    assert reasons["dense"] == reasons["phase1-sparsify"] == re_evaluated
+    assert reasons["phase1-threshold"] == "redone: what it depends on has changed"
     # Where the search ends as before, the removal is the same, and is not chosen again.
-    if threshold_of(unbroken) == threshold_of(tmp_path):
-        assert told["phase1-remove"] == told["dense"]
-        removal = "run/steps/phase1-remove/removal.json"
-        assert (unbroken / removal).read_bytes() == (tmp_path / removal).read_bytes()
+    if threshold_of(uninterrupted) == threshold_of(tmp_path):
+        assert reasons["phase1-remove"] == re_evaluated
+        removal = "run/steps/phase1-remove/output.json"
+        assert (uninterrupted / removal).read_bytes() == (tmp_path / removal).read_bytes()
     before, after = (
         json.loads((folder / "run/steps/dense/step.json").read_text())
-        for folder in (unbroken, tmp_path)
+        for folder in (uninterrupted, tmp_path)
     )
     assert before["result"]["loss"] == after["result"]["loss"]
-    assert before["result"]["metric"] != after["result"]["metric"]
+    assert before["result"]["metrics"]["AP50_area"] is not None
+    assert list(after["result"]["metrics"]) == ["AP_coco"]
     assert after["seconds"] >= before["seconds"]
     network = "run/steps/dense/network.safetensors"
-    assert (unbroken / network).read_bytes() == (tmp_path / network).read_bytes()
+    assert (uninterrupted / network).read_bytes() == (tmp_path / network).read_bytes()
 
 
 def threshold_of(folder: Path) -> float:
@@ -340,20 +370,20 @@ def threshold_of(folder: Path) -> float:
     return float(record["result"]["threshold"])
 
 
-def test_a_removal_is_measured_anew_and_not_chosen_again(
+def test_a_removal_is_re_evaluated_and_not_selected_again(
     changed: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    way = "compress.select={keep_macs: 0.5, criterion: l1, min_filters: 1}"
-    changed(way)
+    select = "compress.select={keep_macs: 0.5, criterion: l1, min_filters: 1}"
+    changed(select)
     network = tmp_path / "run/steps/phase1-remove/network.safetensors"
     before = network.read_bytes(), network.stat().st_mtime_ns
-    monkeypatch.setattr("secateur.run.stages.remove", pytest.fail)
-    output = changed(way, "evaluate.nms=0.3")
-    assert "phase1-remove: measured anew" in output
+    monkeypatch.setattr("secateur.run.phase_steps.work.remove", pytest.fail)
+    output = changed(select, "evaluate.nms=0.3")
+    assert "phase1-remove: re-evaluated" in output
     assert before == (network.read_bytes(), network.stat().st_mtime_ns)
 
 
-def test_a_training_is_not_lost_where_its_network_could_not_be_measured(
+def test_a_training_is_kept_if_its_network_could_not_be_evaluated(
     changed: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def short_of_memory(*_: object) -> float:
@@ -361,11 +391,10 @@ def test_a_training_is_not_lost_where_its_network_could_not_be_measured(
 
     shutil.rmtree(tmp_path / "run/steps")
     with monkeypatch.context() as patched:
-        patched.setattr("secateur.run.stages.validate", short_of_memory)
+        patched.setattr("secateur.run.training.validate", short_of_memory)
         with pytest.raises(AssertionError, match=r"memory ran short.*evaluate\.batch_size"):
             changed(command="train")
-    patched_train = pytest.fail
-    monkeypatch.setattr("secateur.run.stages.train", patched_train)
+    monkeypatch.setattr("secateur.run.training.train", pytest.fail)
     output = changed("evaluate.batch_size=1", command="train")
     assert "dense: AP50_area" in output
 
@@ -378,8 +407,8 @@ def test_a_training_is_not_lost_where_its_network_could_not_be_measured(
         ("compress.phases.1.retrain={distill: 0.5}", "phase2-remove", "phase2-retrain"),
     ],
 )
-def test_what_mends_and_what_teaches_belong_to_their_steps(
-    unbroken: Path,
+def test_recalibration_and_distillation_redo_their_steps(
+    uninterrupted: Path,
     changed: Callable[..., str],
     tmp_path: Path,
     change: str,
@@ -392,13 +421,13 @@ def test_what_mends_and_what_teaches_belong_to_their_steps(
     assert redone not in found
     before, after = (
         load_file(folder / f"run/steps/{redone}/network.safetensors")
-        for folder in (unbroken, tmp_path)
+        for folder in (uninterrupted, tmp_path)
     )
     assert before.keys() == after.keys()
     assert any(not torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_changed_way_of_reading_pictures_redoes_the_dense_network(
+def test_changed_resizing_redoes_the_dense_network(
     changed: Callable[..., str], tmp_path: Path
 ) -> None:
     output = changed("data.resize=false", command="train")
@@ -406,7 +435,7 @@ def test_changed_way_of_reading_pictures_redoes_the_dense_network(
     assert not load_network(tmp_path / "run/dense.safetensors").architecture.resize
 
 
-def test_changed_bytes_of_a_picture_redo_what_saw_it(
+def test_changed_pictures_redo_the_dense_network(
     changed: Callable[..., str], pictures: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "pictures"
@@ -418,16 +447,18 @@ def test_changed_bytes_of_a_picture_redo_what_saw_it(
     assert "dense: found" not in changed(f"data.root={copy}", command="train")
 
 
-def test_largest_drop_is_kept(changed: Callable[..., str], tmp_path: Path) -> None:
+def test_drop_is_bisected(changed: Callable[..., str], tmp_path: Path) -> None:
     changed("compress.select={max_drop: 100, attempts: 2}")
     trail = json.loads((tmp_path / "run/steps.json").read_text())["steps"]
     assert "phase1-try2-retrain" in trail
-    assert "phase1-retrain" not in trail, "it lies there from the recipe before"
+    assert "phase1-retrain" not in trail, "it is left from the recipe before"
     summary = summary_of(tmp_path)
     for phase in summary["phases"]:
-        tried = [keep for keep, _ in phase["attempts"]]
+        tried = [attempt["share"] for attempt in phase["attempts"]]
         assert len(tried) == 2, "every size tried can be reached"
         assert tried == sorted(tried, reverse=True), "every size holds a drop of 100"
+        assert [attempt["held"] for attempt in phase["attempts"]] == [True, True]
+        assert phase["taken"] == 2
     assert summary["slim"]["params"] < summary["dense"]["params"]
 
 
@@ -438,21 +469,21 @@ def changed_widths(phase: dict[str, Any]) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "way", ["{keep_params: 0.4, keep_macs: 0.5", "{max_drop: 100, attempts: 2"]
+    "goal", ["{keep_params: 0.4, keep_macs: 0.5", "{max_drop: 100, attempts: 2"]
 )
 def test_kept_filters_come_in_multiples(
-    way: str, changed: Callable[..., str], tmp_path: Path
+    goal: str, changed: Callable[..., str], tmp_path: Path
 ) -> None:
-    output = changed(f"compress.select={way}, min_filters: 1, round_to: 4}}")
+    output = changed(f"compress.select={goal}, min_filters: 1, round_to: 4}}")
     assert "phase1-threshold: found" in output
     assert "phase1-remove: found" not in output
     summary = summary_of(tmp_path)
     for phase in summary["phases"]:
         assert phase["round_to"] == 4
-        assert phase["width_steps"] is None
+        assert phase["rounding"] is None
         assert changed_widths(phase)
         assert all(count % 4 == 0 for count in changed_widths(phase))
-    if "keep" in way:
+    if "keep" in goal:
         assert summary["slim"]["params"] <= 0.4 * summary["dense"]["params"]
         assert summary["slim"]["macs"] <= 0.5 * summary["dense"]["macs"]
     else:
@@ -460,9 +491,10 @@ def test_kept_filters_come_in_multiples(
         for number, phase in enumerate(summary["phases"], start=1):
             folder = tmp_path / f"run/steps/phase{number}-try2-retrain"
             record = json.loads((folder / "step.json").read_text())
-            assert phase["attempts"][-1][1] == record["result"]["metric"]
-            widths = load_network(folder / "network.safetensors").architecture.widths
-            assert widths == phase["filters_after"]
+            assert phase["attempts"][-1]["metric"] == record["result"]["metrics"]["AP50_area"]
+            assert record["result"]["attempt"] == 2
+            model = load_network(folder / "network.safetensors").model
+            assert layer_widths(model) == phase["filters_after"]
 
 
 def test_width_steps_are_measured_and_kept(
@@ -480,16 +512,16 @@ def test_width_steps_are_measured_and_kept(
         return run
 
     fake = partial(measure_width_steps, compile_layer=compile_layer, clock=lambda: now[0])
-    monkeypatch.setattr(removing, "measure_width_steps", fake)
+    monkeypatch.setattr("secateur.pruning.phase.measure_width_steps", fake)
     changes = ("compress.select.round_to=auto", "compress.select.runtime=torch")
     assert "  width steps on torch, by number of layers: 1 for " in changed(*changes)
     assert set(compiled) == {"torch"}
     summary = summary_of(tmp_path)
     for number, phase in enumerate(summary["phases"], start=1):
         path = tmp_path / f"run/steps/phase{number}-remove/step.json"
-        record = json.loads(path.read_text())["result"]["width_steps"]
+        record = json.loads(path.read_text())["result"]["rounding"]
         assert phase["round_to"] == "auto"
-        assert phase["width_steps"] == record
+        assert phase["rounding"] == record
         assert record["measured"] == record["used"]
         assert set(record["used"].values()) == {1, 4}
         for name, times in record["seconds"].items():
@@ -506,5 +538,5 @@ def test_width_steps_are_measured_and_kept(
     again = changed(*changes)
     assert "phase1-remove: found" in again
     assert "  width steps on torch, by number of layers: 1 for " in again
-    assert not compiled, "what was measured is part of the step"
+    assert not compiled, "measurements are part of the step"
     assert summary_of(tmp_path) == summary

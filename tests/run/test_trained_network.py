@@ -1,7 +1,8 @@
-"""A detector that its users have trained themselves, compressed as it is."""
+"""A detector that its users trained themselves is compressed without being trained again."""
 
 import argparse
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,14 @@ Secateur = Callable[..., Outcome]
 
 
 def torchvision_ssd(classes: int) -> dict[str, Tensor]:
-    """What torchvision's own SSD300 has, the background counted."""
+    """The state of torchvision's own SSD300; the classes include the background."""
     torch.manual_seed(0)
     model = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes)
     state: dict[str, Tensor] = model.state_dict()
     return state
 
 
-def test_torchvisions_own_network_fills_ours(tmp_path: Path) -> None:
+def test_torchvisions_own_weights_fill_the_whole_network(tmp_path: Path) -> None:
     state = torchvision_ssd(3)
     torch.save(state, tmp_path / "ssd.pth")
     model = build_ssd(ssd_architecture("ssd300", ("square", "disc")))
@@ -47,12 +48,12 @@ def test_torchvisions_own_network_fills_ours(tmp_path: Path) -> None:
     [
         # As torchvision's reference scripts write it.
         lambda state: {"model": state, "epoch": 3, "args": argparse.Namespace(lr=0.1)},
-        # As of a LightningModule whose network is self.model, compiled.
+        # Of a LightningModule whose network is self.model, compiled.
         lambda state: {"state_dict": {f"model._orig_mod.{n}": t for n, t in state.items()}},
-        # As of DistributedDataParallel.
+        # Of DistributedDataParallel.
         lambda state: {f"module.{n}": t for n, t in state.items()},
         lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {}}},
-        # With numbers of numpy's.
+        # With NumPy scalars.
         lambda state: {"model": state, "best": np.float64(0.3), "epoch": np.int64(7)},
     ],
 )
@@ -65,7 +66,7 @@ def test_checkpoints_of_a_training_are_read(
     torch.testing.assert_close(read, state, rtol=0, atol=0)
 
 
-def test_what_would_have_to_be_unpickled_is_named(tmp_path: Path) -> None:
+def test_what_would_need_unpickling_is_named(tmp_path: Path) -> None:
     torch.save({"model": nn.Linear(1, 1)}, tmp_path / "whole.pth")
     with pytest.raises(ModelError, match=r"it holds torch\.nn\..*Linear, which is not unpickled"):
         read_state(str(tmp_path / "whole.pth"))
@@ -77,7 +78,7 @@ def test_what_would_have_to_be_unpickled_is_named(tmp_path: Path) -> None:
         read_state(str(tmp_path / "text.pth"))
 
 
-def test_trained_network_is_compressed_as_it_is(secateur: Secateur, tmp_path: Path) -> None:
+def test_trained_network_is_compressed_without_training(secateur: Secateur, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, TINY)
     assert secateur("train", recipe, "--run", tmp_path / "first").code == 0
     weights = load_file(tmp_path / "first/dense.safetensors")
@@ -87,7 +88,7 @@ def test_trained_network_is_compressed_as_it_is(secateur: Secateur, tmp_path: Pa
     as_it_is = ("--set", f"model.weights={checkpoint}", "--set", "train.steps=0")
     plan = secateur("compress", recipe, *as_it_is, "--plan")
     assert plan.code == 0, plan.err
-    assert "taken as it is" in plan.out
+    assert re.search(r"^dense network: .* MACs; not trained$", plan.out, re.MULTILINE)
     assert "for the dense network" not in plan.out
 
     outcome = secateur("compress", recipe, *as_it_is, "--run", tmp_path / "run")
@@ -98,11 +99,12 @@ def test_trained_network_is_compressed_as_it_is(secateur: Secateur, tmp_path: Pa
         json.loads((tmp_path / run / "steps/dense/step.json").read_text())["result"]
         for run in ("first", "run")
     ]
-    assert dense[0]["metric"] == dense[1]["metric"]
+    assert dense[0]["metrics"] == dense[1]["metrics"]
+    assert set(dense[0]["metrics"]) == {"AP50_area"}
     assert (dense[1]["loss"], dense[1]["fresh"]) == ([], [])
     assert "The dense network was trained elsewhere" in (tmp_path / "run/report.html").read_text()
 
-    # Weights that are not there cost nothing of what was done with others.
+    # A missing file of weights destroys no stage that was done with others.
     typo = ("--set", f"model.weights={tmp_path / 'typo.pth'}", "--set", "train.steps=0")
     one_error(secateur("compress", recipe, *typo, "--run", tmp_path / "run"), "typo.pth")
     found = secateur("compress", recipe, *as_it_is, "--run", tmp_path / "run")
@@ -120,10 +122,10 @@ def test_weights_that_are_not_the_whole_network_are_refused(
     boxes = len(weights[head]) // 3  # of the background and two classes
     weights[head] = torch.cat([weights[head], weights[head][:boxes]])
     torch.save(weights, tmp_path / "other.pth")
-    for way in (("--plan",), ("--run", tmp_path / "run")):
+    for options in (("--plan",), ("--run", tmp_path / "run")):
         entries = (f"model.weights={tmp_path / 'other.pth'}", "train.steps=0")
         changes = [part for entry in entries for part in ("--set", entry)]
-        outcome = secateur("compress", recipe, *changes, *way)
+        outcome = secateur("compress", recipe, *changes, *options)
         assert outcome.code == 2
         assert f"{head} is [{4 * boxes}, " in outcome.err
         assert f"and [{3 * boxes}, " in outcome.err
@@ -132,22 +134,22 @@ def test_weights_that_are_not_the_whole_network_are_refused(
     one_error(nothing, "train.steps is 0", "model.weights")
 
 
-def test_init_does_not_take_a_trunk_for_a_network(
+def test_init_trains_the_rest_of_a_backbone(
     secateur: Secateur, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw_voc_folder(tmp_path / "mine")
     backbone = {n: t for n, t in torchvision_ssd(3).items() if n.startswith("backbone.features.")}
-    for place in ("init_recipe", "models.weights"):  # the one that imports it first
-        monkeypatch.setattr(f"secateur.{place}.read_state", lambda _: backbone)
+    for module in ("run.init_recipe", "models.weights"):  # both have imported it
+        monkeypatch.setattr(f"secateur.{module}.read_state", lambda _: backbone)
     weights = "torchvision:VGG16_Weights.IMAGENET1K_FEATURES"
     out = tmp_path / "mine.yaml"
     outcome = secateur("init", tmp_path / "mine", "--weights", weights, "--out", out)
     assert outcome.code == 0, outcome.err
-    assert "a part starts afresh" in " ".join(outcome.out.split())
+    assert "part of it from scratch: " in " ".join(outcome.out.split())
     assert load_recipe(out).train.steps == 2000
 
 
-def test_init_knows_ssd512(secateur: Secateur, tmp_path: Path) -> None:
+def test_init_recognises_ssd512(secateur: Secateur, tmp_path: Path) -> None:
     draw_voc_folder(tmp_path / "mine")
     model = build_ssd(ssd_architecture("ssd512", ("square", "disc")))
     torch.save(model.state_dict(), tmp_path / "ssd.pth")
@@ -158,12 +160,12 @@ def test_init_knows_ssd512(secateur: Secateur, tmp_path: Path) -> None:
     assert made.compress.phases[-1].layers == "conv7-conv12_2"
 
 
-def test_init_takes_a_trained_network(secateur: Secateur, tmp_path: Path) -> None:
+def test_init_uses_a_trained_network(secateur: Secateur, tmp_path: Path) -> None:
     draw_voc_folder(tmp_path / "mine")
     out = tmp_path / "mine.yaml"
-    for classes, steps, told in (
-        (3, 0, "taken as it is"),
-        (4, 2000, "it knows 3 classes and not 2"),
+    for classes, steps, hint in (
+        (3, 0, "the trained network is used as it is"),
+        (4, 2000, "part of it from scratch: it was trained on 3 classes, not 2"),
     ):
         torch.save(torchvision_ssd(classes), tmp_path / "ssd.pth")
         out.unlink(missing_ok=True)
@@ -174,12 +176,12 @@ def test_init_takes_a_trained_network(secateur: Secateur, tmp_path: Path) -> Non
         made = load_recipe(out)
         assert made.train.steps == steps
         assert made.model.weights == str(tmp_path / "ssd.pth")
-        assert told in " ".join(out.read_text().replace("# ", "").split())
-        assert told in " ".join(outcome.out.split())
+        assert hint in " ".join(out.read_text().replace("# ", "").split())
+        assert hint in " ".join(outcome.out.split())
         assert yaml.safe_load(out.read_text())["data"]["classes"] is not None
 
 
-def test_init_keeps_a_class_that_does_not_occur_if_the_network_knows_it(
+def test_init_keeps_a_class_that_does_not_occur_if_the_network_was_trained_on_it(
     secateur: Secateur, tmp_path: Path
 ) -> None:
     for folder in ("images/train", "labels/train"):

@@ -1,4 +1,4 @@
-"""How long a recipe's trainings take on this machine, from a few steps of its dense network."""
+"""Estimate of a recipe's training time on this machine, from a few steps of the dense network."""
 
 import os
 import time
@@ -18,21 +18,21 @@ from secateur.tasks.task import task_of
 from secateur.training.loop import train
 from secateur.training.schedule import Schedule
 
-# Steps with each size of batch; all but the last warm up.
+# Steps with each batch size; only the last is timed.
 _STEPS = 3
-# Seconds of a step behind which a larger batch would tell nothing new.
+# Seconds of a step after which larger batches are not tried.
 _LONG = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """What a recipe's trainings take.
+    """Training time of a recipe.
 
     Attributes:
-        device: what trains, in words.
-        dense: seconds of the dense network's training.
-        phases: seconds of each phase's trainings, were its network still the dense one; it takes
-            less as the network grows smaller.
+        device: name of the device.
+        dense: seconds to train the dense network.
+        phases: seconds of each phase's trainings with the dense network, an upper bound because
+            the network shrinks.
     """
 
     device: str
@@ -41,13 +41,13 @@ class Duration:
 
 
 def measure_duration(recipe: Recipe, pictures: PictureSet) -> Duration:
-    """Train the dense network for a few steps, throw it away, and count the recipe's pictures.
+    """Time a few training steps of the dense network, and scale them to the recipe's trainings.
 
-    Evaluations are not in it, nor are the searches for a threshold.
+    Evaluations and threshold searches are not included.
 
     Args:
-        recipe: what would be done.
-        pictures: its training pictures.
+        recipe: to estimate.
+        pictures: its training set.
 
     Raises:
         DataError: a picture cannot be read.
@@ -68,17 +68,21 @@ def measure_duration(recipe: Recipe, pictures: PictureSet) -> Duration:
 
 
 def _seconds_a_picture(recipe: Recipe, pictures: PictureSet) -> tuple[float, str]:
-    """Measure with batches that grow up to the recipe's, or until a step takes long enough."""
+    """Time a step with batches of growing size, up to the recipe's or until a step is long.
+
+    Returns:
+        Seconds for each picture, and the name of the device.
+    """
     fabric = open_fabric(bf16=recipe.precision == "bf16")
     architecture = recipe_architecture(recipe, pictures.classes)
     model = build_network(architecture)
     data, workers = recipe.data, 0
     if isinstance(data, DetectionData):
-        # Loaded here, where it can be timed.
+        # Loaded in this process, so that loading can be timed.
         data, workers = data.model_copy(update={"workers": 0}), data.workers
     task = task_of(data, recipe.evaluate)
     schedule = Schedule(recipe.train.optimizer, 1e-12, 0.0, 0.0, "constant", recipe.train.clip)
-    size = min(2, recipe.train.batch_size)  # for a batch norm may have one cell a picture
+    size = min(2, recipe.train.batch_size)  # a batch norm may see one cell of each picture
     while True:
         settings = recipe.train.model_copy(update={"steps": _STEPS, "batch_size": size})
         start = time.perf_counter()
@@ -100,7 +104,7 @@ def _seconds_a_picture(recipe: Recipe, pictures: PictureSet) -> tuple[float, str
     training = step / size
     if fabric.device.type != "cpu":
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "the accelerator"
-        # Processes load while it trains.
+        # Worker processes load while the device trains.
         return max(training, loading / workers) if workers else training + loading, device
     threads = torch.get_num_threads()
     device = f"this processor ({threads} thread{'s' if threads > 1 else ''})"

@@ -1,4 +1,4 @@
-"""A first recipe for somebody's own pictures in class folders."""
+"""A first recipe for a user's own pictures in class folders."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from secateur.data.layout import Layout
 _BATCH = 64
 _PASSES = 30
 _LEAST_STEPS, _MOST_STEPS = 1000, 40_000
-# Sides that five poolings divide, pixels.
+# Sides, in pixels, that five poolings divide evenly.
 _SIZES = (32, 64, 128, 224)
 
 _TEMPLATE = """\
@@ -21,37 +21,37 @@ _TEMPLATE = """\
 #
 # {hint}.
 #
-#   secateur compress {file} --plan    what will happen, without training
-#   secateur compress {file}           all of it; a stopped run goes on where it was
+#   secateur compress {file} --plan    shows what a run would do, without training
+#   secateur compress {file}           trains and compresses; a stopped run resumes
 #
 # Every entry and its default: docs/recipe.md. Shares go from 0 to 1.
 {name}
 seed: 0
-precision: "32"        # "bf16" is quicker on a recent GPU
+precision: "32"        # "bf16" is faster on a recent GPU
 
 data:
   format: folders      # SPLIT/CLASS/picture
-  # Relative to where the command runs.
+  # Relative to the folder in which the command runs.
   {root}
   {train}
-  # Read once, at the end. null: accuracy is told on the validation pictures.
+  # Evaluated once, at the end. null: accuracy is reported on the validation pictures.
   {test}
-  # Share of the training pictures by which everything is decided. It is drawn by chance: frames of
-  # one scene that land on both sides make it look too good.
+  # Share of the training pictures, on which every decision is based. It is drawn at random: if
+  # frames of one scene fall into both parts, accuracy on validation is too high.
   validation: 0.15
   augmentation:
-    flip: true         # false where left and right are different classes
-    shift: 0.1         # of the side
-    light: 0.2         # of brightness and contrast
+    flip: true         # false if mirrored pictures belong to other classes
+    shift: 0.1         # largest, as a share of the side
+    light: 0.2         # largest change of brightness and contrast, as a share
 
 model:
   network: vgg16
   size: {size}             # pictures are resized to this square; cost grows with its area
-  widths: 1.0          # share of VGG16's filters; without a GPU take 0.25
+  widths: 1.0          # share of VGG16's filters; without a GPU use 0.25
   hidden: [512]
   pool: 1
   # Trained on ImageNet, for widths 1.0; torchvision downloads them once (about 500 MB). null: from
-  # scratch, which a few thousand small pictures are enough for.
+  # scratch, for which a few thousand small pictures suffice.
   weights: {weights}
 
 # The dense network, about {passes:.0f} passes over the training pictures.
@@ -74,12 +74,12 @@ compress:
     optimizer: adamw
     lr: 0.001
     penalty: proximal
-    strength: 0.001    # more zeros with more; too much costs accuracy
+    strength: 0.001    # a higher value gives more zeros and less accuracy
   threshold:
     max_drop: 1.0      # points of top1 that zeroing small weights may cost
-  # How small: the share of the dense network's multiply-adds that is left in the end. Instead,
-  # keep_params: 0.15 bounds parameters (both together will do), or max_drop: 1.0 looks for the
-  # smallest network within so many points of top1.
+  # Size: share of the dense network's multiply-adds that is kept. Alternatives: keep_params: 0.15
+  # limits parameters (both can be set); max_drop: 1.0 searches for the smallest
+  # network that loses at most that many points of top1.
   select:
     keep_macs: 0.3
   retrain:
@@ -90,13 +90,19 @@ compress:
     weight_decay: 0.01
 
 evaluate:
-  batch_size: 64       # pictures at once
+  batch_size: 64       # pictures that are evaluated at once
 """
 
 
 @dataclass(frozen=True, slots=True)
 class FirstRecipe:
-    """A recipe's text, and what was found of the data."""
+    """A recipe, and what is said of the data.
+
+    Attributes:
+        text: the recipe in YAML, with comments.
+        summary: counts of pictures, objects and classes.
+        hint: sizes at the network's input.
+    """
 
     text: str
     summary: str
@@ -104,14 +110,14 @@ class FirstRecipe:
 
 
 def classifier_recipe(layout: Layout, file: Path) -> FirstRecipe:
-    """Write a recipe for pictures in class folders; the size of every picture is read.
+    """Make a recipe for pictures in class folders. The size of every picture is read.
 
     Args:
         layout: of the folder.
-        file: where the recipe will be, for its comments.
+        file: path of the recipe, for its comments.
 
     Raises:
-        DataError: a class's folder is empty, or a picture cannot be read.
+        DataError: the folder of a class is empty, or a picture cannot be read.
     """
     folders = class_folders(layout.root / layout.train)
     pictures = [path for folder in folders for path in pictures_in(folder)]
@@ -124,7 +130,7 @@ def classifier_recipe(layout: Layout, file: Path) -> FirstRecipe:
     steps = min(max(_PASSES * len(pictures) // _BATCH, _LEAST_STEPS), _MOST_STEPS) // 100 * 100
     summary = (
         f"{len(pictures):,} pictures to train on, of {len(folders)} "
-        f"class{'es' if len(folders) > 1 else ''}, " + tests_told(test, layout.test)
+        f"class{'es' if len(folders) > 1 else ''}, " + count_test_pictures(test, layout.test)
     )
     hint = (
         f"Half of the pictures are {median} pixels or less on their shorter side; they are "
@@ -149,23 +155,27 @@ def classifier_recipe(layout: Layout, file: Path) -> FirstRecipe:
     return FirstRecipe(text, summary, hint)
 
 
-def tests_told(pictures: int, split: str | None) -> str:
-    """Say how many pictures there are to test on, and what it means if they are called val."""
+def count_test_pictures(pictures: int, split: str | None) -> str:
+    """Describe the test split; a split with another name is used as the test split."""
     if split is None:
         return "none to test on"
-    other = "" if split == "test" else f" ({split}, looked at once: decisions have a part of train)"
+    other = (
+        ""
+        if split == "test"
+        else f" ({split}, evaluated once at the end; decisions are based on a part of train)"
+    )
     return f"{pictures:,} to test on{other}"
 
 
 def entry(key: str, value: Any) -> str:
-    """Write one entry in a single line of YAML, with quotes where they are needed."""
-    # In a list, for a bare value is followed by YAML's mark of the end.
+    """Format one entry as a single line of YAML, with quotes where they are needed."""
+    # In a list, because YAML ends a bare value with a document marker.
     text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9)
     return f"{key}: {text.strip()[1:-1]}"
 
 
 def run_name(folder: Path) -> str:
-    """Make a run's name of the folder's."""
+    """Derive the name of a run from that of a folder."""
     letters = folder.resolve().name
     name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in letters)
     return name.lstrip("._-") or "recipe"

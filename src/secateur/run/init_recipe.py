@@ -1,6 +1,6 @@
-"""A first recipe for somebody's own pictures, with comments that explain its numbers.
+"""A first recipe for a user's own pictures, with comments that explain its numbers.
 
-``first_recipe`` finds out the layout; a detector's recipe is made here, a classifier's in
+``first_recipe`` detects the layout. A detector's recipe is written here, a classifier's in
 ``init_classifier``.
 """
 
@@ -19,15 +19,21 @@ from secateur.errors import RecipeError
 from secateur.files.atomic_write import write_text
 from secateur.models.ssd import DETECTION_LAYERS, ssd_architecture
 from secateur.models.weights import read_state, unfilled_by
-from secateur.run.init_classifier import FirstRecipe, classifier_recipe, entry, run_name, tests_told
+from secateur.run.init_classifier import (
+    FirstRecipe,
+    classifier_recipe,
+    count_test_pictures,
+    entry,
+    run_name,
+)
 
 _BATCH = 32
 _SIZE = 300
 # Passes over the pictures. SSD's reference training on VOC 07+12 is 232 passes in 120,000 steps;
-# half of that comes near its accuracy, and a small set needs some steps whatever its size.
+# half of that gives nearly the same accuracy. A small set needs a minimum of steps.
 _PASSES = 120
 _LEAST_STEPS, _MOST_STEPS = 2000, 60_000
-# Pixels at the network's input; SSD300's smallest default boxes have 21.
+# Side in pixels at the network's input; SSD300's smallest default box has 21.
 _SMALL = 20
 
 _TEMPLATE = """\
@@ -35,42 +41,42 @@ _TEMPLATE = """\
 #
 # {hint}.
 #
-#   secateur compress {file} --plan    what will happen, without training
-#   secateur compress {file}           all of it; a stopped run goes on where it was
+#   secateur compress {file} --plan    shows what a run would do, without training
+#   secateur compress {file}           trains and compresses; a stopped run resumes
 #
 # Every entry and its default: docs/recipe.md. Shares go from 0 to 1.
 {name}
 seed: 0
-precision: "32"        # "bf16" is quicker on a recent GPU
+precision: "32"        # "bf16" is faster on a recent GPU
 
 data:
   format: {format}
-  # Relative to where the command runs.
+  # Relative to the folder in which the command runs.
   {root}
   {train}
-  # Read once, at the end. null: accuracy is told on the validation pictures.
+  # Evaluated once, at the end. null: accuracy is reported on the validation pictures.
   {test}
-  # In the order of the network's outputs; null: as the data name them.{order}
+  # In the order of the network's outputs; null: the classes that the data name.{order}
   {classes}
-  validation: 0.15     # share of the training pictures by which everything is decided
+  validation: 0.15     # share of the training pictures, on which every decision is based
   augmentation:
-    flip: true         # false where left and right are different classes
+    flip: true         # false if mirrored pictures belong to other classes
   workers: 2           # processes that load pictures
 
 model:
-  network: {network}      # ssd512 sees smaller objects, at about three times the work
+  network: {network}      # ssd512 detects smaller objects, at about three times the cost
   {weights_comment}
   {weights}
 
-# {train_told}.
+# {train_comment}.
 train:
   steps: {train_steps}
-  batch_size: {batch}       # halve it, and lr with it, where memory is short
+  batch_size: {batch}       # if memory runs short, halve it and lr
   lr: 0.001
 
 compress:
   # A phase sparsifies its layers, removes filters and retrains; the last layer of one is the
-  # first of the next. These are the published ones, but the last two are one here.
+  # first of the next. These are the published phases, with the last two joined.
   phases:
     - layers: conv1_1-conv4_3
     - layers: conv4_3-conv7
@@ -80,12 +86,12 @@ compress:
     batch_size: {batch}
     lr: 0.001
     penalty: proximal
-    strength: 0.001    # more zeros with more; too much costs accuracy
+    strength: 0.001    # a higher value gives more zeros and less accuracy
   threshold:
     max_drop: 1.0      # points of the metric that zeroing small weights may cost
-  # How small: the share of the dense network's multiply-adds that is left in the end. Instead,
-  # keep_params: 0.15 bounds parameters (both together will do), or max_drop: 1.0 looks for the
-  # smallest network within so many points of the metric.
+  # Size: share of the dense network's multiply-adds that is kept. Alternatives: keep_params: 0.15
+  # limits parameters (both can be set); max_drop: 1.0 searches for the smallest
+  # network that loses at most that many points of the metric.
   select:
     keep_macs: 0.3
   retrain:
@@ -98,49 +104,49 @@ evaluate:
 """
 
 
-# Of weights that are not the user's own.
+# Initial weights for users who have none.
 _IMAGENET = "torchvision:VGG16_Weights.IMAGENET1K_FEATURES"
 _IMAGENET_COMMENT = """\
-# Trained on ImageNet; torchvision downloads them once (about 500 MB). A trained SSD of your
-  # own is better: init --weights takes it. null: from scratch, which needs batch_norm: true."""
+# Trained on ImageNet; torchvision downloads them once (about 500 MB). Your own trained SSD is
+  # better: give it to init --weights. null: from scratch, which needs batch_norm: true."""
 _OWN = "# Your own."
 _ORDER = """
-  # A network that is trained already knows its classes by their order alone: make it the same."""
+  # The checkpoint stores no class names; list them in training order."""
 
-_TAKEN = "The dense network is taken as it is; more steps would train it further"
+_UNCHANGED = "The dense network is used as it is; with steps it is trained further"
 
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """What the dense network starts from.
+    """The initial weights of the dense network.
 
     Attributes:
-        network: whose weights they are.
+        network: that the weights belong to.
         weights: as the recipe names them.
-        comment: in the recipe.
-        told: how well they fit.
-        whole: they are all that the network needs, and it is not trained.
+        comment: on the weights, in the recipe.
+        hint: whether the weights fit, appended to the recipe's hint.
+        whole: whether the weights fill the whole network, which then needs no training.
     """
 
     network: Literal["ssd300", "ssd512"] = "ssd300"
     weights: str = _IMAGENET
     comment: str = _IMAGENET_COMMENT
-    told: str = ""
+    hint: str = ""
     whole: bool = False
 
 
 def first_recipe(folder: Path, file: Path, weights: str | None = None) -> FirstRecipe:
-    """Write a recipe for a folder of annotated pictures; they are all read and checked.
+    """Make a recipe for a folder of annotated pictures. All of them are read and checked.
 
     Args:
-        folder: in any layout that is known.
-        file: where the recipe will be, for its comments.
-        weights: of a trained SSD, which is then compressed as it is if they fill all of it; as for
-            ``load_weights``.
+        folder: in any layout of ``FORMATS``.
+        file: path of the recipe, for its comments.
+        weights: of a trained SSD, as for ``load_weights``. If they fill the whole network, it is
+            not trained before it is compressed.
 
     Raises:
-        DataError: the layout is unknown, or anything is wrong with a picture or its annotation.
-        ModelError: the weights cannot be read, or are those of another network.
+        DataError: the layout is unknown, or a picture or its annotation is invalid.
+        ModelError: the weights cannot be read, or belong to another network.
         RecipeError: weights are given for a classifier.
     """
     layout = guess_layout(folder)
@@ -148,8 +154,8 @@ def first_recipe(folder: Path, file: Path, weights: str | None = None) -> FirstR
         return _detector_recipe(folder, layout, file, weights)
     if weights is not None:
         raise RecipeError(
-            "--weights is for detectors; make a classifier's recipe without, and set model.weights "
-            "there, with its own widths, hidden, pool and batch_norm, and train.steps: 0"
+            "--weights is for detectors; for a classifier give the command without it, then set "
+            "model.weights, widths, hidden, pool and batch_norm in the recipe, and train.steps: 0"
         )
     return classifier_recipe(layout, file)
 
@@ -168,7 +174,7 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path, weights: str | No
     classes: Any = layout.classes
     names = train.classes
     if classes is None:
-        # Pascal VOC's reader knows 20 classes, and other data may name some that never occur.
+        # Pascal VOC's reader names 20 classes, and other data may name some that do not occur.
         used = {label for each in sets for p in each.pictures for label in p.labels.tolist()}
         names = tuple(n for label, n in enumerate(train.classes, start=1) if label in used) or names
         classes = names
@@ -178,13 +184,13 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path, weights: str | No
     summary = (
         f"{pictures:,} pictures to train on with {objects:,} objects of {len(names)} "
         f"class{'es' if len(names) > 1 else ''}, "
-        + tests_told(0 if test is None else len(test.pictures), layout.test)
+        + count_test_pictures(0 if test is None else len(test.pictures), layout.test)
     )
     every = layout.classes is None and weights is not None
     if every and weights and _from_weights(weights, train.classes).whole:
-        names = classes = train.classes  # those too that do not occur here
+        names = classes = train.classes  # including those that do not occur here
     start = _Start() if weights is None else _from_weights(weights, names)
-    hint = _hint(train, 512 if start.network == "ssd512" else _SIZE) + start.told
+    hint = _hint(train, 512 if start.network == "ssd512" else _SIZE) + start.hint
     passes = f"The dense network, about {steps * _BATCH / pictures:.0f} passes over the pictures"
     text = _TEMPLATE.format(
         summary=summary,
@@ -201,7 +207,7 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path, weights: str | No
         last_layer=DETECTION_LAYERS[start.network][-1],
         weights_comment=start.comment,
         weights=entry("weights", start.weights),
-        train_told=_TAKEN if start.whole else passes,
+        train_comment=_UNCHANGED if start.whole else passes,
         batch=_BATCH,
         train_steps=0 if start.whole else steps,
         sparsify_steps=max(500, steps // 4 // 100 * 100),
@@ -211,7 +217,7 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path, weights: str | No
 
 
 def _from_weights(weights: str, classes: tuple[str, ...]) -> _Start:
-    """See which network some weights are of, and whether they are all of it."""
+    """Find which network the weights belong to, and whether they fill the whole of it."""
     state = read_state(weights)
     heads = [name for name in state if name.startswith("head.classification_head.module_list")]
     seven = 2 * len(DETECTION_LAYERS["ssd512"])  # weights and biases
@@ -219,48 +225,50 @@ def _from_weights(weights: str, classes: tuple[str, ...]) -> _Start:
     architecture = ssd_architecture(network, classes)
     unfilled = unfilled_by(architecture, weights)
     if not unfilled:
-        return _Start(network, weights, _OWN, "; the trained network is taken as it is", whole=True)
-    why = f"{len(unfilled)} of its tensors do not fit, {unfilled[0]} for one"
+        return _Start(network, weights, _OWN, "; the trained network is used as it is", whole=True)
+    why = f"{len(unfilled)} tensors do not fit, such as {unfilled[0]}"
     first = state.get("head.classification_head.module_list.0.weight")
     if first is not None:
-        boxes = 2 + 2 * len(architecture.aspect_ratios[0])  # two square ones, and both ways lying
-        there = len(first) // boxes - 1
-        if len(first) % boxes == 0 and there != len(classes):
-            why = f"it knows {there} classes and not {len(classes)}"
-    told = f"; of the trained network a part starts afresh, for {why}, so it is trained further"
-    return _Start(network, weights, _OWN, told, whole=False)
+        boxes = 2 + 2 * len(
+            architecture.aspect_ratios[0]
+        )  # two squares, and each ratio in both orientations
+        trained = len(first) // boxes - 1
+        if len(first) % boxes == 0 and trained != len(classes):
+            why = f"it was trained on {trained} classes, not {len(classes)}"
+    hint = f"; the network is trained further, and part of it from scratch: {why}"
+    return _Start(network, weights, _OWN, hint, whole=False)
 
 
 def write_first_recipe(folder: Path, file: Path, weights: str | None = None) -> FirstRecipe:
-    """Write ``first_recipe`` to a file that is not there yet.
+    """Write ``first_recipe`` to a new file.
 
     Raises:
-        DataError: as ``first_recipe``.
-        ModelError: likewise.
-        RecipeError: likewise; or the file exists.
-        RunError: it cannot be written.
+        DataError: as for ``first_recipe``.
+        ModelError: as for ``first_recipe``.
+        RecipeError: as for ``first_recipe``, or the file exists.
+        RunError: the file cannot be written.
     """
     if file.exists():
-        raise RecipeError(f"{file}: exists and is not overwritten; give another with --out")
+        raise RecipeError(f"{file}: exists and is not overwritten; name another file with --out")
     first = first_recipe(folder, file, weights)
     write_text(file, first.text)
     return first
 
 
 def _hint(train: DetectionSet, size: int) -> str:
-    """Say how large the objects are to the network, and what follows."""
+    """Describe the size of the objects at the network's input, and what to do if it is small."""
     sides = [
         ((p.boxes[:, 2:] - p.boxes[:, :2]) * torch.tensor([size / p.width, size / p.height]))
         for p in train.pictures
     ]
     areas = torch.cat(sides).prod(dim=1)
     if not len(areas):
-        return "No object is marked in the training pictures: nothing can be learnt from them"
+        return "The training pictures have no annotated object, so a network cannot learn from them"
     side = float(areas.median().sqrt())
     hint = (
-        f"Half of the objects are smaller than {side:.0f} by {side:.0f} pixels once a picture is "
+        f"Half of the objects are smaller than {side:.0f} by {side:.0f} pixels after a picture is "
         f"resized to {size} by {size}"
     )
     if side < _SMALL and size == _SIZE:
-        return f"{hint}: little for ssd300; try ssd512, or data.resize: false (native resolution)"
+        return f"{hint}, small for ssd300; try ssd512, or data.resize: false (native resolution)"
     return hint

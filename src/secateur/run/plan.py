@@ -1,4 +1,4 @@
-"""What a recipe will do, found out before anything is trained."""
+"""What a run of a recipe would do, before anything is trained."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,10 @@ class PhasePlan:
 
     Attributes:
         layers: as the recipe names them.
-        filters: how many each layer has that may lose some, by the paper's name.
-        goal: what decides which filters go.
-        budget: what the whole network may have after it.
-        sparsify_steps: optimiser steps; 0 where the criterion has no use for sparse weights.
+        filters: number of filters of each layer that the phase may prune, by the layer's name.
+        goal: of the phase, in words.
+        budget: of the whole network after the phase.
+        sparsify_steps: optimiser steps; 0 if the criterion needs no sparsity.
         retrain_steps: optimiser steps.
     """
 
@@ -45,16 +45,16 @@ class Plan:
     """What a run would do.
 
     Attributes:
-        name: the run's.
+        name: of the run.
         architecture: of the dense network.
         train_steps: optimiser steps of the dense network.
         params: of the dense network.
         macs: of the dense network, for one picture of its nominal size.
-        phases: in their order.
-        fixed: layers that keep all filters whatever the recipe says, and why.
-        untouched: layers that no phase takes filters from.
-        notes: what the plan takes for granted, or warns of.
-        pictures: those to train on; None where they are not there.
+        phases: in order.
+        fixed: layers that cannot lose filters, and why.
+        untouched: layers from which no phase removes filters.
+        notes: assumptions and warnings.
+        pictures: the training set; None if it cannot be read.
     """
 
     name: str
@@ -70,14 +70,13 @@ class Plan:
 
 
 def plan(recipe: Recipe) -> Plan:
-    """Find out what a recipe will do; the pictures need not be there.
+    """Plan a run of a recipe. The pictures need not exist if their classes are known.
 
     Raises:
-        RecipeError: its entries do not fit together.
-        BudgetError: its budget cannot be met.
-        DataError: something is wrong with the pictures; or they are not there, and nothing else
-            tells their classes.
-        ModelError: the file of weights cannot be read, or does not fit.
+        RecipeError: the recipe contradicts itself.
+        BudgetError: a budget cannot be met.
+        DataError: the pictures are invalid, or they do not exist and their classes are unknown.
+        ModelError: the file of weights cannot be read, or does not fit the network.
     """
     splits, classes, notes = _pictures(recipe)
     architecture = recipe_architecture(recipe, classes)
@@ -88,7 +87,7 @@ def plan(recipe: Recipe) -> Plan:
     model = build_network(architecture)
     weights = recipe.model.weights
     if weights and not weights.startswith("torchvision:") and not Path(weights).is_file():
-        notes.append(f"{weights}, from which it starts, is not there yet")
+        notes.append(f"{weights}: the file of initial weights does not exist yet")
     elif weights:
         check_weights(architecture, weights, whole=recipe.train.steps == 0)
     graph = network_groups(model, architecture)
@@ -99,8 +98,8 @@ def plan(recipe: Recipe) -> Plan:
         budget = phase.budget or Budget()
         if _bounded(budget) and not all(_bounded(before.budget) for before in phases):
             notes.append(
-                f"whether phase {phase.number} can meet its budget is not known: a phase before it "
-                "has none"
+                f"whether phase {phase.number} can meet its budget is unknown, because a phase "
+                "before it has none"
             )
         groups = [graph.groups[name] for name in phase.groups]
         phases.append(
@@ -140,7 +139,7 @@ def _bounded(budget: Budget) -> bool:
 
 
 def _pictures(recipe: Recipe) -> tuple[Splits | None, tuple[str, ...], list[str]]:
-    """The pictures, if they are there, names of the classes, and what to say of both."""
+    """Read the pictures, if they exist; also give the classes, and notes on both."""
     data = recipe.data
     size = recipe.model.input_size
     expected = expected_classes(data)
@@ -150,13 +149,13 @@ def _pictures(recipe: Recipe) -> tuple[Splits | None, tuple[str, ...], list[str]
         splits = read_splits(data, size, recipe.seed)
     except DataError as error:
         if data.root.is_dir():
-            raise  # something is there, and wrong
+            raise  # the data exist and are invalid
         if expected is None:
             raise
         return (
             None,
             expected,
-            [f"the pictures cannot be read, {len(expected)} classes assumed: {error}"],
+            [f"the pictures cannot be read, {len(expected)} classes are assumed: {error}"],
         )
     validation = len(splits.validation)
     trained = f"{len(splits.train) + validation:,} pictures in {data.train}"

@@ -1,4 +1,4 @@
-"""What a network said of every picture, in a file, so that nothing has to be run again."""
+"""A file of a network's predictions, so that they need not be computed again."""
 
 from pathlib import Path
 from typing import Any
@@ -14,26 +14,26 @@ PREDICTIONS_FILE = "predictions.safetensors"
 
 
 def save_predictions(folder: Path, task: Task, predictions: Any) -> None:
-    """Write a network's predictions into a step's folder."""
+    """Write a network's predictions into a stage's folder."""
     with atomic_write(folder / PREDICTIONS_FILE) as draft:
         save_file(task.to_tensors(predictions), draft)
 
 
 def load_predictions(folder: Path, task: Task, dataset: Any) -> Any:
-    """Read a network's predictions from a step's folder.
+    """Read a network's predictions from a stage's folder.
 
     Args:
-        folder: the step's.
-        task: that they were for.
-        dataset: that they are about.
+        folder: of the stage.
+        task: whose predictions they are.
+        dataset: the pictures they were made for.
 
     Raises:
-        RunError: the file is missing or broken.
+        RunError: the file is missing or damaged.
     """
     path = folder / PREDICTIONS_FILE
     try:
         return task.from_tensors(load_file(path), dataset)
     except (OSError, SafetensorError, KeyError, ValueError):
         raise RunError(
-            f"{path}: cannot be read; remove {folder}, and the step is done again"
+            f"{path}: cannot be read; delete {folder} and give the command again"
         ) from None

@@ -1,4 +1,4 @@
-"""What a run's networks say of pictures, and how well they do on validation."""
+"""Predictions of a run's networks, and their accuracy on validation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,32 +12,32 @@ from secateur.tasks.progressive_validation import ProgressiveValidation
 
 
 def predictions(run: Run, model: nn.Module, architecture: Architecture, dataset: PictureSet) -> Any:
-    """Give a network's predictions for a set of pictures, in the task's format.
+    """Predict for a set of pictures; the result has the task's format.
 
-    The network is moved to the device and stays there. Each of several processes predicts its part
-    of the pictures, and all get all predictions.
+    The network is moved to the device and left there. With several processes, each predicts for a
+    part of the pictures, and all receive all predictions.
     """
     task, rank = run.task, run.processes.step_rank
 
-    def ask(pictures: PictureSet) -> Any:
+    def predict(pictures: PictureSet) -> Any:
         with run.reporter.bar("evaluating", len(pictures)) as advance:
             return task.predictions(model, architecture, pictures, advance=advance)
 
     model.to(run.fabric.device)
     if rank.world_size == 1:
-        return ask(dataset)
+        return predict(dataset)
     own = rank.sample_indices(len(dataset), run.recipe.evaluate.batch_size)
-    said = task.to_tensors(ask(dataset.subset(own))) if own else {}
-    answered: dict[int, Any] = {}
-    for positions, tensors in run.processes.gather((own, said)):
+    predicted = task.to_tensors(predict(dataset.subset(own))) if own else {}
+    by_position: dict[int, Any] = {}
+    for positions, tensors in run.processes.gather((own, predicted)):
         if positions:
-            parted = task.from_tensors(tensors, dataset.subset(positions))
-            answered |= zip(positions, parted, strict=True)
-    return task.joined([answered[position] for position in range(len(dataset))])
+            part = task.from_tensors(tensors, dataset.subset(positions))
+            by_position |= zip(positions, part, strict=True)
+    return task.joined([by_position[position] for position in range(len(dataset))])
 
 
 def validate(run: Run, model: nn.Module, architecture: Architecture) -> float:
-    """The recipe's metric on validation, in percent."""
+    """Measure the recipe's metric on validation, in percent; the network is left on the CPU."""
     metric, dataset = run.recipe.evaluate.metric, run.splits.validation
     found = predictions(run, model, architecture, dataset)
     model.cpu()
@@ -47,11 +47,20 @@ def validate(run: Run, model: nn.Module, architecture: Architecture) -> float:
 def growing_validation(
     run: Run, name: str, model: nn.Module, architecture: Architecture, metric: float, floor: float
 ) -> ProgressiveValidation:
-    """Validation of what a model will be, which has ``metric`` as it is, against a floor."""
+    """Make the validation of a threshold search, which stops early on too low a metric.
+
+    Args:
+        run: the run.
+        name: of the seed that orders the pictures.
+        model: the network that the search changes in place.
+        architecture: of the dense network.
+        metric: of the unchanged network on validation.
+        floor: the least metric allowed.
+    """
     dataset, metrics = run.splits.validation, (run.recipe.evaluate.metric,)
 
-    def measure(said: Sequence[Any], positions: Sequence[int]) -> float:
-        found = run.task.measure(run.task.joined(said), dataset.subset(positions), metrics)
+    def measure(predicted: Sequence[Any], positions: Sequence[int]) -> float:
+        found = run.task.measure(run.task.joined(predicted), dataset.subset(positions), metrics)
         return run.processes.broadcast(found[metrics[0]])
 
     return ProgressiveValidation(
