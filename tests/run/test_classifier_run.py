@@ -17,7 +17,7 @@ from secateur.config.data import ClassificationData
 from secateur.config.evaluate import Evaluate
 from secateur.config.recipe import load_recipe
 from secateur.errors import RunError
-from secateur.models.network import layer_widths
+from secateur.models.network import layer_widths, layers
 from secateur.models.network_file import load_network
 from secateur.run.predictions_file import load_predictions
 from secateur.tasks.task import task_of
@@ -79,7 +79,18 @@ def test_summary_reports_sizes_metrics_and_phases(run: Path) -> None:
     first, second = summary["phases"]
     # The last layer of the first phase only gives G blocks; the second removes its filters.
     assert first["filters_after"]["conv3_3"] == first["filters_before"]["conv3_3"]
-    assert second["filters_after"]["fc6"] < second["filters_before"]["fc6"]
+    paths = layers(load_network(run / "run/dense.safetensors").model)
+    names = list(paths)
+    last = names.index("conv3_3")
+    for number, pruned in ((1, names[:last]), (2, names[last:])):  # the second one with fc6
+        record = json.loads((run / f"run/steps/phase{number}-remove/step.json").read_text())
+        selection = record["result"]["selection"]
+        assert list(selection) == [paths[name] for name in pruned]
+        phase = summary["phases"][number - 1]
+        for name in names:
+            kept = selection[paths[name]]["kept"] if name in pruned else None
+            count = phase["filters_before"][name] if kept is None else len(kept)
+            assert phase["filters_after"][name] == count
     for phase in (first, second):
         assert 0 <= phase["slim_minus_masked"] <= 1e-5
     file = load_network(run / "run/slim.safetensors")
@@ -238,14 +249,18 @@ def test_the_test_split_may_lack_a_class(
     (tmp_path / "data/test/star").mkdir()
     code, _, err = command("evaluate", model, "--data", tmp_path / "data")
     assert (code, err.count("\n")) == (2, 1)
-    assert "has a class 'star', which is not among the 2 classes" in err
+    assert "has a class 'star', which is not one of the 2 classes" in err
 
 
 @pytest.mark.parametrize(
     ("data", "options", "words"),
     [
-        ("test", [], "has no folder train, test or val of class folders"),
-        (".", ["--split", "validation"], "only a recipe"),
+        ("test", [], "has no folder train, test or val with class folders"),
+        (
+            ".",
+            ["--split", "validation"],
+            "has no split validation; name another, or give the recipe",
+        ),
     ],
 )
 def test_evaluate_refuses_a_folder_without_the_split(

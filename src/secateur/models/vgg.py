@@ -187,7 +187,7 @@ def _paths(vgg: nn.Module, part: str, kind: type[nn.Module]) -> list[str]:
 
 
 def _published(architecture: VGGArchitecture) -> VGGArchitecture:
-    kept = architecture.model_dump(exclude={"network", "classes", "widths"})
+    kept = architecture.model_dump(exclude={"network", "classes", "widths", "resize"})
     # As published for a map of 7 × 7; for a single cell, as is usual on CIFAR-10.
     outputs = 512 if architecture.pool == 1 else 4096
     hidden = (outputs,) * sum(name in HIDDEN for name in architecture.widths)
