@@ -15,7 +15,7 @@ demo: $(STAMP) ## compress a small detector of drawn signs, from nothing
 	$(VENV)/bin/secateur compress quickstart --run runs/quickstart
 
 test: lint browser ## lint, then every test
-	$(VENV)/bin/pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n auto --dist worksteal
 
 lint: $(STAMP) ## style, format and types
 	$(VENV)/bin/ruff check .
