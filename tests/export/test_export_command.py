@@ -405,7 +405,7 @@ def test_an_export_keeps_the_recipes_scores_and_nms_whatever_it_is_verified_on(
     (found,) = predictor.detect(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
     assert 0 < len(found.scores) <= 50
     assert float(found.scores.min()) >= 0.2 - 1e-4
-    assert "at most 50 an image, of scores above 0.2" in " ".join(outcome.out.split())
+    assert "at most 50 a picture, of scores above 0.2" in " ".join(outcome.out.split())
     if there:
         # The file's threshold is that of the recipe in its folder; the other recipe's is lower.
         own = secateur("evaluate", tmp_path / "slim.onnx")

@@ -21,7 +21,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "networks.md"
 MAKER = runpy.run_path(str(DOCS / "make_networks_page.py"))
 
-# How many groups may be pruned.
+# How many groups can be pruned.
 GROUPS = {
     "ResNet-18": 12,
     "ResNet-50": 37,
@@ -102,7 +102,7 @@ def test_page_has_a_row_for_each_network() -> None:
 def test_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
     exec(code, {})  # noqa: S102 # our own
-    assert "layer1.0.conv1 64 may be pruned" in capsys.readouterr().out
+    assert "layer1.0.conv1 64 can be pruned" in capsys.readouterr().out
 
 
 def layers_of(model: nn.Module, graph: ChannelGraph, name: str) -> set[str]:
