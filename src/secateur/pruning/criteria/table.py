@@ -45,7 +45,7 @@ def _by_sparsity(importance: Callable[[Scored], Importance], description: str) -
 
 
 CRITERIA: dict[str, Criterion] = {
-    "sparsity": _by_sparsity(sparsity, "what the threshold leaves of F and G (the paper's)"),
+    "sparsity": _by_sparsity(sparsity, "what the threshold leaves of F and G"),
     "sparsity_F": _by_sparsity(
         partial(sparsity, roles=("producer",)), "what the threshold leaves of F alone"
     ),
