@@ -59,7 +59,7 @@ that meet in a sum are removed together or not at all.
 | its weights are computed | weight norm, or a weight made in the forward pass |
 | … and … are one tensor | of two layers: a cut for one would be a cut for the other |
 | … meets values that belong to no channel | made in the forward pass, one entry per channel |
-| the operator … is not known to keep channels apart | matrix products, indexing, your own ones |
+| the operator … is not known to keep channels apart | matrix products, indexing, custom operators |
 | the forward pass counts on all of these channels | a number in the code, `x.view(b, 32, h, w)` |
 | the forward pass in training counts on all … | the same, in a head that only training runs |
 | the forward pass computes with the number … | `x / x.shape[1] ** 0.5`: write the number instead |
@@ -78,9 +78,9 @@ are removed. The slim network's output equals the masked one's to 1e-9 of the ou
 precision, and the slim network trains. The groups of layers equal those that Torch-Pruning 1.6.1
 finds, except for ShuffleNet, which it cannot read.
 
-*Groups*: how many can be pruned, of how many there are. *Parameters prunable*: the share of the
-network's parameters that produce or read channels of such groups. The number after each reason is
-the number of groups.
+*Groups*: how many of the network's groups can be pruned. *Parameters prunable*: the share of the
+network's parameters that produce or read channels of such groups. The number after each reason
+counts groups.
 
 `python docs/make_networks_page.py` writes this page; change it there.
 

@@ -90,7 +90,7 @@ evaluate: {metric: AP50_voc07}
 | `compress.phases` | the layers of each phase, and its differences from the rest |
 | `compress.sparsify` | the training with the penalty, and the penalty's kind and strength |
 | `compress.threshold` | how much accuracy the threshold may cost |
-| `compress.select` | how far to compress: published levels, a budget, or a largest drop |
+| `compress.select` | how far to compress: published levels, a budget, or a maximum drop |
 | `compress.retrain` | the training after removal |
 | `evaluate` | the metric, and the settings of NMS |
 
