@@ -315,7 +315,7 @@ def predictions_file() -> bytes:
 
 
 def small_training() -> tuple[nn.Module, torch.optim.Optimizer]:
-    """Return a network and its optimiser after one step."""
+    """Return a network and its optimizer after one step."""
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     model(torch.ones(1, 2)).sum().backward()

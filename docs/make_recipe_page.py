@@ -86,7 +86,7 @@ evaluate: {metric: AP50_voc07}
 | `name`, `seed`, `precision` | the name of the run, its random numbers, its arithmetic |
 | `data` | pictures, splits and classes, input resized or at native resolution, augmentation |
 | `model` | network, size, widths, batch norm, detection layers and boxes, initial weights |
-| `train` | steps, batch size, optimiser and learning rate of the dense network |
+| `train` | steps, batch size, optimizer and learning rate of the dense network |
 | `compress.phases` | the layers of each phase, and its differences from the rest |
 | `compress.sparsify` | the training with the penalty, and the penalty's kind and strength |
 | `compress.threshold` | how much accuracy the threshold may cost |

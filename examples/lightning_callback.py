@@ -10,13 +10,13 @@ import secateur
 
 
 class Sparsify(lightning.Callback):
-    """Attach a penalty to the optimisers of a training."""
+    """Attach a penalty to the optimizers of a training."""
 
     def __init__(self, penalty: secateur.Penalties) -> None:
         self.penalty = penalty
 
     def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
-        """Attach it when the optimisers exist."""
+        """Attach it when the optimizers exist."""
         for optimizer in trainer.optimizers:
             self.penalty.attach(optimizer)
 
@@ -34,7 +34,7 @@ class Classifier(lightning.LightningModule):
         return nn.functional.cross_entropy(self.net(pictures), labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the optimiser."""
+        """Return the optimizer."""
         return torch.optim.AdamW(self.parameters(), lr=2e-3)
 
 

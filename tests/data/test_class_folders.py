@@ -78,7 +78,7 @@ def test_missing_or_empty_folders(root: Path) -> None:
 
 @pytest.mark.parametrize("split", ["../train", "/train", "."])
 def test_split_must_stay_inside(root: Path, split: str) -> None:
-    with pytest.raises(DataError, match=r"the name .* leads out of"):
+    with pytest.raises(DataError, match=r"the name .* points outside"):
         read_class_folders(root, split, 4)
 
 
@@ -88,11 +88,11 @@ def test_links_must_stay_inside(root: Path, tmp_path_factory: pytest.TempPathFac
     (root / "train/cat/link.png").symlink_to(root / "test/cat/e.png")
     assert len(read_class_folders(root, "train", 4)) == 4
     (root / "train/cat/link2.png").symlink_to(outside / "x.png")
-    with pytest.raises(DataError, match=r"link2\.png: leads out of .*; put the picture itself"):
+    with pytest.raises(DataError, match=r"link2\.png: points outside .*; put the picture itself"):
         read_class_folders(root, "train", 4)
     (root / "train/cat/link2.png").unlink()
     (root / "train/emu").symlink_to(outside)
-    with pytest.raises(DataError, match=r"emu/x\.png: leads out of"):
+    with pytest.raises(DataError, match=r"emu/x\.png: points outside"):
         read_class_folders(root, "train", 4)
 
 
@@ -130,7 +130,7 @@ def deep(path: Path) -> None:
         (wrong, r"x\.png: not a readable picture; replace it or remove it"),
         (large, r"x\.png: has more than 89 million pixels; make it smaller or remove it"),
         (huge, r"x\.png: has more than 89 million pixels; make it smaller or remove it"),
-        (deep, r"x\.png: its pixels \(I;16\) do not have 8 bits a channel; save it again"),
+        (deep, r"x\.png: its pixels \(I;16\) do not have 8 bits per channel; save it again"),
     ],
 )
 def test_faulty_picture(tmp_path: Path, write: Callable[[Path], None], message: str) -> None:

@@ -60,7 +60,7 @@ def test_a_recipe_reads_a_new_layout(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_new_layout_is_for_its_task_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_class = Format(task="classification", description="", read=read_boxes_in_names)
     monkeypatch.setitem(FORMATS, "one class", one_class)
-    with pytest.raises(RecipeError, match="ssd300 cannot learn from data of format one class"):
+    with pytest.raises(RecipeError, match="ssd300 cannot be trained on data of format one class"):
         load_recipe(recipe_file(tmp_path, format="one class"))
 
 
@@ -73,7 +73,7 @@ def test_a_new_layout_is_for_its_task_only(tmp_path: Path, monkeypatch: pytest.M
         ({"format": "yolo", "classes": "super"}, "classes of yolo must be a list of names"),
         ({"format": "gtsdb", "classes": "44"}, "classes of gtsdb must be one of 43, super, sign"),
         ({"format": "gtsdb", "classes": ["a"]}, "classes of gtsdb must be one of 43, super, sign"),
-        ({"format": "voc", "classes": ["a", "b", "a"]}, "classes names a class twice"),
+        ({"format": "voc", "classes": ["a", "b", "a"]}, "classes lists a class twice"),
         ({"format": "voc", "clases": ["a"]}, r"unknown entry data\.clases; did you mean classes"),
     ],
 )

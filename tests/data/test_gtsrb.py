@@ -122,7 +122,7 @@ def test_classes_in_the_users_order(published: Path) -> None:
         (HEADER + "00000.ppm;4;4;1;1;3;3;43\n", r"entry 1 needs .*; correct it"),
         (HEADER + "00000.ppm;4;4;1;1;3;3;1\n;4;4;1;1;3;3;1\n", r"entry 2 needs .*; correct it"),
         (HEADER + "00000.ppm;4\n", r"entry 1 needs .*; correct it"),
-        (HEADER + "../00000.ppm;4;4;1;1;3;3;1\n", r"the name '\.\./00000\.ppm' leads out of"),
+        (HEADER + "../00000.ppm;4;4;1;1;3;3;1\n", r"the name '\.\./00000\.ppm' points outside"),
         (HEADER, r"the list is empty; restore it"),
         ("", r"the list is empty; restore it"),
     ],

@@ -93,7 +93,7 @@ def detected(path: Path) -> torch.Tensor:
     [
         (bomb, "has more than 89 million pixels; make it smaller"),
         (large, "has more than 89 million pixels; make it smaller"),
-        (deep, r"its pixels \(I;16\) do not have 8 bits a channel; save it again"),
+        (deep, r"its pixels \(I;16\) do not have 8 bits per channel; save it again"),
         (cut, "not a readable picture .*; replace it"),
         (postscript, "not a readable picture; replace it"),
         (pipe, "not a readable picture; replace it"),
@@ -191,7 +191,7 @@ def coco(root: Path, name: str, picture: Path | None = None) -> None:
 )
 def test_names_that_climb_out(tmp_path: Path, name: str) -> None:
     coco(tmp_path, name)
-    with pytest.raises(DataError, match=r"train\.json: the name .* leads out of"):
+    with pytest.raises(DataError, match=r"train\.json: the name .* points outside"):
         read_coco(tmp_path, "train", None)
 
 
@@ -205,7 +205,7 @@ def test_names_of_several_lines(tmp_path: Path) -> None:
 def test_splits_that_climb_out(tmp_path: Path, split: str) -> None:
     coco(tmp_path, "a.png")
     for read in (read_coco, read_yolo):
-        with pytest.raises(DataError, match="leads out of"):
+        with pytest.raises(DataError, match="points outside"):
             read(tmp_path, split, None)
 
 
@@ -222,7 +222,7 @@ def test_links_that_lead_out(tmp_path: Path) -> None:
     root = tmp_path / "data"
     coco(root, "a.png")
     (root / "train/a.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(DataError, match=r"a\.png: leads out of .*put the picture itself there"):
+    with pytest.raises(DataError, match=r"a\.png: points outside .*put the picture itself there"):
         read_coco(root, "train", None)
     for folder in ("images/train", "labels/train", "JPEGImages", "Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
@@ -232,14 +232,14 @@ def test_links_that_lead_out(tmp_path: Path) -> None:
     (root / "ImageSets/Main/train.txt").write_text("a")
     (root / "Annotations/a.xml").write_text("<annotation/>")
     for read in (read_yolo, read_voc):
-        with pytest.raises(DataError, match=r"a\.png: leads out of"):
+        with pytest.raises(DataError, match=r"a\.png: points outside"):
             read(root, "train", ["cat"])
     (root / "train/a.png").unlink()
     (root / "train").rmdir()
     (tmp_path / "elsewhere").mkdir()
     Image.new("RGB", (8, 6)).save(tmp_path / "elsewhere/a.png")
     (root / "train").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"a\.png: leads out of"):
+    with pytest.raises(DataError, match=r"a\.png: points outside"):
         read_coco(root, "train", None)
 
 

@@ -359,9 +359,7 @@ def test_names_that_are_no_methods(
     names: str, recipe: Path, secateur: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     outcome = secateur("compare", recipe, "--criteria", names, "--run", tmp_path / "run")
-    one_error(
-        outcome, "there is no method 'l3'" if "l3" in names else "there is no method ''", "taylor"
-    )
+    one_error(outcome, "unknown method 'l3'" if "l3" in names else "unknown method ''", "taylor")
     assert not (tmp_path / "run").exists()
 
 

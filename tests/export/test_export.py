@@ -235,7 +235,7 @@ def test_a_failed_check_leaves_nothing(
         (Target("torch", raw=True), "a.safetensors", "leave out --raw"),
         (Target(shape=(90, 90)), "a.onnx", "leave out --shape"),
         (Target("openvino"), "a.onnx", "ends in .xml"),
-        (Target(precision="int8"), "a.onnx", "give them by --data"),
+        (Target(precision="int8"), "a.onnx", "give them with --data"),
         (Target("tflite"), "a.tflite", "take one of onnx, openvino, torch"),
     ],
 )

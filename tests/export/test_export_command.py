@@ -183,7 +183,7 @@ def test_a_run_whose_pictures_are_missing(
     assert "16 drawn pictures (those of" in outcome.out
     assert str(tmp_path / "gone") in outcome.out
     outcome = secateur("export", model, "--precision", "int8")
-    one_error(outcome, "give them by --data", tmp_path / "gone")
+    one_error(outcome, "give them with --data", tmp_path / "gone")
 
 
 def test_a_classifier_with_eight_bits(secateur: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def test_an_export_keeps_the_recipes_scores_and_nms_whatever_it_is_verified_on(
     (found,) = predictor.detect(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
     assert 0 < len(found.scores) <= 50
     assert float(found.scores.min()) >= 0.2 - 1e-4
-    assert "at most 50 a picture, of scores above 0.2" in " ".join(outcome.out.split())
+    assert "at most 50 per picture, with scores above 0.2" in " ".join(outcome.out.split())
     if there:
         # The file's threshold is that of the recipe in its folder; the other recipe's is lower.
         own = secateur("evaluate", tmp_path / "slim.onnx")

@@ -157,9 +157,9 @@ def test_deep_headers(file: Path, text: str) -> None:
     [
         (lambda t: t.fill_(float("nan")), "has values that are not finite"),
         (lambda t: t.fill_(float("inf")), "has values that are not finite"),
-        (lambda t: t.to(torch.complex64), "holds C64, no weights"),
-        (lambda t: t > 0, "holds BOOL, no weights"),
-        (lambda t: t.to(torch.float8_e4m3fn), "holds F8_E4M3, no weights"),
+        (lambda t: t.to(torch.complex64), "has dtype C64, which weights cannot have"),
+        (lambda t: t > 0, "has dtype BOOL, which weights cannot have"),
+        (lambda t: t.to(torch.float8_e4m3fn), "has dtype F8_E4M3, which weights cannot have"),
     ],
 )
 def test_weights_that_are_none(

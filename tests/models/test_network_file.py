@@ -132,7 +132,7 @@ def test_files_of_version_1_are_read(file: Path) -> None:
     assert (loaded.architecture, loaded.provenance) == (SMALL, {"run": "old"})
     assert same_tensors(loaded.model, wanted)
     rewrite(file, {"architecture": None, "provenance": {}})
-    with pytest.raises(ModelError, match=r"load it into that class by secateur\.shrink_to"):
+    with pytest.raises(ModelError, match=r"load it into an instance with secateur\.shrink_to"):
         load_network(file)
     assert same_tensors(shrink_to(wanted, file), wanted)
 
@@ -199,7 +199,7 @@ def test_header_that_does_not_fit_the_weights(file: Path) -> None:
     with pytest.raises(
         ModelError,
         match=r"network\.safetensors: .*features\.10\.bias is \[8\], and cannot have been cut from "
-        r"the model's \[7\]; the file was altered, write it again",
+        r"the model's \[7\]; the file was altered; write it again",
     ):
         load_network(file)
 
@@ -251,7 +251,7 @@ def test_altered_header(file: Path, header: object) -> None:
             header_of(SMALL) | {"builder": "os:system"},
             r"load_model\(path, factory\) or, for a file ",
         ),
-        (header_of(SMALL) | {"builder": None}, r"load it into that class by secateur\.shrink_to"),
+        (header_of(SMALL) | {"builder": None}, r"load it into an instance with secateur\.shrink_to"),
     ],
 )
 def test_header_of_another_network(file: Path, header: object, message: str) -> None:
@@ -286,7 +286,7 @@ def test_shapes_that_no_removal_leaves(
     save_file(kept, file, {"secateur": json.dumps(header_of(SMALL))})
     with pytest.raises(ModelError, match=re.escape(message)) as error:
         load_network(file)
-    assert str(error.value).endswith("; the file was altered, write it again")
+    assert str(error.value).endswith("; the file was altered; write it again")
 
 
 def test_norms_of_other_widths_than_their_layers(tmp_path: Path) -> None:

@@ -134,7 +134,9 @@ def test_options_that_contradict_each_other() -> None:
 
 
 def test_it_learns_only_from_data_of_its_task() -> None:
-    with pytest.raises(RecipeError, match="tiny cannot learn from data of format voc; it needs fo"):
+    with pytest.raises(
+        RecipeError, match="tiny cannot be trained on data of format voc; it needs fo"
+    ):
         load_recipe(RECIPE, ["model={network: tiny}", "data={format: voc, root: x}"])
 
 

@@ -573,7 +573,7 @@ def test_attempts_of_a_drop(
         for number, within in enumerate(held, 1)
     ]
     text = " ".join(words(page).split())
-    assert ("Phase 1: no size that was tried is within the drop" in text) == phase.failed
+    assert ("Phase 1: no size tried stays within the drop" in text) == phase.failed
 
 
 def test_stages_are_known_by_their_records(detector_run: Path, copied: Copy) -> None:

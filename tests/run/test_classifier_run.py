@@ -193,7 +193,7 @@ def test_detect_refuses_a_classifier(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("data.format=voc", "vgg16 cannot learn from data of format voc"),
+        ("data.format=voc", "vgg16 cannot be trained on data of format voc"),
         ("evaluate.metric=AP_coco", "evaluate.metric of vgg16 must be top1"),
         ("model.network=vgg19", "network must be ssd300, ssd512 or vgg16"),
         ("model.size=31", "model.size"),

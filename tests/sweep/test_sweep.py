@@ -528,8 +528,8 @@ def test_latency_is_a_further_objective(
     assert result["objectives"] == ["accuracy", "params", "macs", "latency"]
     (point,) = result["front"]
     assert point["latency"] > 0
-    assert "ms a picture" in outcome.out
-    assert "ms a picture" in (tmp_path / "run/sweep.svg").read_text("utf-8")
+    assert "ms per picture" in outcome.out
+    assert "ms per picture" in (tmp_path / "run/sweep.svg").read_text("utf-8")
 
 
 # ---- errors ------------------------------------------------------------------------------------
@@ -552,7 +552,7 @@ def test_another_recipe_is_refused(
 ) -> None:
     before = (copied / "recipe.json").read_bytes()
     outcome = secateur(*arguments(recipe, copied, 4, *more))
-    one_error(outcome, "holds a sweep of tiny by another recipe", words, "--run")
+    one_error(outcome, "holds a sweep of tiny with another recipe", words, "--run")
     assert (copied / "recipe.json").read_bytes() == before
 
 

@@ -48,7 +48,7 @@ def test_points_of_the_front_are_labelled_in_each_panel() -> None:
 
 def test_a_cost_without_the_dense_network() -> None:
     tried = [Tried("0", 92.0, (183e3, 63e6, 1.25), True)]
-    figure = sweep(tried, DENSE, ("parameters", "MACs", "ms a picture"), "top1")
+    figure = sweep(tried, DENSE, ("parameters", "MACs", "ms per picture"), "top1")
     assert marks(figure) == [1, 1] * 2 + [1]
 
 

@@ -33,7 +33,7 @@ def benchmark(
     runtimes: Annotated[
         list[str] | None,
         choice(
-            "--runtime", RUNTIMES, "What runs them. Default: by each file's format. Repeatable."
+            "--runtime", RUNTIMES, "Runtime. Default: chosen by each file's format. Repeatable."
         ),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N,N", help="Batch sizes, such as 1 or 1,8.")] = "1",
@@ -69,12 +69,12 @@ def benchmark(
 ) -> None:
     """Measure the speed of networks on the CPU, side by side.
 
-    Two times are measured: of the network alone, from bytes to raw outputs, and of everything,
-    with decoding and NMS. NMS takes longer the more objects are found. A trained network finds few
-    in random bytes, so give real pictures with --data where this matters.
+    Two times are measured: the network alone, from bytes to raw outputs, and the total, with
+    decoding and NMS. NMS takes longer if more objects are found. A trained network finds few in
+    random bytes, so give real pictures with --data if this matters.
 
     Each network has its own process, and the processes take turns, so that other load on the
-    machine affects all alike. The table shows medians with quartiles, and how many times fewer
+    machine affects all equally. The table shows medians with quartiles, and how many times fewer
     MACs there are. Memory is the peak of a process, beyond Python and its libraries.
 
     ONNX Runtime and OpenVINO run a network file as export would write it, in fp32.
@@ -107,7 +107,7 @@ def benchmark(
 
 
 def show_benchmark(console: Console, benchmark: "Benchmark") -> None:
-    """Print a row for each measurement; what all rows have in common stands above the table."""
+    """Print a row for each measurement; what all rows have in common is printed above the table."""
     table, common = _table(benchmark, quartiles=True)
     if not fits(table, console):
         table, common = _table(benchmark, quartiles=False)
@@ -140,7 +140,7 @@ def _table(benchmark: "Benchmark", *, quartiles: bool) -> tuple[Table, list[str]
         ("times\nfaster", [_ratio(each.network_times_faster) for each in measured]),
         (f"{whole}\nms", [_median(each.whole, quartiles) for each in measured]),
         ("times\nfaster", [_ratio(each.whole_times_faster) for each in measured]),
-        ("pictures\na second", [_figures(each.pictures_per_second) for each in measured]),
+        ("pictures\nper second", [_figures(each.pictures_per_second) for each in measured]),
         ("peak\nMB", [_megabytes(each.memory) for each in measured]),
         ("times\nfewer\nMACs", [_ratio(each.times_fewer_macs) for each in measured]),
     ]

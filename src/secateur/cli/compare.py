@@ -70,7 +70,7 @@ def compare(
 
 
 def show_comparison(console: Console, comparison: "Comparison") -> None:
-    """Print the metric of every method at every budget, and what limits its meaning."""
+    """Print the metric of every method at every budget, and notes on what limits its meaning."""
     console.print(comparison_table(comparison))
     if max(mean.seeds for mean in comparison.means) == 1:
         say(console, "one seed: small differences may be noise; --seeds 3 shows how large that is")

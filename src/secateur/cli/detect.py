@@ -27,11 +27,11 @@ def detect(
         typer.Option(metavar="DIR", help="Folder for the drawn copies and detections.json."),
     ],
     score: Annotated[
-        float, typer.Option(min=0, max=1, help="Least score of an object, 0 to 1.")
+        float, typer.Option(min=0, max=1, help="Minimum score of an object, 0 to 1.")
     ] = 0.4,
     runtime: Annotated[
         str | None,
-        choice("--runtime", RUNTIMES, "What runs the network. Default: by the file's format."),
+        choice("--runtime", RUNTIMES, "Runtime. Default: chosen by the file's format."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -41,7 +41,7 @@ def detect(
     its class and score.
 
     DIR/detections.json lists the objects of each picture with class, score and box (x1, y1, x2, y2
-    in pixels); of each video also with frame number and time in seconds.
+    in pixels); for videos also with frame number and time in seconds.
     """
     from secateur.inference.detect import detect_and_draw
 

@@ -23,7 +23,7 @@ def evaluate(
         typer.Option(
             metavar="RECIPE|FOLDER",
             help="A recipe, or a folder of annotated pictures (VOC, COCO, YOLO, GTSDB; for a "
-            "classifier SPLIT/CLASS/IMAGE). Default: the recipe of MODEL's run folder.",
+            "classifier SPLIT/CLASS/picture). Default: the recipe of MODEL's run folder.",
         ),
     ] = None,
     split: Annotated[

@@ -53,7 +53,7 @@ def export(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Split of them. Default: validation of a recipe, train of a folder.",
+            help="Split of --data. Default: validation of a recipe, train of a folder.",
         ),
     ] = None,
     nms: Annotated[
@@ -85,7 +85,7 @@ def export(
         ),
     ] = None,
     max_drop: Annotated[
-        float, typer.Option(min=0, help="Points of the metric that int8 may cost.")
+        float, typer.Option(min=0, help="Points of the metric that int8 may lose.")
     ] = 1.0,
 ) -> None:
     """Write a network for ONNX Runtime or OpenVINO, and verify it.
@@ -133,7 +133,9 @@ def export_table(export: "Export") -> Table:
     add_row(table, "pictures", f"{header['batch'] or 'any number'}, {sides}")
     provenance = header["provenance"]
     if "score" in provenance and "boxes" in provenance:
-        limits = f"at most {provenance['boxes']} a picture, of scores above {provenance['score']:g}"
+        limits = (
+            f"at most {provenance['boxes']} per picture, with scores above {provenance['score']:g}"
+        )
         add_row(table, "boxes", limits)
     add_row(table, "verified on", export.checked_on)
     if export.agreement:

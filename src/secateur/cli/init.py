@@ -14,7 +14,7 @@ def init(
         typer.Argument(
             metavar="FOLDER",
             help="Annotated pictures in VOC, COCO, YOLO or GTSDB layout; for a classifier "
-            "train/CLASS/IMAGE.",
+            "train/CLASS/picture.",
         ),
     ],
     out: Annotated[
@@ -32,7 +32,7 @@ def init(
     """Write a first recipe for your own pictures.
 
     Comments in the recipe explain it. The layout is detected, every picture and annotation is
-    checked, and the lengths of the trainings are chosen by the number of pictures.
+    checked, and training lengths are chosen from the number of pictures.
     """
     from secateur.run.init_recipe import write_first_recipe
 

@@ -29,7 +29,7 @@ def inspect(
 ) -> None:
     """Show every layer's filters, parameters and MACs.
 
-    In comparison with another network, the table shows the filters of both, and the shares of
+    Compared with another network, the table shows the filters of both, and the shares of
     parameters and MACs that are kept.
 
     A MAC is one multiply-add of a convolution or linear layer, for one picture of the network's

@@ -38,8 +38,8 @@ def scales(
 
     For each number k, it keeps the first k detection layers and no later layer, trains this
     detector, compresses it by the recipe, and evaluates both networks on test. A phase that
-    extends beyond the last layer is shortened. A phase of which nothing is left is dropped, and
-    the last phase then retrains on more pictures instead. Shares to keep are those of each
+    extends beyond the last layer is shortened. A phase with no layers left is dropped, and the
+    last phase then retrains on more pictures. Shares to keep are those of each
     detector's own parameters and MACs.
 
     Large objects need late detection layers: the table shows the side of the largest default box

@@ -96,7 +96,7 @@ def front_table(sweep: "Sweep") -> Table:
     dense, metric = sweep.dense, sweep.metric
     timed = "latency" in sweep.objectives
     columns = [f"{metric} on validation", f"on {sweep.split}", "parameters", "", "MACs", ""]
-    table = make_table("trial", *columns, *(["ms a picture"] if timed else []))
+    table = make_table("trial", *columns, *(["ms per picture"] if timed else []))
 
     def add(name: str, network: "Dense | Point", *latency: str) -> None:
         test = None if network.test is None else network.test[metric]

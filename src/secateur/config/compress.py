@@ -68,12 +68,12 @@ class ThresholdSearch(Section):
         1.0, description="points of the metric that the threshold may cost on validation"
     )
     resolution: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.01, description="how fine the search is, as a share of the phase's weights"
+        0.01, description="resolution of the search, as a share of the phase's weights"
     )
     scope: Literal["global", "layer"] = Field(
         "global",
-        description="one threshold for all layers of a phase; or one in units of each layer's "
-        "standard deviation, for comparison",
+        description="global: one threshold for all layers of a phase; layer: one in units of each "
+        "layer's standard deviation, for comparison",
     )
 
     @property
@@ -83,7 +83,7 @@ class ThresholdSearch(Section):
 
 
 class Select(Section):
-    """Step 2: which filters are removed, by a budget, a largest drop, or the published levels."""
+    """Step 2: which filters are removed, by a budget, a maximum drop, or the published levels."""
 
     s_F: float | None = Field(None, description="sparsity level of F that is enough by itself, 0–1")
     s_F_both: float | None = Field(
@@ -106,9 +106,9 @@ class Select(Section):
     )
     allocation: Allocation | None = Field(
         None,
-        description="how a budget is divided among layers: least loss per cost saved first; the "
-        "same share of every layer; the least important filters of all layers; null: the "
-        "criterion's usual one",
+        description="how a budget is divided among layers. cost: least loss per cost saved first; "
+        "share: the same share of every layer; importance: the least important filters of all "
+        "layers; null: the criterion's default",
     )
     balance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         BALANCE,
@@ -118,11 +118,11 @@ class Select(Section):
     min_filters: Count = Field(4, description="filters kept in every layer")
     round_to: Count | Literal["auto"] = Field(
         1,
-        description="what the number of filters kept in a layer that loses some is a multiple of; "
-        "runtimes often compute in blocks of 8 or 16; auto: measured for each layer here",
+        description="filters kept in a layer that loses some are a multiple of this; runtimes "
+        "often compute in blocks of 8 or 16; auto: measured for each layer on this machine",
     )
     runtime: Annotated[str, _one_of(RUNTIMES)] = Field(
-        "onnxruntime", description="what auto measures on"
+        "onnxruntime", description="runtime that auto measures on"
     )
 
     @field_validator("round_to", mode="before")
@@ -187,9 +187,9 @@ class Phase(Section):
     """One pass of the four steps over a stretch of consecutive layers."""
 
     layers: str = Field(
-        description="first and last layer, conv1_1-conv4_3, the last of which only gives its G "
-        "blocks unless no prunable layer follows it; or paths and patterns of layers, features.*, "
-        "separated by commas"
+        description="first and last layer, such as conv1_1-conv4_3; the last provides only its G "
+        "blocks unless no prunable layer follows it. Or paths and patterns of layers, such as "
+        "features.*, separated by commas"
     )
     sparsify: dict[str, Any] = Field({}, description="entries that differ from compress.sparsify")
     retrain: dict[str, Any] = Field({}, description="entries that differ from compress.retrain")

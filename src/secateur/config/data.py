@@ -60,7 +60,7 @@ class PictureData(Section):
         if isinstance(classes, str) and classes not in schemes:
             raise ValueError(f"classes of {self.format} must be one of {', '.join(schemes)}")
         if isinstance(classes, tuple) and len(set(classes)) < len(classes):
-            raise ValueError("classes names a class twice")
+            raise ValueError("classes lists a class twice")
         return self
 
 

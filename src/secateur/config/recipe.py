@@ -86,7 +86,7 @@ class Recipe(Section):
         given = data_section.get("format")
         if given not in format_names(task) and given in format_names():
             raise ValueError(
-                f"{network} cannot learn from data of format {given}; it needs "
+                f"{network} cannot be trained on data of format {given}; it needs "
                 f"{', '.join(format_names(task))}"
             )
         if task == "classification":
@@ -105,8 +105,8 @@ class Recipe(Section):
     def _has_a_dense_network(self) -> Self:
         if self.train.steps == 0 and self.model.weights is None:
             raise ValueError(
-                "train.steps is 0, so the dense network must be there: name its file in "
-                "model.weights, or train it"
+                "train.steps is 0, so the dense network is not trained: name its file in "
+                "model.weights, or set train.steps"
             )
         return self
 
@@ -146,7 +146,7 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read ({error}); save it again as UTF-8") from None
     except ValueError as error:
-        raise RecipeError(f"{path}: is not valid YAML ({error}); mend it there") from None
+        raise RecipeError(f"{path}: is not valid YAML ({error}); correct it") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of name, data, model, train, compress")
     for change in changes:
@@ -172,7 +172,7 @@ def _change(content: dict[str, Any], change: str) -> None:
         else:
             here[last] = value
     except (AttributeError, IndexError, TypeError, ValueError):
-        raise RecipeError(f"--set {change}: there is no such place in the recipe") from None
+        raise RecipeError(f"--set {change}: the recipe has no such entry") from None
 
 
 def _first_error(error: ValidationError, place: Sequence[str | int] = ()) -> str:

@@ -72,7 +72,7 @@ def _opened(path: Path, root: Path | None) -> Iterator[Image.Image]:
             # Pillow would clip their values at 255, which makes most pixels white.
             if image.mode[0] in "IF":
                 raise DataError(
-                    f"{path}: its pixels ({image.mode}) do not have 8 bits a channel; save it "
+                    f"{path}: its pixels ({image.mode}) do not have 8 bits per channel; save it "
                     "again with 8 bits"
                 )
             yield image
@@ -100,7 +100,7 @@ def _check_path(path: Path, root: Path | None) -> None:
         inside, real = os.path.realpath(root), os.path.realpath(path)
         if os.path.commonpath([inside, real]) != inside:
             raise DataError(
-                f"{path}: leads out of {inside}; put the picture itself there, not a link"
+                f"{path}: points outside {inside}; put the picture itself there, not a link"
             )
     # Reading a pipe or a device might never end.
     if path.exists() and not path.is_file():

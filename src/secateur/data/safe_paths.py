@@ -42,7 +42,7 @@ def listed_path(folder: Path, name: str, source: Path) -> Path:
     """Return the path of the file in ``folder`` that the annotation file ``source`` calls ``name``.
 
     Raises:
-        DataError: the name is empty, leads out of the folder, or contains a line break.
+        DataError: the name is empty, points outside the folder, or contains a line break.
     """
     if len(name.splitlines()) > 1:
         raise DataError(f"{source}: the name {name!r} contains a line break; rename that file")
@@ -51,8 +51,8 @@ def listed_path(folder: Path, name: str, source: Path) -> Path:
     listed = PureWindowsPath(name)
     if not listed.name or listed.anchor or ".." in listed.parts or "\0" in name:
         raise DataError(
-            f"{source}: the name {name!r} leads out of {folder}; write it relative to that folder, "
-            "without '..'"
+            f"{source}: the name {name!r} points outside {folder}; write it relative to that "
+            "folder, without '..'"
         )
     return folder / name
 

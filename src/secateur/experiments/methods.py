@@ -41,7 +41,7 @@ def _penalty(name: str, strength: float) -> dict[str, Any]:
 # at 15 % of the MACs with one seed, from a range that includes the published value: six values for
 # norm_scale, four for group_norm.
 METHODS: dict[str, Method] = {
-    OURS: Method("sparsity of F and G, least loss for each unit of cost saved first"),
+    OURS: Method("sparsity of F and G, least loss per cost saved first"),
     # Baselines.
     "random": Method("random filters, the same share of every layer", _criterion("random")),
     "l1": Method(
@@ -69,8 +69,7 @@ METHODS: dict[str, Method] = {
         },
     ),
     SCRATCH: Method(
-        "the widths of ours, trained from random weights for as long as ours in all "
-        "(Liu et al. 2019)"
+        "the widths of ours, trained from random weights for as long in total (Liu et al. 2019)"
     ),
     # Ours with one part removed or replaced.
     "uniform": Method(
@@ -97,18 +96,21 @@ METHODS: dict[str, Method] = {
         "no means folded into biases and no batch norms re-estimated after a removal",
         {"remove": {"fold_means": False, "reestimate_norms": False}},
     ),
-    "one_phase": Method("all layers in one phase, trained as long", phases=one_phase),
-    "four_phases": Method("four phases of consecutive layers, trained as long", phases=four_phases),
+    "one_phase": Method("all layers in one phase, same total training", phases=one_phase),
+    "four_phases": Method(
+        "four phases of consecutive layers, same total training", phases=four_phases
+    ),
     # Ours with one part added.
     "gradual": Method(
-        "every phase twice, each half of the way and half as long", phases=each_twice
+        "every phase in two rounds, each with half the removal and half the training",
+        phases=each_twice,
     ),
     "distill": Method(
-        "retrained on the dense network's predictions too (Hinton et al. 2015)",
+        "also retrained on the dense network's predictions (Hinton et al. 2015)",
         {"retrain": {"distill": 1.0}},
     ),
     "fine_tune": Method(
-        "retrained at a low learning rate, which is not rewound (Renda et al. 2020)",
+        "retrained at a low learning rate, without rewinding it (Renda et al. 2020)",
         {"retrain": {"lr": 2e-4}},
     ),
 }
@@ -135,7 +137,7 @@ def method_recipe(recipe: Recipe, method: str, keep_macs: float, seed: int) -> R
         RecipeError: the method is unknown, or does not fit the recipe.
     """
     if method not in METHODS:
-        raise RecipeError(f"there is no method {method!r} to compare; use {', '.join(METHODS)}")
+        raise RecipeError(f"unknown method {method!r}; use {', '.join(METHODS)}")
     if method == SCRATCH and recipe.train.steps == 0:
         raise RecipeError(
             f"{SCRATCH} trains for as many steps as the dense network and its phases together, but "

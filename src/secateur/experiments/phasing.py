@@ -89,6 +89,6 @@ def _runs(recipe: Recipe) -> list[str]:
     if layers := covered_layers(recipe):
         return layers
     raise RecipeError(
-        "compress.phases name no layers in order, which could be divided into other phases; name "
+        "compress.phases name no stretches of layers, so they cannot be divided differently; name "
         "the first and the last layer of each phase, FIRST-LAST"
     )

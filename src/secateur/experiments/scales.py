@@ -231,7 +231,7 @@ def _phases(
     if not remaining:
         raise RecipeError(
             f"{recipe.name}: with detection layers up to {kept[-1]} no phase has a layer to prune; "
-            "let a phase begin at an earlier layer, or keep more detection layers"
+            "start a phase at an earlier layer, or keep more detection layers"
         )
     number, phase = remaining[-1]
     retrain = recipe.phase(number)[3]

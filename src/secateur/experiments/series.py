@@ -98,7 +98,7 @@ def metric_value(metrics: Mapping[Key, Metric], name: Key) -> float:
     """
     value = metrics[name]
     if value is None:
-        raise RunError(f"{name} has no value: no object or class of the split counts for it")
+        raise RunError(f"{name} has no value: the split has no object or class that counts for it")
     return value
 
 

@@ -92,7 +92,7 @@ def export_network(
     if kind.precisions[target.precision] is None and pictures.named is None:
         raise ExportError(
             f"{network.name}: {target.precision} is calibrated on pictures of its task"
-            f"{pictures.remark}; give them by --data RECIPE or --data FOLDER"
+            f"{pictures.remark}; give them with --data RECIPE or --data FOLDER"
         )
     if header.outputs == "objects" and kind.traced:
         inside = settings.model_dump(include={"score", "nms", "boxes"})

@@ -67,11 +67,11 @@ def export_header(network: TorchNetwork, target: Target) -> ExportHeader:
 def _check(network: TorchNetwork, target: Target) -> None:
     kind, own = EXPORTS.get(target.format), network.header
     if kind is None:
-        raise ExportError(f"no such format: {target.format}; take one of {', '.join(EXPORTS)}")
+        raise ExportError(f"no such format: {target.format}; use one of {', '.join(EXPORTS)}")
     if target.precision not in kind.precisions:
         able = [name for name, each in EXPORTS.items() if target.precision in each.precisions]
         raise ExportError(
-            f"the format {target.format} has no {target.precision}; take --format "
+            f"the format {target.format} has no {target.precision}; use --format "
             f"{' or '.join(able)}"
         )
     if not kind.traced:
@@ -83,7 +83,7 @@ def _check(network: TorchNetwork, target: Target) -> None:
         if network.architecture is None:
             raise ExportError(
                 f"{network.name}: secateur did not build this network and cannot write it as "
-                f"{target.format}; take another --format"
+                f"{target.format}; use another --format"
             )
     if target.shape is not None:
         if own.resize:

@@ -103,7 +103,7 @@ def verify_agreement(
         raise ExportError(
             f"{found.objects - found.matched} of {found.objects} predictions differ from the "
             f"network's by more than {tolerance.pixels:g} pixels or {tolerance.score:g} of score; "
-            f"{cure}; if that does not help, report the network to us"
+            f"{cure}; if that does not help, please report this network"
         )
     return found
 
@@ -141,7 +141,7 @@ def verify_accuracy(
     if before - after > max_drop:
         raise ExportError(
             f"{metric} on {named.split} is {after:.2f} with {precision} and {before:.2f} without; "
-            "allow a larger --max-drop, or take --precision fp16"
+            "allow a larger --max-drop, or use --precision fp16"
         )
     return Accuracy(metric, before, after)
 

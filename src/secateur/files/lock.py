@@ -35,7 +35,7 @@ def lock(folder: Path, wait: Callable[[str], None] | None = None) -> Iterator[No
     except Timeout:
         if wait is None:
             raise RunError(
-                f"{folder}: another process is at work in this folder; wait until it ends, or name "
+                f"{folder}: another process is working in this folder; wait until it ends, or name "
                 "another folder with --run"
             ) from None
         wait("waiting for another process that is at this step")

@@ -39,7 +39,7 @@ class Options(BaseModel):
     def input_size(self) -> int:
         """Side of the input, pixels."""
         if self.size is None:
-            raise ValueError(f"{self.network} has no size of its own; set size")
+            raise ValueError(f"{self.network} has no default size; set size")
         return self.size
 
 
@@ -57,7 +57,7 @@ class Architecture(BaseModel):
     )
     size: int = Field(description="side of the square input, pixels", ge=1, le=LARGEST_SIZE)
     resize: bool = Field(
-        True, description="true: images are resized to size x size; false: they keep their size"
+        True, description="true: pictures are resized to size x size; false: they keep their size"
     )
     batch_norm: bool = Field(False, description="batch norm after every convolution")
     mean: tuple[float, float, float] = Field(description="of the input's channels, 0 to 1")
@@ -122,8 +122,8 @@ class NetworkBuilder:
         task: what the network does.
         options: type of its entries in a recipe.
         architecture: type of its arguments in a network file.
-        resolve: gives the architecture for options, class names, and whether images are resized to
-            the input's size; raises ValueError if they contradict each other.
+        resolve: gives the architecture for options, class names, and whether pictures are resized
+            to the input's size; raises ValueError if they contradict each other.
         build: builds the dense network with fresh weights.
         modules: classes of the networks it builds, and of their raw parts.
         published: gives the architecture with all the filters that were published.

@@ -101,6 +101,6 @@ def costs_before(
     if dense.architecture.network != architecture.network:
         raise ModelError(
             f"{other}: is {dense.architecture.network}, but {model} is {architecture.network}; "
-            "compare networks of one kind"
+            "compare networks of the same kind"
         )
     return layer_costs(dense.model, dense.architecture)

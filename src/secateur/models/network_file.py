@@ -143,18 +143,20 @@ def read_structure(path: str | Path) -> NetworkFile:
     architecture = _architecture(path, header)
     for name, (_, dtype) in tensors.items():
         if dtype not in _TYPES:
-            raise ModelError(f"{path}: {name} holds {dtype}, no weights; write the file again")
+            raise ModelError(
+                f"{path}: {name} has dtype {dtype}, which weights cannot have; write it again"
+            )
     with torch.device("meta"), torch.no_grad():
         dense = build_network(architecture).eval()
         try:
             model = shrink_to_shapes(dense, {n: shape for n, (shape, _) in tensors.items()})
         except ModelError as error:
-            raise ModelError(f"{path}: {error}; the file was altered, write it again") from None
+            raise ModelError(f"{path}: {error}; the file was altered; write it again") from None
         try:
             raw_network(model)(example_input(architecture))
         except (RuntimeError, ValueError):
             raise ModelError(
-                f"{path}: the shapes of its tensors do not fit each other; the file was altered, "
+                f"{path}: the shapes of its tensors do not fit each other; the file was altered; "
                 "write it again"
             ) from None
     return NetworkFile(model, architecture, header.provenance)
@@ -205,7 +207,7 @@ def _read_file(path: Path) -> tuple[str | None, dict[str, tuple[list[int], str]]
             return (file.metadata() or {}).get(_KEY), found
     except (SafetensorError, OSError):
         raise ModelError(
-            f"{path}: not a safetensors file, but {file_kind(path)}; give a whole one that "
+            f"{path}: not a safetensors file, but {file_kind(path)}; give a complete one that "
             "secateur wrote"
         ) from None
 
@@ -241,12 +243,12 @@ def _architecture(path: Path, header: FileHeader) -> Architecture:
     name = header.builder
     if name is None:
         raise ModelError(
-            f"{path}: a network of a class of its own; load it into that class by "
+            f"{path}: a network of a custom class; load it into an instance with "
             "secateur.shrink_to(model, path)"
         )
     if ":" in name:
         raise ModelError(
-            f"{path}: is built by {name[:80]!r}, and a file's code is not imported by itself; "
+            f"{path}: is built by {name[:80]!r}, which secateur does not import by itself; "
             "use secateur.load_model(path, factory) or, for a file you trust, allow_import=True"
         )
     if name not in NETWORKS:
@@ -257,7 +259,7 @@ def _architecture(path: Path, header: FileHeader) -> Architecture:
         return NETWORKS[name].architecture.model_validate({**header.arguments, "network": name})
     except ValidationError:
         raise ModelError(
-            f"{path}: its header does not describe a network {name}; the file was altered, write "
+            f"{path}: its header does not describe a network {name}; the file was altered; write "
             "it again"
         ) from None
 

@@ -114,8 +114,8 @@ class SSDArchitecture(Architecture):
 
     network: Literal["ssd300", "ssd512"] = Field(description="which extra layers follow VGG16")
     resize: bool = Field(
-        description="true: images are resized to size x size; false: images and default boxes keep "
-        "their size"
+        description="true: pictures are resized to size x size; false: pictures and default boxes "
+        "keep their size"
     )
     batch_norm: bool = Field(description="batch norm after every convolution of the backbone")
     detection_layers: int = Field(description="how many of the first are kept", ge=1)
@@ -155,7 +155,7 @@ def ssd_architecture(
     Args:
         network: ``ssd300`` or ``ssd512``.
         classes: names, without the background.
-        resize: whether images are resized to the input's size.
+        resize: whether pictures are resized to the input's size.
         options: as in ``SSDOptions``, which has the defaults.
 
     Raises:
@@ -238,7 +238,7 @@ def build_ssd(architecture: SSDArchitecture) -> SSD:
         [list(ratios) for ratios in architecture.aspect_ratios],
         scales=list(architecture.scales),
         steps=steps,
-        # Only images that are resized have the nominal size, to which boxes can be clipped.
+        # Only pictures that are resized have the nominal size, to which boxes can be clipped.
         clip=architecture.resize,
     )
     readers = DETECTION_LAYERS[architecture.network][:k]
@@ -271,7 +271,7 @@ def build_ssd(architecture: SSDArchitecture) -> SSD:
 
 
 class NativeTransform(GeneralizedRCNNTransform):  # type: ignore[misc] # no types, as above
-    """Normalises images and does not resize them."""
+    """Normalises pictures and does not resize them."""
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> Any:
         """Return the image and its boxes unchanged."""
@@ -283,7 +283,7 @@ class PixelDefaultBoxes(DefaultBoxGenerator):  # type: ignore[misc] # torchvisio
 
     Their sizes are shares of a nominal size. For a square image of that size they equal
     torchvision's; for any other image a box keeps its size and shape in pixels, so that a network
-    trained on crops works on whole images.
+    trained on crops works on whole pictures.
     """
 
     def __init__(
@@ -353,7 +353,7 @@ class VGGFeatures(nn.Module):
                 nn.init.zeros_(_bias(layer))
 
     def forward(self, x: Tensor) -> "OrderedDict[str, Tensor]":
-        """Map images (N, 3, H, W) to one map (N, C, H', W') for each detection layer."""
+        """Map pictures (N, 3, H, W) to one map (N, C, H', W') for each detection layer."""
         x = self.features(x)
         # In single precision, because squares overflow in half precision.
         unit = nn.functional.normalize(x.float()).to(x.dtype)
@@ -376,7 +376,7 @@ class RawSSD(nn.Module):
         self.head = ssd.head
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map normalised images (N, 3, H, W) to logits (N, B, K) and offsets (N, B, 4)."""
+        """Map normalised pictures (N, 3, H, W) to logits (N, B, K) and offsets (N, B, 4)."""
         outputs: dict[str, Tensor] = self.head(list(self.backbone(x).values()))
         return outputs
 

@@ -47,7 +47,7 @@ class VGGOptions(Options):
 
     network: Literal["vgg16"] = Field("vgg16", description="13 convolutions and linear layers")
     size: Annotated[int, Field(ge=LEAST_SIZE, le=LARGEST_SIZE)] = Field(
-        224, description="side that every image is resized to, pixels"
+        224, description="side that every picture is resized to, pixels"
     )
     batch_norm: bool = Field(True, description="batch norm after every convolution")
     widths: Widths = Field(
@@ -96,7 +96,7 @@ class VGGArchitecture(Architecture):
                 f"then none, the first or both of {', '.join(HIDDEN)}"
             )
         if not self.resize:
-            raise ValueError("a VGG16 reads images of one size; resize them")
+            raise ValueError("a VGG16 needs pictures of one size; resize them")
         if self.size < LEAST_SIZE:
             raise ValueError(
                 f"size {self.size} is too small for five poolings; it must be {LEAST_SIZE} or more"
@@ -121,7 +121,7 @@ def resolve(options: VGGOptions, classes: tuple[str, ...], resize: bool = True) 
     """Give the architecture for a recipe's options.
 
     Raises:
-        ValueError: as for ``vgg_architecture``, or images are not resized.
+        ValueError: as for ``vgg_architecture``, or pictures are not resized.
     """
     full = CONVOLUTIONS | dict(zip(HIDDEN, options.hidden, strict=False))
     return VGGArchitecture(

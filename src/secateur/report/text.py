@@ -8,7 +8,7 @@ from secateur.report.run_record import LATENCY_FILE, RunRecord
 _ALLOCATIONS = {
     "cost": "in order of importance lost per cost saved",
     "share": "with the same share kept in every layer",
-    "importance": "below one importance in all layers",
+    "importance": "below the same importance in all layers",
 }
 
 
@@ -57,13 +57,13 @@ def split_text(run: RunRecord) -> str:
 def selection_text(run: RunRecord) -> str:
     """How to read the charts of the selection."""
     selects = [run.recipe.phase(phase.number)[2] for phase in run.phases]
-    text = ["Every filter by the share of zeros in its weights (F) and in those that read it (G)."]
+    text = ["Each filter by the share of zeros in its weights (F) and in those that read it (G)."]
     if any(select.s_F is not None for select in selects):
         text.append("Filters in the shaded region are removed, down to the layer's minimum.")
     criteria = {(s.criterion, s.settings.divides_by) for s in selects if s.s_F is None}
     for criterion, allocation in sorted(criteria):
         text.append(
-            f"Where the goal is a size, no region is fixed: filters are removed by the criterion "
+            f"For a size goal, no region is fixed: filters are removed by the criterion "
             f"{criterion}, {_ALLOCATIONS[allocation]}."
         )
     multiples = sorted({str(select.round_to) for select in selects if select.round_to != 1})
@@ -78,7 +78,7 @@ def failures(run: RunRecord) -> str:
     if not numbers:
         return ""
     return (
-        f"Phase {' and '.join(numbers)}: no size that was tried is within the drop, so the network "
+        f"Phase {' and '.join(numbers)}: no size tried stays within the drop, so the network "
         "was not changed."
     )
 

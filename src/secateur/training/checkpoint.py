@@ -19,9 +19,9 @@ from secateur.files.atomic_write import atomic_write
 # Minutes between two checkpoints.
 INTERVAL = 5.0
 
-# Names of tensors in the file, beside those of the model and the optimiser.
+# Names of tensors in the file, beside those of the model and the optimizer.
 _TRACE, _RNG, _RNG_CUDA = "trace", "rng", "rng cuda"
-# The state that an optimiser has for each parameter.
+# The state that an optimizer has for each parameter.
 _OPTIMIZER_STATE = {SGD: {"momentum_buffer"}, AdamW: {"step", "exp_avg", "exp_avg_sq"}}
 
 
@@ -58,7 +58,7 @@ class TrainingState:
         return int(shape[0])
 
     def restore(self, model: nn.Module, optimizer: Optimizer) -> list[float]:
-        """Restore network, optimiser and random number generators.
+        """Restore network, optimizer and random number generators.
 
         Returns:
             The losses of the steps done; empty without a checkpoint.
@@ -89,7 +89,7 @@ class TrainingState:
             expected = parameters[index].shape if 0 <= index < len(parameters) else None
             shapes = {value.shape for entry, value in entries.items() if entry != "step"}
             if entries.keys() != _OPTIMIZER_STATE[type(optimizer)] or shapes != {expected}:
-                raise ValueError("not this optimiser's state of this parameter")
+                raise ValueError("not this optimizer's state of this parameter")
         optimizer.load_state_dict({"state": state, "param_groups": groups})
         for parameter, entries in optimizer.state.items():
             for entry, value in entries.items():

@@ -57,7 +57,7 @@ def train(
         loss: of the model and the content of a batch.
         batches: those of the remaining steps, and of each this process's part. The batches of a
             ``DataLoader`` are moved to the device.
-        schedule: optimiser and learning rate.
+        schedule: optimizer and learning rate.
         penalty: sparsity penalty that is added to the loss; None for none.
         on_step: called after each step with its number, from 1, and its loss.
         state: the checkpoint to resume from and to write; None to start at step 1.

@@ -47,7 +47,7 @@ class Schedule:
 
 
 def make_optimizer(model: nn.Module, schedule: Schedule) -> Optimizer:
-    """Build the optimiser; parameters of one dimension (norms, biases) have no weight decay."""
+    """Build the optimizer; parameters of one dimension (norms, biases) have no weight decay."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": schedule.weight_decay},

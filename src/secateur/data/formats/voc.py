@@ -118,7 +118,7 @@ def _entries(root: Path, split: str) -> list[tuple[Path, Path]]:
             annotation = listed_path(folder / "Annotations", f"{name}.xml", file)
             entries[annotation, folder / "JPEGImages" / f"{name}.jpg"] = None
     if not entries:
-        raise DataError(f"{file}: the list is empty; write one picture name a line")
+        raise DataError(f"{file}: the list is empty; write one picture name per line")
     return list(entries)
 
 
@@ -191,7 +191,7 @@ def _recognise(root: Path) -> Recognised | None:
     test = next((name for name in ("test", "val") if name in found), None)
     train = "train" if test == "val" or "trainval" not in found else "trainval"
     if train not in found:
-        raise DataError(f"{lists}: no list train.txt; write one picture name a line")
+        raise DataError(f"{lists}: no list train.txt; write one picture name per line")
     classes = read_class_names(root, train if test is None else f"{train}+{test}")
     return Recognised(train, test, None if set(classes) <= set(VOC_CLASSES) else classes)
 

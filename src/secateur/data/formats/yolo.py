@@ -107,11 +107,11 @@ def _read_names(root: Path, classes: Sequence[str] | None) -> Sequence[str]:
         file = root / "classes.txt"
         if classes is not None and not file.is_file():
             return classes
-        text = read_text(file, "write one class name a line, or a data.yaml with names")
+        text = read_text(file, "write one class name per line, or a data.yaml with names")
         names = [line.strip() for line in text.rstrip().splitlines()]
         if "" in names or not names:
             line = names.index("") + 1 if names else 1
-            raise DataError(f"{file}: line {line} names no class; write one class name a line")
+            raise DataError(f"{file}: line {line} names no class; write one class name per line")
         return names
     try:
         found = _DataFile.model_validate(parse_yaml(read_text(file, "restore it"))).names

@@ -7,7 +7,7 @@ from secateur.report.charts.sweep import Tried
 from secateur.report.charts.sweep import sweep as draw
 from secateur.report.charts.theme import inline_svg, write_figure
 
-_COSTS = ("parameters", "MACs", "ms a picture")
+_COSTS = ("parameters", "MACs", "ms per picture")
 
 
 def draw_sweep(result: Sweep, folder: Path) -> None:

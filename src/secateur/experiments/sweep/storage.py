@@ -85,7 +85,7 @@ def check_recipe(storage: RDBStorage, recipe: Recipe, about: dict[str, Any]) -> 
         if name.partition(" ")[0] == recipe.name and name != own and summary.n_trials:
             difference = _difference(summary.user_attrs.get("recipe", {}), content)
             raise RunError(
-                f"{_shown(storage.url)}: holds a sweep of {recipe.name} by another recipe "
+                f"{_shown(storage.url)}: holds a sweep of {recipe.name} with another recipe "
                 f"({difference}); use that recipe, or another name (--set name=…), or another "
                 "--run without --storage"
             )
@@ -120,8 +120,8 @@ def open_study(
         study = optuna.load_study(storage=storage, study_name=name)
     if study.user_attrs.get("pictures", data) != data:
         raise RunError(
-            f"{recipe.data.root}: holds other pictures or annotations than those that the sweep "
-            "started with; name their folder (--set data.root=…)"
+            f"{recipe.data.root}: holds other pictures or annotations than the sweep started with; "
+            "name the folder that holds those (--set data.root=…)"
         )
     return study
 
