@@ -93,11 +93,15 @@ def test_same_share_by_hand(counts: tuple[int, int], first: list[int], second: l
     ("counts", "first", "second"),
     [
         ((6, 4), [0, 1, 2, 3, 4, 5], [0, 1, 2, 3]),
-        ((5, 4), [0, 1, 2, 3, 4], [0, 1, 2, 3]),  # of two importance 0 the first layer's goes first
+        (
+            (5, 4),
+            [0, 1, 2, 3, 4],
+            [0, 1, 2, 3],
+        ),  # of two of importance 0 the first layer's is removed first
         ((5, 3), [0, 1, 2, 3, 4], [0, 1, 2]),
         ((5, 2), [0, 1, 2, 3, 4], [0, 2]),
         ((5, 1), [0, 1, 2, 3, 4], [0]),
-        # The last of a layer stays, and others go that are importance more.
+        # The last of a layer is kept; others of higher importance are removed.
         ((4, 1), [0, 2, 3, 4], [0]),
         ((1, 1), [0], [0]),
     ],

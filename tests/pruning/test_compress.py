@@ -198,7 +198,7 @@ def test_published_levels_by_hand() -> None:
 
 
 def test_a_group_visited_twice_is_numbered_as_in_the_dense_network() -> None:
-    gone = iter([[1], [0]])  # the second is numbered after the first has gone
+    gone = iter([[1], [0]])  # the second is numbered after the first was removed
 
     def drop(model: nn.Module, penalty: Penalties) -> None:
         setting({0: next(gone)} if penalty.weights else {})(model, penalty)
@@ -348,14 +348,14 @@ def test_the_proof_comes_before_the_network_goes_back_to_its_device(
             order.append("to")
             return super().to(*args, **kwargs)
 
-    def prove(*args: Any) -> float:
-        order.append("proof")
+    def verify(*args: Any) -> float:
+        order.append("verified")
         return verify_removal(*args)
 
-    monkeypatch.setattr("secateur.pruning.phase.verify_removal", prove)
+    monkeypatch.setattr("secateur.pruning.phase.verify_removal", verify)
     torch.manual_seed(0)
     compress(Watched(), keep_params=0.5)
-    assert order[-2:] == ["proof", "to"]
+    assert order[-2:] == ["verified", "to"]
 
 
 def test_frozen_weights_stay_and_are_not_asked_for_a_gradient() -> None:

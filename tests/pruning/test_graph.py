@@ -87,7 +87,7 @@ def test_two_heads_behind_permute_reshape_and_cat() -> None:
         )
     }
     assert graph.groups["a"].consumers == ("b", "c")
-    # The heads' maps stand one behind the other in the output.
+    # The heads' maps are concatenated in the output.
     assert graph.groups["b"].producers == ("b", "c")
     assert reasons(graph)["b"] == "the network's output"
 
@@ -393,7 +393,7 @@ def test_what_keeps_channels_apart_is_pruned(case: str) -> None:
     net = Net(forward, a=conv(3, 8), b=conv(8, 2), c=conv(3, 8), **copy.deepcopy(layers))
     graph = channel_groups(net, PICTURE)
     assert {g.producers: g.channels for g in graph.prunable().values()} == groups
-    # Every other channel goes.
+    # Every other channel is removed.
     kept = {name: torch.arange(0, g.channels, 2) for name, g in graph.prunable().items()}
     slim = remove_filters(net, graph, kept)
     assert verify_removal(net, slim, graph, kept, torch.randn(2, 3, 8, 8)) < 1e-12

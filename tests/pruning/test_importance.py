@@ -38,7 +38,7 @@ def matrix(tensors: dict[str, Tensor], layer: str, rows: list[list[float]]) -> N
 
 
 class Residual(nn.Module):
-    """Two layers whose outputs are added, each behind a batch norm, and a layer that reads them."""
+    """Two layers whose outputs are added, each after a batch norm, and a layer that reads them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ def test_the_scale_behind_conv4_3_is_no_batch_norms() -> None:
 def squared_gate_gradients(
     net: nn.Module, layers: Sequence[str], channels: int, losses: Callable[[], Iterator[Tensor]]
 ) -> list[float]:
-    """Put a real gate of ones behind layers: dL/dgate squared, averaged over the batches."""
+    """Put a real gate of ones after layers: dL/dgate squared, averaged over the batches."""
     gate = torch.ones(channels, requires_grad=True)
 
     def multiply(_: nn.Module, __: object, output: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ def stirred(net: nn.Module) -> nn.Module:
 
 
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[str, str]]] = {
-    # A network, its input, and behind which layer the gate of each group stands.
+    # A network, its input, and after which layer the gate of each group stands.
     "batch norm": (
         lambda: nn.Sequential(
             nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 1), nn.Conv2d(4, 1, 1)
@@ -278,7 +278,7 @@ def test_taylor_behind_conv4_3_has_one_gate(batch_norm: bool) -> None:
 
     found = taylor(scored(net, graph, [conv4_3], losses()))[conv4_3].tolist()
     expected = squared_gate_gradients(net, [place], graph.groups[conv4_3].channels, losses)
-    # The scale of 20 behind conv4_3 is another gate, and is not counted.
+    # The scale of 20 after conv4_3 is another gate, and is not counted.
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-4 * max(expected))
 
 

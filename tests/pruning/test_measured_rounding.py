@@ -101,7 +101,7 @@ class Machine:
 
 
 class Net(nn.Module):
-    """Two convolutions alike, one with a stride, a transposed one, and linear layers behind it."""
+    """Two convolutions alike, one with a stride, a transposed one, followed by linear layers."""
 
     def __init__(self) -> None:
         super().__init__()

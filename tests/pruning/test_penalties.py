@@ -133,7 +133,7 @@ def test_group_proximal_takes_filters_before_slices_and_each_slice_once() -> Non
 
 
 def test_group_proximal_takes_a_channel_of_several_positions_as_one_block() -> None:
-    """As behind a flattened map: channels 0 and 1 have two positions each, 2 has one."""
+    """As after a flattened map: channels 0 and 1 have two positions each, 2 has one."""
     w = nn.Parameter(torch.tensor([[3.0, 4.0, 0.3, 0.4, 1.0]]))
     optimizer = torch.optim.SGD([w], lr=0.1)
     blocks = Blocks(w, 1, torch.tensor([0, 0, 2, 2, 4]))

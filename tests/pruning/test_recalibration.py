@@ -1,4 +1,4 @@
-"""What is mended behind a removal."""
+"""What is recalibrated after a removal."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from secateur.pruning.removal import remove_filters
 
 
 class Dead(nn.Module):
-    """Channel 1 gives relu(0.5) wherever it is, for its filter is zero."""
+    """Channel 1 gives relu(0.5) everywhere, because its filter is zero."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -70,7 +70,7 @@ def make_alive(model: nn.Module) -> None:
     """Set random weights, biases and statistics that leave no channel dead."""
     for key, tensor in model.state_dict().items():
         if tensor.dim() > 0:
-            # All positive, so that no channel is dead behind its ReLU.
+            # All positive, so that no channel is dead after its ReLU.
             random_tensor = torch.rand_like(tensor) + 0.1
             inputs = tensor[0].numel() / 2 if tensor.dim() > 1 else 1
             tensor.copy_(-random_tensor if "running_mean" in key else random_tensor / inputs)
@@ -133,7 +133,7 @@ def test_classifiers(name: str, free: int) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_tell_channels_apart(name: str) -> None:
-    """Without this the proof would prove nothing."""
+    """Without this the verification would verify nothing."""
     model, x = network(name)
     graph = channel_groups(model, x[:1])
     for group in graph.prunable().values():

@@ -456,7 +456,7 @@ def test_rounding_never_removes_what_the_levels_keep(seed: int, step: int) -> No
     torch.manual_seed(seed)
     tensors = {name: (torch.rand(p.shape) < 0.4).float() for name, p in net.named_parameters()}
     levels = {"s_F": 0.65, "s_F_both": 0.55, "s_G": 0.5}
-    # One group at a time, for what one keeps is read by the next.
+    # One group at a time, because the next reads what one keeps.
     for name, channels in zip("012", WIDTHS, strict=True):
         plain = select_by_sparsity(graph, [name], tensors, **levels).kept[name].tolist()
         kept = select_by_sparsity(graph, [name], tensors, **levels, round_to=step).kept[name]
@@ -624,7 +624,7 @@ def test_a_phase_leaves_the_end_within_reach_of_later_ones() -> None:
 
 def test_neither_limit_takes_what_the_other_leaves_free() -> None:
     torch.manual_seed(0)
-    # Most MACs are in front, on the large map, and most parameters behind it.
+    # Most MACs are in front, on the large map, and most parameters after it.
     net = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1),
         nn.Conv2d(16, 16, 3, padding=1),

@@ -30,7 +30,7 @@ PIXELS = torch.zeros(1, 1, 2, 2)
 
 @torch.no_grad()
 def chain(*weights: Sequence[Sequence[float]]) -> nn.Sequential:
-    """Convolutions of one pixel one behind the other, (filters, channels) each."""
+    """1×1 convolutions in sequence, (filters, channels) each."""
     net = nn.Sequential(*(nn.Conv2d(len(rows[0]), len(rows), 1) for rows in weights))
     for layer, rows in zip(net, weights, strict=True):
         layer.weight.copy_(torch.tensor(rows).view_as(layer.weight))
@@ -178,9 +178,9 @@ def test_agrees_with_the_packages_own_cuts(name: str, share: float) -> None:
         for _ in range(int(share * CUTS)):
             pruner.step()
     state = theirs.state_dict()
-    gone = total - sum(len(state[f"{name}.weight"]) for name in graph.prunable())
-    assert gone == total - int(total * (1 - int(share * CUTS) / CUTS))
-    kept = {name: (each >= gone).nonzero().flatten() for name, each in found.items()}
+    removed = total - sum(len(state[f"{name}.weight"]) for name in graph.prunable())
+    assert removed == total - int(total * (1 - int(share * CUTS) / CUTS))
+    kept = {name: (each >= removed).nonzero().flatten() for name, each in found.items()}
     slim = remove_filters(net, graph, kept).state_dict()
     assert list(slim) == list(state)
     for entry, tensor in slim.items():
@@ -207,7 +207,7 @@ def test_penalty_by_hand() -> None:
     penalty = penalize_group_norms(net, graph, ["0"], PIXELS, 0.5)
     zero_gradients(net)
     penalty.before_step()
-    # The norms are √(9 + 16), 1 and 3; 5 to 1 is the way from γ = 1 to 16, and 3 lies midway.
+    # The norms are √(9 + 16), 1 and 3; 5 to 1 is the way from γ = 1 to 16, and 3 is midway.
     assert gradient(net[0]) == pytest.approx([0.5 * 3 * 1, 0.5 * 1 * 16, 0.5 * 3 * 4])
     assert gradient(net[1]) == pytest.approx([0.5 * 4, 0, 0])
     assert gradient(net[2]) == [0]

@@ -34,11 +34,11 @@ def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) 
         PruningError: a group is fixed, unknown, or would lose all its channels, or indices are
             not ascending or out of range.
     """
-    stays = kept_positions(graph, selection)
-    tensors = ((_tensor(model, name), kept) for name, kept in stays.items())
+    kept_by_tensor = kept_positions(graph, selection)
+    tensors = ((_tensor(model, name), kept) for name, kept in kept_by_tensor.items())
     # Tensors that are cut are never copied whole.
     slim = copy_model(model, {id(tensor): _shrunk(tensor, kept) for tensor, kept in tensors})
-    _recount(slim, graph, selection, stays)
+    _recount(slim, graph, selection, kept_by_tensor)
     return slim
 
 
@@ -48,37 +48,37 @@ def cut_in_place(model: nn.Module, graph: ChannelGraph, selection: Selection) ->
     Raises:
         PruningError: as for ``remove_filters``.
     """
-    stays = kept_positions(graph, selection)
-    for name, kept in stays.items():
+    kept_by_tensor = kept_positions(graph, selection)
+    for name, kept in kept_by_tensor.items():
         owner, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(owner), attribute, _shrunk(_tensor(model, name), kept))
-    _recount(model, graph, selection, stays)
+    _recount(model, graph, selection, kept_by_tensor)
 
 
 def mask_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) -> nn.Module:
     """Zero what would be removed: a new model of the old shapes.
 
     Filters F_i and their followers become zero, so that the channels are zero where they are
-    produced; the slices G_i become zero too, so that what an activation makes of zero is not read.
+    produced. The slices G_i become zero too, because an activation may map zero to another value.
     """
     masked = copy_model(model)
     for name, kept in kept_positions(graph, selection).items():
         tensor = _tensor(masked, name).detach()
         for dim, positions in kept.items():
-            gone = torch.ones(tensor.shape[dim], dtype=torch.bool, device=tensor.device)
-            gone[positions.to(tensor.device)] = False
-            tensor.index_fill_(dim, gone.nonzero().flatten(), 0)
+            removed = torch.ones(tensor.shape[dim], dtype=torch.bool, device=tensor.device)
+            removed[positions.to(tensor.device)] = False
+            tensor.index_fill_(dim, removed.nonzero().flatten(), 0)
     return masked
 
 
 def kept_positions(graph: ChannelGraph, selection: Selection) -> dict[str, dict[int, Tensor]]:
-    """Give the kept positions of each dimension of each tensor that loses something.
+    """Return the kept positions of each dimension of each tensor that loses something.
 
     Raises:
         PruningError: a group is fixed, unknown, or would lose all its channels, or indices are
             not ascending or out of range.
     """
-    gone: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
+    removed: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
     for name, kept in selection.items():
         group = graph.groups.get(name)
         if group is None:
@@ -97,13 +97,13 @@ def kept_positions(graph: ChannelGraph, selection: Selection) -> dict[str, dict[
         lost = torch.ones(group.channels, dtype=torch.bool)
         lost[indices] = False
         for member in group.members:
-            gone[member.name, member.dim].append(member.index[lost].flatten())
-    stays: dict[str, dict[int, Tensor]] = defaultdict(dict)
-    for (tensor, dim), positions in gone.items():
+            removed[member.name, member.dim].append(member.index[lost].flatten())
+    kept_by_tensor: dict[str, dict[int, Tensor]] = defaultdict(dict)
+    for (tensor, dim), positions in removed.items():
         mask = torch.ones(graph.shapes[tensor][dim], dtype=torch.bool)
         mask[torch.cat(positions)] = False
-        stays[tensor][dim] = mask.nonzero().flatten()
-    return stays
+        kept_by_tensor[tensor][dim] = mask.nonzero().flatten()
+    return kept_by_tensor
 
 
 def _tensor(model: nn.Module, name: str) -> Tensor:
@@ -125,10 +125,10 @@ def _shrunk(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
 
 
 def _recount(
-    model: nn.Module, graph: ChannelGraph, selection: Selection, stays: Iterable[str]
+    model: nn.Module, graph: ChannelGraph, selection: Selection, kept_by_tensor: Iterable[str]
 ) -> None:
     """Update the channel counts of layers whose tensors were cut."""
-    for name in stays:
+    for name in kept_by_tensor:
         update_counts(model.get_submodule(module_path(name)))
     for name, indices in selection.items():
         group = graph.groups[name]

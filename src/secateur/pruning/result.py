@@ -35,7 +35,7 @@ class PhaseResult:
         channels: of each of the phase's groups, before.
         kept: indices of the kept ones, ascending, as numbered before the phase.
         strength: λ of the penalty; None where the criterion needs no training with one.
-        zeros: share of exact zeros among the penalised weights; None likewise.
+        zeros: share of exact zeros among the penalised weights; None where ``strength`` is None.
         threshold: the outcome of the search, with its trace; None where there was none.
         metric: by step: ``sparsified``, ``thresholded``, ``removed`` and ``retrained``; without
             the steps that did not take place.

@@ -12,8 +12,8 @@ from torch import Tensor
 from secateur.errors import PruningError
 from secateur.pruning.sparsity import apply_threshold, zero_share
 
-# Shares of zeros that are tried first, from the largest down: close where sparse networks end up,
-# and so that halving what lies between two to 1 % never makes it more than 12 trials in all.
+# Shares of zeros that are tried first, from the largest down. They are dense where sparse networks
+# end up; bisecting any interval to 1 % takes at most 12 trials in all.
 COARSE = (0.99, 0.97, 0.94, 0.88, 0.76, 0.48, 0.16, 0.0)
 
 
@@ -56,7 +56,7 @@ class Threshold:
 def thresholded(
     weights: Sequence[Tensor], threshold: float, units: Sequence[float] | None = None
 ) -> Iterator[None]:
-    """Zero what is below the threshold for a while, and put it back."""
+    """Zero the weights below the threshold inside the context, and restore them after it."""
     kept = [weight.detach().clone() for weight in weights]
     apply_threshold(weights, threshold, units)
     try:
@@ -77,8 +77,8 @@ def search_threshold(
 
     The metric need not fall steadily: thresholds are tried from the largest down, on a coarse grid
     of shares of zeros, and the first that holds is then refined towards its failing neighbour. So
-    nothing on that grid above the answer holds, whatever lies below it; and of a metric that does
-    fall steadily, the answer is the largest threshold, to the resolution.
+    no grid point above the result holds the floor. For a metric that falls steadily, the result is
+    the largest threshold, to the resolution.
 
     Args:
         weights: of all layers of the phase.
@@ -122,8 +122,8 @@ def search_threshold(
             break
         above = share
     below = share
-    # In whole steps of the resolution, so that 0.01 finds shares of whole percents. Where not even
-    # the exact zeros hold, less cannot be tried.
+    # In whole steps of the resolution, so that 0.01 finds shares of whole percents. If not even the
+    # exact zeros hold, no lower share can be tried.
     while best.metric >= floor and above - below > resolution * (1 + 1e-6):
         middle = below + resolution * max(1, round((above - below) / resolution / 2))
         trial = attempt(middle)

@@ -64,13 +64,13 @@ def group_norm(scored: Scored) -> Importance:
         more = total - int(total * (1 - step / CUTS)) - len(order)
         if more <= 0:
             continue
-        going = []
+        candidates = []
         for name, channels in left.items():
             values = importances(name)
             rising = sorted(channels, key=values.__getitem__)
-            going += [(values[i], name, i) for i in rising[: len(rising) - fewest[name]]]
-        going.sort(key=lambda each: each[0])
-        for _, name, channel in going[:more]:
+            candidates += [(values[i], name, i) for i in rising[: len(rising) - fewest[name]]]
+        candidates.sort(key=lambda each: each[0])
+        for _, name, channel in candidates[:more]:
             order.append((name, channel))
             left[name].remove(channel)
             _zero(tensors, graph.groups[name], channel)
@@ -136,8 +136,8 @@ def penalize_group_norms(
 class GroupNorms:
     """λ·γ·w on top of the gradient of each weight w of a group.
 
-    γ is 16 to the power of how far the channel's norm lies from the group's largest towards its
-    smallest, 0–1: norms that are small already are drawn to zero most.
+    γ is 16 to the power of the distance (0–1) of the channel's norm from the group's largest
+    towards its smallest: the penalty is strongest on norms that are already small.
 
     Attributes:
         pruner: the package's ``GroupNormPruner``, which holds λ.
@@ -173,7 +173,7 @@ def _importance(package: Any) -> Any:
 def _importances(
     model: nn.Module, graph: ChannelGraph, names: Sequence[str], example_inputs: ExampleInputs
 ) -> Callable[[str], list[float]]:
-    """Give what tells the importance of a group's channels, as the model's weights are then."""
+    """Return a function that gives the importance of a group's channels at the current weights."""
     package = load_torch_pruning()
     importance = _importance(package)
     producers = {name: graph.groups[name].of_role("producer")[0] for name in names}
@@ -191,7 +191,7 @@ def _importances(
             )
 
     def of_group(name: str) -> list[float]:
-        # Of a group that is all zeros no share can be told; it is worth nothing.
+        # A group of zeros has no shares; its importance is 0.
         found: Tensor = importance(coupled[name]).double().nan_to_num(0.0)
         values: list[float] = found[producers[name].index].mean(1).tolist()
         return values

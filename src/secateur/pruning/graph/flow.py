@@ -1,10 +1,10 @@
 """Label flow: one walk over a traced network that finds which channels belong together.
 
 Every parameter has a label for each index of each dimension; every activation, labels of its own
-shape. A convolution unites its input's labels with those of its weight's dimension 1 and gives
-out those of dimension 0. Element-wise operators unite the labels of their operands. Operators
-that only move values (view, permute, cat, …) are run literally on the labels, and so need no
-rules of their own. What mixes channels in a way we do not know fixes them, and is named.
+shape. A convolution unites its input's labels with those of its weight's dimension 1 and returns
+those of dimension 0. Element-wise operators unite the labels of their operands. Operators that
+only move values (view, permute, cat, …) run on the labels themselves and need no rules of their
+own. An operator that mixes channels in an unknown way fixes them, and the reason names it.
 """
 
 import operator
@@ -47,13 +47,13 @@ Key = tuple[str, int]
 
 
 class Flow:
-    """What one walk over an exported graph knows.
+    """The state of one walk over an exported graph.
 
     Attributes:
-        layers: how many convolutions and linear layers were met.
-        zero: nodes in whose values channels that are masked where they are made are zero too.
+        layers: how many calls of convolutions and linear layers the graph has.
+        zero: nodes whose value is zero for every channel that is masked where it is produced.
         spread: dimensions along which an ``expand`` made copies.
-        grouped: of grouped convolutions' weights, the dimension that has the channels they read.
+        grouped: the weight of each grouped convolution, and its dimension of input channels.
     """
 
     def __init__(self, program: torch.export.ExportedProgram, model: nn.Module) -> None:
@@ -76,7 +76,7 @@ class Flow:
     # ---- the walk --------------------------------------------------------------------------
 
     def run(self) -> ChannelGraph:
-        """Walk the whole graph and give its groups."""
+        """Walk the whole graph and return its groups."""
         signature = self.program.graph_signature
         constants = signature.inputs_to_lifted_tensor_constants
         names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **constants}
@@ -98,7 +98,7 @@ class Flow:
         return self.graph(roots)
 
     def source(self, node: fx.Node, name: str, tensor: Tensor) -> None:
-        """Take a parameter or buffer in; a module under two paths has one set of tensors."""
+        """Register a parameter or buffer; a module under two paths has one set of tensors."""
         for known, other in self.tensors.items():
             if other is tensor and self.owner(known) is self.owner(name) is not None:
                 name = known
@@ -106,14 +106,14 @@ class Flow:
         self.tensors[name] = tensor
 
     def owner(self, name: str) -> nn.Module | None:
-        """Give the module that holds a tensor; constants have none."""
+        """Return the module that holds a tensor; None for constants."""
         try:
             return self.model.get_submodule(module_path(name))
         except AttributeError:
             return None
 
     def walk(self, module: fx.GraphModule) -> Any:
-        """Follow a graph whose placeholders are known, and give the labels of its outputs."""
+        """Walk a graph whose placeholders are known, and return the labels of its outputs."""
         result = None
         for node in module.graph.nodes:
             if node.op == "call_function":
@@ -129,7 +129,7 @@ class Flow:
         return result
 
     def step(self, node: fx.Node) -> Any:
-        """Give the labels of an operator's result."""
+        """Return the labels of an operator's result."""
         target = cast(Any, node.target)
         if target in UNIFORM:
             return torch.tensor(NONE).expand(node.meta["val"].shape)
@@ -152,7 +152,7 @@ class Flow:
         return self.unknown(node, f"the operator {target} is not known to keep channels apart")
 
     def region(self, node: fx.Node) -> Any:
-        """Follow a part of the graph that runs with gradients or autocast on or off."""
+        """Walk a subgraph that switches gradients or autocast on or off."""
         name = node.target.name() if hasattr(node.target, "name") else str(node.target)
         known = [self.values.get(n) for n in node.all_input_nodes]
         body = next((value for value in known if isinstance(value, fx.GraphModule)), None)
@@ -202,7 +202,7 @@ class Flow:
         self.forest.fix(entries[channels == NONE], "reads what belongs to no channel")
 
     def foreign(self, node: fx.Node, reason: str, value: Any = None) -> Any:
-        """Labels of a value that no channel can be taken from: one label, fixed."""
+        """Labels of a value that can lose no channel: one label, fixed."""
         value = node.meta.get("val") if value is None else value
         label = self.forest.fresh(1)[0]
         self.forest.fix(label, reason)
@@ -211,7 +211,7 @@ class Flow:
         return label.expand(value.shape) if isinstance(value, Tensor) else None
 
     def unknown(self, node: fx.Node, reason: str) -> Any:
-        """Fix all that an operator reads, and what it gives."""
+        """Fix all inputs and results of an operator."""
         for source in node.all_input_nodes:
             for labels in tensors(self.read(source)):
                 self.forest.fix(labels, reason)
@@ -229,7 +229,7 @@ class Flow:
         """Run an operator that only moves values on the labels themselves."""
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.read)
         target = cast(Any, node.target)
-        # Expanded labels lie otherwise in memory than the values, so that a view may need a copy.
+        # Expanded labels have other strides than the values, so a view may need a copy.
         target = torch.ops.aten.reshape.default if target in VIEWS else target
         try:
             result = target(*args, **kwargs)
@@ -238,7 +238,7 @@ class Flow:
         if target is operator.getitem:
             return result
         if target in AT_POSITIONS:
-            # x[:, :8] takes other channels once some are gone; x[:, :, :8] does not.
+            # x[:, :8] takes other channels after a removal; x[:, :, :8] does not.
             before = sequence(squeeze_out(self.read(node.all_input_nodes[0])))
             parts = [sequence(squeeze_out(part)) for part in tensors(result)]
             if any(not torch.equal(before, part) for part in parts):
@@ -248,9 +248,9 @@ class Flow:
         return [squeeze_out(part) for part in result]
 
     def unflattened(self, node: fx.Node, labels: Tensor) -> Tensor:
-        """Unite what a view lays out beside the channels, where -1 tells which dimension they are.
+        """Unite the features of each channel that a view creates; -1 marks the channel dimension.
 
-        x.view(b, -1, 4, 4) makes each channel of 16 features.
+        x.view(b, -1, 4, 4) turns 16 features into one channel.
         """
         sizes = node.args[-1] if node.target in {*VIEWS, UNFLATTEN} else ()
         if len(spans := varying(labels)) < 2 or -1 not in cast(list[int], sizes):
@@ -276,7 +276,7 @@ class Flow:
         nodes = [n for n in node.all_input_nodes if n in self.sources or tensors(self.values[n])]
         spans: set[int] = set()
         operands: list[tuple[Tensor, set[int]]] = []
-        # Parameters come last: the others tell which of their dimensions holds channels.
+        # Parameters come last: the other operands show which dimension holds channels.
         for source in sorted(nodes, key=lambda n: n in self.sources):
             dim = None
             if source in self.sources:
@@ -301,12 +301,12 @@ class Flow:
         return result
 
     def join(self, node: fx.Node, a: Tensor, b: Tensor) -> Tensor:
-        """Unite labels of two values of one shape, and give those of both together."""
+        """Unite the labels of two values of one shape, and return the result's labels."""
         shape, overlap = a.shape, set(varying(a)) & set(varying(b))
         a, b = compact(a, b)
         self.forest.unite(a, b)
         if overlap:
-            # A constant in the place of one channel among others cannot go with it.
+            # A constant in one channel's position cannot be removed with the channel.
             reason = f"{node.name} meets values that belong to no channel"
             self.forest.fix(torch.where(a == NONE, b, NONE), reason)
             self.forest.fix(torch.where(b == NONE, a, NONE), reason)
@@ -315,7 +315,7 @@ class Flow:
     # ---- the groups ------------------------------------------------------------------------
 
     def fix_what_is_shared(self) -> None:
-        """Fix tensors that stand under two names; where one is cut the other would stay."""
+        """Fix tensors shared by two modules: cutting one would leave the other as it was."""
         names: dict[int, str] = {}
         every = {
             **dict(self.model.named_parameters(remove_duplicate=False)),
@@ -333,7 +333,7 @@ class Flow:
                 self.forest.fix(labels, self.uncut[name])
 
     def fix_what_is_mixed(self, roots: Tensor) -> None:
-        """Fix channels that are no whole slices of a value: without one it must still be a box."""
+        """Fix channels that are not whole slices of a value: removal would leave no tensor."""
         for node, value in self.values.items():
             for labels in tensors(value):
                 if len(varying(labels)) < 2:
@@ -342,23 +342,23 @@ class Flow:
                     self.forest.fix(labels, f"{node.name}: its channels are mixed with positions")
 
     def graph(self, roots: Tensor) -> ChannelGraph:
-        """Gather channels that stand in the same tensors, as often, and are as free, in groups."""
+        """Group channels that occur in the same tensors, equally often, and are equally fixed."""
         reasons = self.forest.reasons(roots)
         counted = {(f"{path}.", 0): labels for path, labels in self.counts.items()}
         places = {key: roots[labels] for key, labels in {**self.labels, **counted}.items()}
         every = torch.cat([torch.empty(0, dtype=torch.int64), *places.values()])
-        # Where a root first stands; channels and groups are in this order.
+        # The position of each root's first occurrence; channels and groups are in this order.
         first = torch.full((len(roots),), len(every))
         first.scatter_reduce_(0, every, torch.arange(len(every)), "amin")
-        # Two roots are of one kind as long as nothing has told them apart.
+        # Two roots are of one kind until a tensor distinguishes them.
         kind = reasons.clone()
         kinds = len(self.forest.fixes) + 1
         for here in places.values():
             found, times = torch.unique(here, return_counts=True)
             code = kind[found] * (int(times.max()) + 1) + times
-            told = torch.unique(code, return_inverse=True)[1]
-            kind[found] = told + kinds
-            kinds += int(told.max()) + 1
+            refined = torch.unique(code, return_inverse=True)[1]
+            kind[found] = refined + kinds
+            kinds += int(refined.max()) + 1
         channels = torch.unique(every)
         channels = channels[first[channels].argsort()]
         width = Counter(cast(list[int], kind[channels].tolist()))
@@ -399,6 +399,6 @@ class Flow:
 
 
 def tensors(value: Any) -> list[Tensor]:
-    """Give the tensors of a tensor, a list or neither."""
+    """Return the tensors in a value: itself, those of a list, or none."""
     parts = value if isinstance(value, list | tuple) else [value]
     return [part for part in parts if isinstance(part, Tensor)]

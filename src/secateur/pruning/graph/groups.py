@@ -1,4 +1,4 @@
-"""What a channel graph is: channel groups, and the tensors that lose something with them."""
+"""The channel graph: channel groups, and the tensors that shrink with them."""
 
 import math
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ Role = Literal["producer", "consumer", "follower"]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What one parameter or buffer loses with a group's channels.
+    """The part of one parameter or buffer that is removed with a group's channels.
 
     Attributes:
         name: the tensor's path in the model, ``backbone.features.0.weight``.
         dim: the dimension that shrinks.
-        role: ``producer``, a filter that makes the channel (F_i); ``consumer``, the slice that
+        role: ``producer``, a filter that produces the channel (F_i); ``consumer``, the slice that
             reads it (G_i); ``follower``, a bias, norm or scale entry.
         index: (channels, block) int64, the positions each channel holds in that dimension; a
             block is over 1 where a flattened map or a repeated use gives a channel several.
@@ -34,16 +34,15 @@ class ChannelGroup:
     """One set of channels, each removable as a whole.
 
     Attributes:
-        name: that of the first layer that makes them, as ``layer_name`` gives it; of channels that
-            no layer makes, a tensor's path; with marks (``'``) behind it where another group has
-            that name.
+        name: the first producer's, as in ``layer_name``; a tensor's path if no layer produces the
+            channels. A mark (``'``) is appended while another group has that name.
         channels: how many there are.
-        members: all that a channel's removal takes away.
+        members: the tensors that a channel is removed from.
         fixed: why the group cannot be pruned, or None.
         counts: norms that have no entries but count their channels: each one's module path, and
             how much it counts for a channel of this group.
-        least: how many must stay: two where one would turn a grouped convolution into a depthwise
-            one, of which layers could not tell that it was cut.
+        least: how many must be kept: two where one would turn a grouped convolution into a
+            depthwise one, whose channel counts could not be read off its weight.
     """
 
     name: str
@@ -54,12 +53,12 @@ class ChannelGroup:
     least: int = 1
 
     def of_role(self, role: Role) -> tuple[Member, ...]:
-        """Give the members with that role."""
+        """Return the members with that role."""
         return tuple(member for member in self.members if member.role == role)
 
     @property
     def producers(self) -> tuple[str, ...]:
-        """Names of the layers whose filters make these channels."""
+        """Names of the layers whose filters produce these channels."""
         return tuple(layer_name(member.name) for member in self.of_role("producer"))
 
     @property
@@ -95,7 +94,7 @@ class ChannelGraph:
         )
 
     def prunable(self) -> dict[str, ChannelGroup]:
-        """Give the groups that are not fixed."""
+        """Return the groups that are not fixed."""
         return {name: group for name, group in self.groups.items() if group.fixed is None}
 
     def cost(self, kept: Mapping[str, int] | None = None) -> tuple[int, int]:
@@ -120,5 +119,5 @@ def layer_name(weight: str) -> str:
 
 
 def module_path(parameter: str) -> str:
-    """Give the path of the module that holds a parameter."""
+    """Return the path of the module that holds a parameter."""
     return parameter.rpartition(".")[0]

@@ -1,21 +1,21 @@
 """Labels of channels: small integer tensors, and the forest that unites them.
 
-A value's labels are a tensor of its shape. Along every dimension along which they are the same
-they are expanded (stride 0), so that they take next to no memory.
+A value's labels are a tensor of its shape. Dimensions in which they do not vary are expanded
+(stride 0) and take almost no memory.
 """
 
 import torch
 from torch import Tensor
 
-# The label of values that are the same everywhere, such as zeros: they go with any channel.
+# The label of values that are the same everywhere, such as zeros: they fit any channel.
 NONE = 0
 
 
 class Forest:
     """A disjoint-set forest over labels, and the reasons why some of them are fixed.
 
-    What is said is only noted; ``solve`` works it out at once, which is far quicker than label
-    by label.
+    ``unite`` and ``fix`` only record; ``solve`` resolves all at once, which is far faster than
+    label by label.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Forest:
         self.fixes: list[tuple[Tensor, str]] = []
 
     def fresh(self, count: int) -> Tensor:
-        """Give new labels, (count,)."""
+        """Return new labels, (count,)."""
         self.count += count
         return torch.arange(self.count - count, self.count)
 
@@ -35,12 +35,12 @@ class Forest:
         self.edges.append(pairs[:, (pairs != NONE).all(0)])
 
     def fix(self, labels: Tensor, reason: str) -> None:
-        """Note why these labels' channels must stay; of several reasons the first holds."""
+        """Record why these labels' channels must be kept; the first reason counts."""
         (small,) = compact(labels)
         self.fixes.append((small[small != NONE], reason))
 
     def solve(self) -> Tensor:
-        """Give each label's root, the least label that it is united with."""
+        """Return each label's root, the least label that it is united with."""
         roots = torch.arange(self.count)
         a, b = torch.cat([torch.empty(2, 0, dtype=torch.int64), *self.edges], 1)
         while not torch.equal(x := roots[a], y := roots[b]):
@@ -50,7 +50,7 @@ class Forest:
         return roots
 
     def reasons(self, roots: Tensor) -> Tensor:
-        """Give each root the index of its first reason in ``fixes``, or how many there are."""
+        """Return the index in ``fixes`` of each root's first reason, or ``len(fixes)``."""
         first = torch.full((self.count,), len(self.fixes))
         for i, (labels, _) in reversed(list(enumerate(self.fixes))):
             first[roots[labels]] = i
@@ -58,7 +58,7 @@ class Forest:
 
 
 def along(labels: Tensor, dim: int, shape: torch.Size) -> Tensor:
-    """Lay labels of one dimension out along ``dim`` of a shape."""
+    """Expand labels of one dimension to a shape that has them along ``dim``."""
     return labels.view([-1 if d == dim else 1 for d in range(len(shape))]).expand(shape)
 
 
@@ -68,14 +68,14 @@ def varying(labels: Tensor) -> list[int]:
 
 
 def compact(*labels: Tensor) -> tuple[Tensor, ...]:
-    """Give one entry of each dimension along which all these labels, of one shape, are expanded."""
+    """Reduce each dimension in which all these labels, of one shape, are expanded to one entry."""
     strides = zip(*(each.stride() for each in labels), strict=True)
     small = tuple(slice(None) if any(dim) else slice(0, 1) for dim in strides)
     return tuple(each[small] for each in labels)
 
 
 def squeeze_out(labels: Tensor) -> Tensor:
-    """Expand labels along each dimension along which they turn out to be the same."""
+    """Expand labels along each dimension in which they do not vary."""
     (small,) = compact(labels)
     for dim in varying(small):
         first = small.narrow(dim, 0, 1)
@@ -85,5 +85,5 @@ def squeeze_out(labels: Tensor) -> Tensor:
 
 
 def sequence(labels: Tensor) -> Tensor:
-    """Labels along the dimensions along which they differ."""
+    """Labels along the dimensions in which they vary, flattened."""
     return compact(labels)[0].flatten()

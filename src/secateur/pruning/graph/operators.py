@@ -1,4 +1,4 @@
-"""Rules: what each operator does to channels, beyond moving values or working element by element.
+"""Rules for operators that do more to channels than move values or work element by element.
 
 An operator that is in none of these tables fixes the channels that it reads.
 """
@@ -20,7 +20,7 @@ aten = torch.ops.aten
 
 
 def _convolve(flow: "Flow", node: fx.Node) -> Any:
-    """Convolutions and linear layers read channels and make new ones."""
+    """Convolutions and linear layers read channels and produce new ones."""
     x, weight, bias = (_argument(node, n, None) for n in ("input", "weight", "bias"))
     flow.layers += 1
     packet = str(node.target)
@@ -33,7 +33,7 @@ def _convolve(flow: "Flow", node: fx.Node) -> Any:
     dim = len(shape) - 1 if linear else len(shape) - tensor.dim() + 1
     labels = flow.read(x)
     into = flow.channels(labels, dim)
-    # A layer that is used twice works twice.
+    # A layer that is called twice counts twice.
     read = labels.shape if transposed else shape
     pictures = read[0] if linear and len(read) > 1 else math.prod(read[: 0 if linear else dim])
     positions = math.prod(read) // read[dim] // pictures
@@ -43,19 +43,19 @@ def _convolve(flow: "Flow", node: fx.Node) -> Any:
         flow.forest.fix(labels, reason)
         into = flow.foreign(node, reason, labels).flatten()[: labels.shape[dim]]
     groups = 1 if linear else _argument(node, "groups", 1)
-    # A transposed convolution's weight has the channels that it reads first.
-    reads, makes = (0, 1) if transposed else (1, 0)
+    # A transposed convolution's weight has its input channels in dimension 0.
+    reads, produces = (0, 1) if transposed else (1, 0)
     if groups == 1:
-        out = flow.dimension(name, makes, "producer")
+        out = flow.dimension(name, produces, "producer")
         flow.read_by(into, flow.dimension(name, reads, "consumer"))
     elif len(into) == groups:
-        # Depthwise: each input channel has filters of its own, which go with it.
+        # Depthwise: each input channel has filters of its own, which are removed with it.
         entries = flow.dimension(name, 0, "follower")
         flow.read_by(into.repeat_interleave(len(entries) // groups), entries)
         out = entries.repeat_interleave(shape[dim] // len(entries))
     else:
-        # Grouped: every group of the convolution loses the same channels, so that all stay equal.
-        out = flow.dimension(name, makes, "producer")
+        # Grouped: every group of the convolution loses the same channels; sizes remain equal.
+        out = flow.dimension(name, produces, "producer")
         entries = flow.dimension(name, reads, "consumer")
         flow.grouped.add((name, reads))
         rows = into.reshape(groups, -1)
@@ -69,7 +69,7 @@ def _convolve(flow: "Flow", node: fx.Node) -> Any:
 
 
 def _normalise(flow: "Flow", node: fx.Node) -> Any:
-    """Batch norm in evaluation mode, and instance norm, treat each channel by itself."""
+    """Batch norm in evaluation mode and instance norm treat each channel separately."""
     return _follow(flow, node, ("weight", "bias", "running_mean", "running_var"))
 
 
@@ -91,7 +91,7 @@ def _follow(flow: "Flow", node: fx.Node, entries: tuple[str, ...], dim: int = 1)
 
 
 def _normalise_groups(flow: "Flow", node: fx.Node) -> Any:
-    """Group norm loses whole groups: those that stay have the statistics that they had."""
+    """Group norm loses whole groups, so the statistics of the kept groups do not change."""
     labels = flow.read(cast(fx.Node, node.args[0]))
     into = flow.channels(labels, 1)
     groups = cast(int, node.args[1])
@@ -100,7 +100,7 @@ def _normalise_groups(flow: "Flow", node: fx.Node) -> Any:
     if getattr(type(module), "forward", None) is not nn.GroupNorm.forward:
         return flow.unknown(node, f"{node.name}: its number of groups stands in forward")
     if not isinstance(_argument(node, "weight", None), fx.Node):
-        # A file of tensors could not tell how many groups are left.
+        # The number of groups left could not be read off a file of tensors.
         return flow.unknown(node, f"{node.name} has no entries that tell how many groups it has")
     if into is not None:
         if groups == 1:
@@ -118,7 +118,7 @@ def _prelu(flow: "Flow", node: fx.Node) -> Any:
 
 
 def _pool(flow: "Flow", node: fx.Node) -> Any:
-    """Pooling and resizing work on each channel by itself."""
+    """Pooling and resizing treat each channel separately."""
     labels = flow.read(cast(fx.Node, node.args[0]))
     (rank,) = re.findall(r"([123])d", str(node.target))
     dim = labels.dim() - int(rank) - 1
@@ -132,7 +132,7 @@ def _pool(flow: "Flow", node: fx.Node) -> Any:
 
 
 def _pad(flow: "Flow", node: fx.Node) -> Any:
-    """Padding of positions is nothing to channels; zero channels belong to none."""
+    """Padding of positions does not affect channels; padded zero channels belong to no group."""
     labels = flow.read(cast(fx.Node, node.args[0]))
     pads = cast(list[int], node.args[1])
     padded = {labels.dim() - 1 - i // 2 for i, pad in enumerate(pads) if pad != 0}
@@ -149,7 +149,7 @@ def _pad(flow: "Flow", node: fx.Node) -> Any:
 
 
 def _concatenate(flow: "Flow", node: fx.Node) -> Any:
-    """Along channels labels are put one behind the other; along positions they are united."""
+    """Labels are concatenated along channels and united along positions."""
     shape = node.meta["val"].shape
     parts = [flow.read(n) for n in cast(list[fx.Node], node.args[0])]
     dim = cast(int, _argument(node, "dim", 0)) % len(shape)
@@ -170,7 +170,7 @@ def _concatenate(flow: "Flow", node: fx.Node) -> Any:
 
 
 def _chunk(flow: "Flow", node: fx.Node) -> Any:
-    """Equal parts stay equal if each loses the same channels."""
+    """Equal parts remain equal if each loses the same channels."""
     labels = flow.read(cast(fx.Node, node.args[0]))
     count, dim = cast(int, node.args[1]), cast(int, _argument(node, "dim", 0)) % labels.dim()
     if dim not in varying(labels):
@@ -192,7 +192,7 @@ def _gate(flow: "Flow", node: fx.Node) -> Any:
 
 
 def _shuffle_channels(flow: "Flow", node: fx.Node) -> Any:
-    """Every group loses the same channels, so that the order of those that stay is kept."""
+    """Every group loses the same channels, which preserves the order of the kept ones."""
     into = flow.channels(flow.read(cast(fx.Node, node.args[0])), 1)
     if into is None:
         return flow.unknown(node, f"{node.name}: its channels are mixed with positions")
@@ -202,7 +202,7 @@ def _shuffle_channels(flow: "Flow", node: fx.Node) -> Any:
 
 
 def _shuffle_pixels(flow: "Flow", node: fx.Node) -> Any:
-    """Channels that become one map go together."""
+    """Channels that become one map are removed together."""
     labels = flow.read(cast(fx.Node, node.args[0]))
     dim = labels.dim() - 3
     into = flow.channels(labels, dim)
@@ -214,7 +214,7 @@ def _shuffle_pixels(flow: "Flow", node: fx.Node) -> Any:
 
 
 def _unfold(flow: "Flow", node: fx.Node) -> Any:
-    """Each channel becomes a row for every place of the kernel."""
+    """Each channel becomes one row for each position of the kernel."""
     labels = flow.read(cast(fx.Node, node.args[0]))
     into = flow.channels(labels, 1) if labels.dim() == 4 else None
     if into is None:
@@ -224,7 +224,7 @@ def _unfold(flow: "Flow", node: fx.Node) -> Any:
 
 
 def _within(flow: "Flow", node: fx.Node) -> Any:
-    """Softmax, running sums and layer norms mix what lies along some dimensions."""
+    """Softmax, running sums and layer norms mix values along some dimensions."""
     labels = flow.read(cast(fx.Node, node.args[0]))
     inner = _argument(node, "normalized_shape", None)
     dims = range(-len(inner), 0) if inner is not None else [_argument(node, "dim", -1)]
@@ -237,8 +237,8 @@ def _within(flow: "Flow", node: fx.Node) -> Any:
 def _reduce(flow: "Flow", node: fx.Node) -> Any:
     """Reductions over positions keep channels apart; a sum or norm over channels loses nothing.
 
-    As long as a masked channel is zero, a sum or a norm does not see it go. A mean, which divides
-    by their number, does, and fixes them.
+    The removal of a channel that is zero does not change a sum or a norm. It changes a mean, which
+    divides by the number of channels; a mean fixes them.
     """
     source = cast(fx.Node, node.args[0])
     labels = flow.read(source)
@@ -274,19 +274,19 @@ def _spread(flow: "Flow", node: fx.Node) -> Any:
 
 
 def _pass(flow: "Flow", node: fx.Node) -> Any:
-    """Copies, changes of kind, other values of a shape, and what chance does only in training."""
+    """Copies, casts, new values of the same shape, and operators that are random in training."""
     return flow.read(cast(fx.Node, node.args[0]))
 
 
 def _expand(labels: Tensor, shape: torch.Size) -> Tensor:
-    """Lay labels out over a shape, whatever the sizes along which they are the same."""
+    """Expand labels to a shape, whose size may differ where the labels do not vary."""
     spans = varying(labels)
     small = labels[tuple(slice(None) if d in spans else slice(0, 1) for d in range(labels.dim()))]
     return small.expand(shape)
 
 
 def _module(flow: "Flow", node: fx.Node) -> tuple[str, nn.Module | None]:
-    """Path and module in whose forward pass an operator was called."""
+    """Return the path and the module whose forward pass called an operator."""
     stack = node.meta.get("nn_module_stack") or {"": ("", None)}
     path = cast(str, list(stack.values())[-1][0])
     try:
@@ -296,14 +296,14 @@ def _module(flow: "Flow", node: fx.Node) -> tuple[str, nn.Module | None]:
 
 
 def _argument(node: fx.Node, name: str, default: Any) -> Any:
-    """The value of an operator's argument, however it was passed."""
+    """Return the value of an operator's argument, passed by position or by name."""
     schema = cast(torch._ops.OpOverload, node.target)._schema
     position = next((i for i, a in enumerate(schema.arguments) if a.name == name), len(node.args))
     return node.args[position] if position < len(node.args) else node.kwargs.get(name, default)
 
 
 def stays_zero(flow: "Flow", node: fx.Node) -> bool:
-    """Whether channels that are masked where they are made are zero in this value too."""
+    """Say whether this value is zero for every channel that is masked where it is produced."""
     rule = RULES.get(node.target)
     if rule is _convolve:
         return True
@@ -400,7 +400,7 @@ RULES: dict[Any, Callable[["Flow", fx.Node], Any]] = {
 # Views that name the sizes of their result.
 VIEWS = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
 
-# Movers that count channels from one end, and so take others when some are gone.
+# Movers that index channels by position, and so take others after a removal.
 AT_POSITIONS = set(
     _overloads(
         *("slice", "select", "narrow", "split", "split_with_sizes", "unbind", "roll", "unfold"),
@@ -417,7 +417,7 @@ MOVING = {
     *_overloads("repeat", "tile", "flip", "pixel_unshuffle", "repeat_interleave", "swapaxes"),
 }
 
-# Element-wise operators that torch does not tag as such.
+# Element-wise operators that torch does not tag as pointwise.
 ELEMENTWISE = set(_overloads("hardswish", "hardswish_", "mish_", "log_sigmoid"))
 
 # Values that are the same everywhere.
@@ -427,7 +427,7 @@ UNIFORM = set(
     )
 )
 
-# Element-wise operators that make zero of zero.
+# Element-wise operators that map zero to zero.
 _KEEPS_ZERO = set(
     _overloads(
         *(f"{kind}{tail}" for kind in ("relu", "leaky_relu", "silu", "gelu", "hardswish", "mish",

@@ -1,7 +1,7 @@
-"""Channel groups: all that must be removed together for each channel of a network.
+"""Channel groups: everything that must be removed together with each channel of a network.
 
-Torch's own tracer (``torch.export``) reads the network, labels flow through its graph (``flow``),
-and a trial shows that the network runs without some of the channels.
+``torch.export`` traces the network, labels flow through its graph (``flow``), and a trial cut
+shows that the network runs without some of the channels.
 """
 
 import inspect
@@ -42,7 +42,7 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGr
     with evaluating(model), torch.no_grad():
         try:
             with _quiet(), _no_stack_traces(), warnings.catch_warnings():
-                # Of what a forward pass keeps in its modules, which is nothing to groups.
+                # About tensors that a forward pass stores in modules; groups ignore them.
                 warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
                 program = torch.export.export(model, args, kwargs, strict=False)
         except Exception as error:
@@ -76,7 +76,7 @@ def _check_inputs(model: nn.Module, example_inputs: ExampleInputs) -> None:
     args, kwargs = call_arguments(example_inputs)
     try:
         signature = inspect.signature(model.forward)
-    except ValueError:  # of what is not written in Python
+    except ValueError:  # not written in Python
         signature = None
     if signature is not None:
         try:
@@ -100,7 +100,7 @@ def _check_inputs(model: nn.Module, example_inputs: ExampleInputs) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch from logging pages about what one line will say."""
+    """Silence torch's long log messages; the error raised here says it in one line."""
     usual = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -111,7 +111,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _no_stack_traces() -> Iterator[None]:
-    """Keep torch from writing down where in the code each operator stood: a fifth of the time."""
+    """Keep torch from recording each operator's stack trace, a fifth of the tracing time."""
     usual = getattr(torch.fx.config, "do_not_emit_stack_traces", False)  # unknown to older torch
     torch.fx.config.do_not_emit_stack_traces = True
     try:

@@ -1,9 +1,9 @@
 """A trial cut: does the network run with fewer channels?
 
-Some counts stand in a network's code, as in ``x.view(b, 32, h, w)``, and a trace does not tell
-them from those that are read off a tensor. So the network is run with some channels of each group
-taken out, on tensors that have a shape and no values, which takes next to no time. Groups without
-which it does not run are fixed.
+Some channel counts are constants in a network's code, as in ``x.view(b, 32, h, w)``. A trace does
+not distinguish them from counts that are read off a tensor. Therefore the network runs with some
+channels of each group removed, on tensors without values, which takes almost no time. Groups whose
+cut breaks it are fixed.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ from secateur.pruning.removal import cut_in_place
 def fix_breaking(
     model: nn.Module, graph: ChannelGraph, example_inputs: ExampleInputs
 ) -> ChannelGraph:
-    """Give the graph with those groups fixed that the network does not run without.
+    """Fix the groups whose cut breaks the network.
 
-    It must run in training too, which may take other ways, as through an auxiliary head.
+    It must run in training mode too, which may take other paths, such as an auxiliary head.
 
     Args:
         model: left as it was.
         graph: the model's channel groups.
-        example_inputs: what to call it with.
+        example_inputs: the arguments of its forward pass.
     """
     trial = _Trial(model, graph, example_inputs)
     groups = can_be_cut(graph)
@@ -42,15 +42,15 @@ def fix_breaking(
 
 
 def can_be_cut(graph: ChannelGraph) -> list[ChannelGroup]:
-    """Give the groups of which a trial may take a channel."""
+    """Return the groups from which a trial may remove a channel."""
     return [group for group in graph.prunable().values() if group.channels > group.least]
 
 
 def trial_selection(graph: ChannelGraph) -> dict[str, Tensor]:
     """Keep nearly all channels of every group that can be pruned.
 
-    Groups lose unlike numbers, so that none fits another's. Of groups that have more than two, two
-    or more stay, for one would be copied wherever others are many.
+    Groups lose different numbers, so that no two match by accident. Groups of more than two
+    channels keep at least two, because a single one would broadcast against any number.
     """
     return {
         group.name: torch.arange(group.channels - 1 - i % 5 % max(1, group.channels - 2))
@@ -61,11 +61,11 @@ def trial_selection(graph: ChannelGraph) -> dict[str, Tensor]:
 def search(
     groups: Sequence[ChannelGroup], breaks: Callable[[Sequence[ChannelGroup]], str | None]
 ) -> dict[str, str]:
-    """Halve groups until those are alone whose cut breaks the network, and give each one's reason.
+    """Bisect to the groups whose cut breaks the network, and return the reason for each.
 
     Args:
-        groups: those to try.
-        breaks: why the network breaks without some channels of all the groups it is given; or None.
+        groups: the candidates.
+        breaks: returns why the network breaks when all the groups it is given are cut; or None.
     """
     reason = breaks(groups) if groups else None
     if reason is None:
@@ -74,12 +74,12 @@ def search(
         return {groups[0].name: reason}
     half = len(groups) // 2
     found = search(groups[:half], breaks) | search(groups[half:], breaks)
-    # Where each half runs, it is the two together that break it.
+    # If each half runs, the two together break it.
     return found or dict.fromkeys([group.name for group in groups], reason)
 
 
 def with_fixed(graph: ChannelGraph, reasons: dict[str, str]) -> ChannelGraph:
-    """Give the graph with more groups fixed, for reasons by the groups' names."""
+    """Return the graph with more groups fixed: reasons by group name."""
     groups = {
         name: dataclasses.replace(group, fixed=reasons.get(name, group.fixed))
         for name, group in graph.groups.items()
@@ -88,7 +88,7 @@ def with_fixed(graph: ChannelGraph, reasons: dict[str, str]) -> ChannelGraph:
 
 
 class _Trial:
-    """Runs of a network and of cuts of it, in shapes alone."""
+    """Runs of a network and of its cuts on tensors without values."""
 
     def __init__(
         self, model: nn.Module, graph: ChannelGraph, example_inputs: ExampleInputs
@@ -101,10 +101,10 @@ class _Trial:
         self.copies = 1
 
     def broken(self, groups: list[ChannelGroup], *, training: bool) -> dict[str, str]:
-        """Give the groups without whose channels the network does not run, and why."""
-        # The meta device is the quicker by far, but knows no tensors that forward itself holds.
+        """Return the groups whose cut breaks the network, and why."""
+        # The meta device is far faster, but does not work with tensors that forward itself holds.
         for self.on_meta in (True, False):
-            # A batch norm of one value a channel cannot train.
+            # A batch norm cannot train on one value a channel.
             for self.copies in (2, 1) if training else (1,):
                 try:
                     wanted = self.run([], training)
@@ -129,7 +129,7 @@ class _Trial:
         return torch.cat([tensor] * self.copies) if tensor.dim() else tensor
 
     def run(self, groups: Sequence[ChannelGroup], training: bool) -> list[torch.Size]:
-        """Give the shapes of the outputs with the last channels of each group taken out."""
+        """Return the shapes of the outputs with the last channels of each group removed."""
         mode = torch.device("meta") if self.on_meta else FakeTensorMode(allow_non_fake_inputs=True)
 
         def hollow(tensor: Tensor) -> Tensor:

@@ -80,9 +80,9 @@ def best_step(times: Mapping[int, float]) -> int:
 def widths_to_time(channels: int, expected: int) -> list[int]:
     """Give the numbers of filters to time a layer with, rising; none, where there is no choice.
 
-    They lie between two neighbouring multiples of the coarsest width step that fits the layer, near
-    the number expected. Such a step has both ends, where the other steps' mean is no higher for a
-    layer without blocks: what a layer takes with however few filters speaks for no step.
+    They range between two neighbouring multiples of the coarsest width step that fits the layer,
+    near the number expected. Both ends are multiples of that step, so that the constant part of a
+    layer's time favors no step.
 
     Args:
         channels: how many the layer has.
@@ -112,14 +112,14 @@ def measure_width_steps(
     """Time the producers of groups alone, at several widths, and give each group its width step.
 
     A producer is timed with its own kernel, stride, padding and dilation, on a map of the size that
-    it meets in the network. It reads as many channels as are expected, rounded up to 16; of the
+    it has in the network. It reads as many channels as are expected, rounded up to 16; of the
     network's input, as many as there are. Groups whose producers are alike are timed once. Other
     producers than plain 2-d convolutions and linear layers are not timed, and their groups' step
     is 1.
 
     Args:
         model: the raw network before removal; left as it is.
-        example_input: as the network will meet it, (1, C, H, W).
+        example_input: an input as in inference, (1, C, H, W).
         graph: its channel groups.
         expected: about how many channels will be left in each group that loses some.
         runtime: what is to run the network.
@@ -146,7 +146,7 @@ def measure_width_steps(
 
 
 def check_runtime(runtime: str) -> None:
-    """Run a layer of one weight, so that a runtime which is not there is missed at once.
+    """Run a layer of one weight, so that a missing runtime is reported at once.
 
     Raises:
         MissingExtraError: the runtime is not installed.
@@ -183,7 +183,7 @@ def select_within_reach(
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A producer in its place: all that its time depends on, but its filters.
+    """All that a producer's time depends on, except its number of filters.
 
     Attributes:
         shape: of its input.
@@ -197,7 +197,7 @@ class _Layer:
     bias: bool
 
     def with_filters(self, count: int) -> nn.Module:
-        """Build it anew, with weights by chance."""
+        """Build the layer with random weights; the global random state does not change."""
         with torch.random.fork_rng(devices=[]):
             if not self.settings:
                 return nn.Linear(self.shape[-1], count, self.bias).eval()
@@ -229,9 +229,9 @@ def _layers(
 
     lost: dict[str, int] = {}
     for name, group in graph.prunable().items():
-        gone = group.channels - expected.get(name, group.channels)
+        removed = group.channels - expected.get(name, group.channels)
         for member in group.of_role("consumer"):
-            lost[member.name] = lost.get(member.name, 0) + gone * member.index.shape[1]
+            lost[member.name] = lost.get(member.name, 0) + removed * member.index.shape[1]
 
     found = {}
     for path, shape in shapes.items():
@@ -267,7 +267,7 @@ def _medians(
 ) -> dict[int, float]:
     """Median seconds of all the layers together, by their number of filters.
 
-    Widths take turns, so that what else the machine does falls on all of them.
+    Widths take turns, so that other load on the machine affects all of them.
     """
     runs = {
         width: [
