@@ -251,7 +251,10 @@ def test_altered_header(file: Path, header: object) -> None:
             header_of(SMALL) | {"builder": "os:system"},
             r"load_model\(path, factory\) or, for a file ",
         ),
-        (header_of(SMALL) | {"builder": None}, r"load it into an instance with secateur\.shrink_to"),
+        (
+            header_of(SMALL) | {"builder": None},
+            r"load it into an instance with secateur\.shrink_to",
+        ),
     ],
 )
 def test_header_of_another_network(file: Path, header: object, message: str) -> None:
