@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.models.example_inputs import ExampleInputs, call_arguments
-from secateur.models.modes import evaluating
+from secateur.models.modes import attributes_restored, evaluating
 
 
 def count_params(model: nn.Module) -> int:
@@ -41,7 +41,7 @@ def layer_macs(model: nn.Module, example_inputs: ExampleInputs) -> dict[str, int
     counted = (nn.modules.conv._ConvNd, nn.Linear)
     hooks = [m.register_forward_hook(count) for m in names if isinstance(m, counted)]
     try:
-        with torch.no_grad(), evaluating(model):
+        with attributes_restored(model), torch.no_grad(), evaluating(model):
             args, kwargs = call_arguments(example_inputs)
             model(*args, **kwargs)
     finally:

@@ -16,3 +16,32 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+@contextmanager
+def attributes_restored(model: nn.Module) -> Iterator[None]:
+    """Restore every attribute of every module at the end.
+
+    A forward pass may store its last features, a cached grid or a counter in a module, and a hook
+    may do so from outside. While a network is traced, these would be tensors without values.
+    Containers among the attributes get their content back, and remain the same objects.
+    """
+    kept = [(module, dict(vars(module))) for module in model.modules()]
+    contents = [
+        (value, value.copy())
+        for _, attributes in kept
+        for value in attributes.values()
+        if isinstance(value, dict | list | set)
+    ]
+    try:
+        yield
+    finally:
+        for module, attributes in kept:
+            vars(module).clear()
+            vars(module).update(attributes)
+        for container, content in contents:
+            container.clear()
+            if isinstance(container, list):
+                container.extend(content)
+            else:
+                container.update(content)

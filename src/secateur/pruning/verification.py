@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from secateur.errors import PruningError, first_line
 from secateur.models.copying import copy_model
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
-from secateur.models.modes import evaluating
+from secateur.models.modes import attributes_restored, evaluating
 from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup
 from secateur.pruning.graph.trial_cut import can_be_cut, search, trial_selection, with_fixed
 from secateur.pruning.removal import Selection, mask_filters, remove_filters
@@ -43,7 +43,9 @@ def verify_removal(
     args, kwargs = call_arguments(
         map_tensors(lambda x: x.double() if x.is_floating_point() else x, example_inputs)
     )
-    with _double_precision(), torch.no_grad(), evaluating(masked), evaluating(slim):
+    # A hook that was copied may still write to the model that it was made for.
+    untouched = attributes_restored(model)
+    with untouched, _double_precision(), torch.no_grad(), evaluating(masked), evaluating(slim):
         try:
             wanted = _leaves(masked(*args, **kwargs))
         except Exception as error:  # a forward pass may raise anything

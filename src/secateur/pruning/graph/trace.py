@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from secateur.errors import PruningError, first_line
 from secateur.models.example_inputs import ExampleInputs, call_arguments
-from secateur.models.modes import evaluating
+from secateur.models.modes import attributes_restored, evaluating
 from secateur.pruning.graph.flow import Flow
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.graph.trial_cut import fix_breaking
@@ -36,8 +36,13 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGr
         PruningError: the inputs do not fit the network, it cannot be traced, or it runs no
             convolution or linear layer.
     """
-    name = type(model).__name__
     _check_inputs(model, example_inputs)
+    with attributes_restored(model):
+        return _trace(model, example_inputs)
+
+
+def _trace(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGraph:
+    name = type(model).__name__
     args, kwargs = call_arguments(example_inputs)
     with evaluating(model), torch.no_grad():
         try:
