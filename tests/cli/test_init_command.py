@@ -79,7 +79,7 @@ def test_init_refuses_an_unknown_layout(secateur: Callable[..., Outcome], tmp_pa
 
 
 def test_help_names_every_layout_that_init_recognises(secateur: Callable[..., Outcome]) -> None:
-    words = {"folders": "train/CLASS/IMAGE"}
+    words = {"folders": "train/CLASS/picture"}
     text = secateur("init", "--help").out
     recognised = [name for name, each in FORMATS.items() if each.recognise is not None]
     assert "voc" in recognised
