@@ -231,7 +231,7 @@ def test_a_failed_check_leaves_nothing(
 @pytest.mark.parametrize(
     ("target", "name", "words"),
     [
-        (Target("torch", "int8"), "a.safetensors", "has no int8; take --format onnx or openvino"),
+        (Target("torch", "int8"), "a.safetensors", "has no int8; use --format onnx or openvino"),
         (Target("torch", raw=True), "a.safetensors", "leave out --raw"),
         (Target(shape=(90, 90)), "a.onnx", "leave out --shape"),
         (Target("openvino"), "a.onnx", "ends in .xml"),
