@@ -236,7 +236,7 @@ def test_a_failed_check_leaves_nothing(
         (Target(shape=(90, 90)), "a.onnx", "leave out --shape"),
         (Target("openvino"), "a.onnx", "ends in .xml"),
         (Target(precision="int8"), "a.onnx", "give them with --data"),
-        (Target("tflite"), "a.tflite", "take one of onnx, openvino, torch"),
+        (Target("tflite"), "a.tflite", "use one of onnx, openvino, torch"),
     ],
 )
 def test_options_that_contradict_each_other(
