@@ -88,7 +88,7 @@ def test_an_added_format_is_written_and_verified_by_its_runtime(
     assert result.agreement.matched == result.agreement.objects > 10
     assert json.loads((tmp_path / "slim.pt2.json").read_text("utf-8"))["file"] == "slim.pt2"
     assert open_predictor(out).header == ExportHeader.model_validate(result.header)
-    with pytest.raises(ExportError, match="take --format program"):
+    with pytest.raises(ExportError, match="use --format program"):
         export_network(TorchNetwork.load(str(model)), tmp_path / "a.pt2", Target(), bar=no_bar)
 
 
