@@ -232,7 +232,7 @@ def test_from_scratch() -> None:
 
 
 def test_the_error_of_an_unknown_method_lists_all_methods() -> None:
-    with pytest.raises(RecipeError, match="no method 'l3' to compare; use ") as error:
+    with pytest.raises(RecipeError, match="unknown method 'l3'; use ") as error:
         method_recipe(quickstart(), "l3", 0.3, 0)
     assert str(error.value).endswith(", ".join(METHODS))
 

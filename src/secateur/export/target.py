@@ -106,7 +106,7 @@ def check_suffix(out: Path, wanted: str) -> None:
     suffix = EXPORTS[wanted].suffix
     if out.suffix != suffix:
         other = next((n for n, each in EXPORTS.items() if each.suffix == out.suffix), None)
-        cure = f"rename it, or take --format {other}" if other else "rename it"
+        cure = f"rename it, or use --format {other}" if other else "rename it"
         raise ExportError(f"{out}: a file of format {wanted} ends in {suffix}; {cure}")
 
 
