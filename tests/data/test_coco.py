@@ -106,7 +106,11 @@ def test_rounding_is_clipped(root: Path) -> None:
         (("categories",), [], r"categories: .*at least 1 item.*; correct"),
         (("images", 1, "id"), 5, r"two images have the same id; give each its own"),
         (("images", 0, "width"), 80, r"80 by 30 pixels, but .* 40 by 30; restore"),
-        (("images", 0, "file_name"), "../a.jpg", r"'\.\./a\.jpg' points outside .*write it relative"),
+        (
+            ("images", 0, "file_name"),
+            "../a.jpg",
+            r"'\.\./a\.jpg' points outside .*write it relative",
+        ),
         (("images", 0, "file_name"), "/a.jpg", r"'/a\.jpg' points outside .*write it relative"),
         (("images", 0, "file_name"), "", r"'' points outside .*write it relative"),
     ],

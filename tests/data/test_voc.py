@@ -105,7 +105,9 @@ def test_faulty_annotation(root: Path, xml: str, message: str) -> None:
 @pytest.mark.parametrize("name", ["../a", "/a", "x/../../a", "..\\a", "C:a", "a\0"])
 def test_list_entry_must_stay_inside(root: Path, name: str) -> None:
     (root / "ImageSets/Main/train.txt").write_text(f"{name}\n")
-    with pytest.raises(DataError, match=r"train\.txt: the name .* points outside .*write it relative"):
+    with pytest.raises(
+        DataError, match=r"train\.txt: the name .* points outside .*write it relative"
+    ):
         read_voc(root, "train", None)
 
 

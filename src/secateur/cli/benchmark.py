@@ -140,7 +140,7 @@ def _table(benchmark: "Benchmark", *, quartiles: bool) -> tuple[Table, list[str]
         ("times\nfaster", [_ratio(each.network_times_faster) for each in measured]),
         (f"{whole}\nms", [_median(each.whole, quartiles) for each in measured]),
         ("times\nfaster", [_ratio(each.whole_times_faster) for each in measured]),
-        ("pictures\nper second", [_figures(each.pictures_per_second) for each in measured]),
+        ("pictures\nper s", [_figures(each.pictures_per_second) for each in measured]),
         ("peak\nMB", [_megabytes(each.memory) for each in measured]),
         ("times\nfewer\nMACs", [_ratio(each.times_fewer_macs) for each in measured]),
     ]
