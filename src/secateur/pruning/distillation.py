@@ -1,4 +1,4 @@
-"""Distillation for any training loop: the teacher's outputs pull at the student's as it trains."""
+"""Distillation for any training loop: a loss towards the teacher's outputs, added by gradient."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

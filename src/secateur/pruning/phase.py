@@ -103,7 +103,7 @@ class Outcome(Generic[N]):
     Attributes:
         network: after the phase; the one before it where no size held the drop.
         attempts: every size that was tried, in order.
-        taken: index of the attempt whose network was taken; None where none held.
+        taken: index of the attempt whose network was taken; None if none stayed within the drop.
     """
 
     network: N

@@ -141,7 +141,7 @@ def check_resolution(resolution: float) -> None:
     """Refuse a resolution that is no share between 0 and 1.
 
     Raises:
-        PruningError: it is none.
+        PruningError: it is out of range.
     """
     if not 0 < resolution < 1:
         raise PruningError(f"resolution is {resolution!r}; give a share between 0 and 1")

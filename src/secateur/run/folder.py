@@ -1,4 +1,4 @@
-"""A run's folder: every stage is an artifact, written whole, and redone only when it must be."""
+"""A run's folder: every stage is an artifact, written atomically and repeated only if needed."""
 
 import hashlib
 import json
@@ -135,7 +135,7 @@ def fingerprint(content: Any) -> str:
 def run_stage(
     folder: Path, stage: Stage, say: Callable[[str], None], pool: Path | None = None
 ) -> Step:
-    """Do a stage, unless its folder holds the result of just this stage already.
+    """Run a stage, or return the result of the same stage from its folder.
 
     Args:
         folder: the stage's own; its ``step.json`` has a result only once all else is there. What a

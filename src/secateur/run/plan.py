@@ -28,8 +28,8 @@ class PhasePlan:
         filters: number of filters of each layer that the phase may prune, by the layer's name.
         goal: of the phase, in words.
         budget: of the whole network after the phase.
-        sparsify_steps: optimiser steps; 0 if the criterion needs no sparsity.
-        retrain_steps: optimiser steps.
+        sparsify_steps: optimizer steps; 0 if the criterion needs no sparsity.
+        retrain_steps: optimizer steps.
     """
 
     layers: str
@@ -47,7 +47,7 @@ class Plan:
     Attributes:
         name: of the run.
         architecture: of the dense network.
-        train_steps: optimiser steps of the dense network.
+        train_steps: optimizer steps of the dense network.
         params: of the dense network.
         macs: of the dense network, for one picture of its nominal size.
         phases: in order.

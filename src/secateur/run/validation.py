@@ -47,7 +47,7 @@ def validate(run: Run, model: nn.Module, architecture: Architecture) -> float:
 def growing_validation(
     run: Run, name: str, model: nn.Module, architecture: Architecture, metric: float, floor: float
 ) -> ProgressiveValidation:
-    """Make the validation of a threshold search, which stops early on too low a metric.
+    """Make the validation of a threshold search, which stops early if the metric is too low.
 
     Args:
         run: the run.

@@ -158,12 +158,12 @@ def within_reach(
 
 
 def bisect_sizes(attempts: int, holds: Callable[[float], bool]) -> None:
-    """Search for the smallest size that holds by bisection.
+    """Search for the smallest acceptable size by bisection.
 
     Args:
         attempts: how many sizes are tried.
-        holds: tries a size, from 0 to 1 as for ``size_between``, and tells whether it holds; then
-            any larger size holds too.
+        holds: tries a size, from 0 to 1 as for ``size_between``, and returns whether it is
+            acceptable; then any larger size is, too.
     """
     low, high = 0.0, 1.0
     for _ in range(attempts):

@@ -8,7 +8,7 @@ from secateur.errors import PruningError
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """How far to go: a budget, a largest drop, or the published sparsity levels.
+    """How far to go: a budget, a maximum drop, or the published sparsity levels.
 
     Attributes:
         keep_params: share of the dense network's parameters left after the last phase, 0–1.

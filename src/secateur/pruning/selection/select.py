@@ -36,7 +36,7 @@ def select_filters(
             some: one number, or numbers by the group's name, where groups not named have 1.
 
     Raises:
-        PruningError: the goal is a largest drop, which needs training; a pattern matches nothing
+        PruningError: the goal is a maximum drop, which needs training; a pattern matches nothing
             that can be pruned, or ``round_to`` names no group.
         BudgetError: even ``min_filters`` everywhere, rounded up, exceed the budget.
     """
