@@ -263,7 +263,7 @@ FAULTS: dict[Callable[[Case], Tried], tuple[int, str]] = {
     emptied_layer: (2, "cannot come down to"),
     class_without_example: (0, "star"),
     batches_without_boxes: (0, "report: "),
-    second_process: (2, "another process is at work"),
+    second_process: (2, "another process is working"),
     broken_network: (2, "is missing or damaged"),
     broken_record: (2, "step.json: cannot be read"),
 }
