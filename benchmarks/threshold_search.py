@@ -39,9 +39,9 @@ from secateur.models.network import raw_network
 from secateur.pruning.sparsity import prunable_weights, zero_share
 from secateur.pruning.threshold import Threshold, search_threshold, thresholded
 from secateur.run.context import Run, open_run, provenance
+from secateur.run.network_stages import train_dense
 from secateur.run.phase_steps import PhaseSteps
 from secateur.run.phases import recipe_phases
-from secateur.run.stages import train_dense
 from secateur.run.validation import growing_validation, validate
 from secateur.tasks.progressive_validation import ProgressiveValidation
 from tiny import write_recipe

@@ -22,8 +22,9 @@ from secateur.errors import SecateurError
 from secateur.export.table import EXPORTS, PRECISIONS, ExportFormat
 from secateur.inference.torch_network import TorchNetwork
 from secateur.models.architecture import Architecture, NetworkBuilder, Options
-from secateur.models.network import NETWORKS, build_network, layer_widths
+from secateur.models.network import build_network, layer_widths
 from secateur.models.network_file import NetworkFile, load_network, save_network
+from secateur.models.table import NETWORKS
 from secateur.models.vgg import build_vgg, vgg_architecture
 from secateur.pruning.criteria.importance import Importance, Scored
 from secateur.pruning.criteria.table import CRITERIA, Criterion

@@ -19,9 +19,9 @@ from secateur.models.network_file import load_network
 from secateur.pruning.baselines.torch_pruning import group_norm
 from secateur.pruning.criteria.importance import Scored
 from secateur.run.context import open_run
-from secateur.run.folder import Step
 from secateur.run.phases import network_groups
 from secateur.run.pipeline import run_phases
+from secateur.run.stage import Step
 from tiny_recipe import STEP, TINY, write_recipe
 
 METHODS = ["ours", "taylor", "scratch"]

@@ -15,7 +15,6 @@ from secateur.models.architecture import Architecture, NetworkBuilder, Options
 from secateur.models.cost import count_params
 from secateur.models.layer_costs import layer_costs
 from secateur.models.network import (
-    NETWORKS,
     build_network,
     example_input,
     layer_names,
@@ -24,6 +23,7 @@ from secateur.models.network import (
     raw_network,
 )
 from secateur.models.network_file import load_network, read_structure, save_network
+from secateur.models.table import NETWORKS
 from secateur.pruning.graph.trace import channel_groups
 from secateur.pruning.removal import remove_filters
 

@@ -13,8 +13,8 @@ from secateur.config.evaluate import Evaluate
 from secateur.data.classification_set import ClassificationSet
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet
 from secateur.errors import RunError
-from secateur.run.folder import read_step
 from secateur.run.predictions_file import PREDICTIONS_FILE, load_predictions, save_predictions
+from secateur.run.stage import read_step
 from secateur.tasks.classification.classifier import Classifier
 from secateur.tasks.detection.detections import Detections
 from secateur.tasks.detection.detector import Detector

@@ -14,17 +14,17 @@ import pytest
 
 from secateur.errors import RunError
 from secateur.files.atomic_write import write_json, write_text
-from secateur.run.folder import (
+from secateur.run.folder import clear_drafts
+from secateur.run.records import ThresholdRecord
+from secateur.run.stage import (
     OUTPUT_FILE,
     UNFINISHED,
     Make,
     Stage,
     Step,
-    clear_drafts,
     read_step,
     run_stage,
 )
-from secateur.run.records import ThresholdRecord
 
 TRIAL = {"threshold": 0, "zeros": 0, "metric": 0}
 
@@ -258,7 +258,7 @@ def test_unfinished_files_are_kept_until_the_stage_of_the_same_key_is_on_disk(
             do(key, begin)
     assert found == [[], ["state.txt"], []]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("secateur.run.folder.write_json", full_disk)
+        patch.setattr("secateur.run.stage.write_json", full_disk)
         with pytest.raises(RunError, match="full"):
             do("b", end)
     assert (tmp_path / "dense" / UNFINISHED / "state.txt").is_file()

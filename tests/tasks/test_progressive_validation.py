@@ -11,8 +11,8 @@ from torch import Tensor
 from secateur.cli.console import ConsoleReporter
 from secateur.config.recipe import load_recipe
 from secateur.run.context import open_run
+from secateur.run.network_stages import train_dense
 from secateur.run.records import TrainingRecord
-from secateur.run.stages import train_dense
 from secateur.run.validation import growing_validation, validate
 from secateur.tasks.progressive_validation import GROUPS, MIN_PICTURES, ProgressiveValidation
 from tiny_recipe import TINY, write_recipe

@@ -6,7 +6,7 @@ from secateur.config.data import DetectionData
 from secateur.config.recipe import Recipe
 from secateur.errors import RecipeError
 from secateur.models.architecture import Architecture
-from secateur.models.network import NETWORKS
+from secateur.models.table import NETWORKS
 
 
 def recipe_architecture(recipe: Recipe, classes: tuple[str, ...]) -> Architecture:

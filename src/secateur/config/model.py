@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from secateur.config.section import Section
 from secateur.models.architecture import Options
-from secateur.models.network import NETWORKS
+from secateur.models.table import NETWORKS
 
 
 class ModelSection(Options, Section):

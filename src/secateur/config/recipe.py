@@ -20,7 +20,7 @@ from secateur.config.train import DenseTraining, Retrain, Training
 from secateur.data.formats.table import format_names
 from secateur.errors import RecipeError
 from secateur.files.safe_yaml import parse_yaml
-from secateur.models.network import NETWORKS
+from secateur.models.table import NETWORKS
 
 # Names that pydantic puts into an error's place, for the kinds of one section.
 _KINDS = {kind.__name__ for kind in (DetectionData, ClassificationData)}

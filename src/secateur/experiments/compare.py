@@ -25,9 +25,9 @@ from secateur.experiments.series import (
 from secateur.files.lock import lock
 from secateur.run.context import Reporter, open_run
 from secateur.run.folder import clear_drafts
+from secateur.run.network_stages import POOR, evaluate_network, train_dense
 from secateur.run.pipeline import compress_recipe
 from secateur.run.records import EvaluationRecord, Summary, TrainingRecord, read_record
-from secateur.run.stages import POOR, evaluate_network, train_dense
 
 RESULT_FILE = "comparison.json"
 

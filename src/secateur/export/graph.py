@@ -14,7 +14,7 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import clip_boxes_to_image
 
 from secateur.export.folding import fold_batch_norm
-from secateur.export.suppression import kept_by_nms
+from secateur.export.nms import kept_by_nms
 from secateur.inference.torch_network import TorchNetwork
 from secateur.runtimes.header import RAW_OUTPUTS, ExportHeader
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from secateur.export.graph import Graph, export_graph
-from secateur.export.suppression import onnx_translations
+from secateur.export.nms import onnx_translations
 from secateur.files.optional import require
 from secateur.inference.torch_network import TorchNetwork
 from secateur.runtimes.header import KEY, ExportHeader

@@ -11,7 +11,6 @@ from secateur.errors import ModelError
 from secateur.models.architecture import Architecture
 from secateur.models.cost import layer_macs
 from secateur.models.network import (
-    NETWORKS,
     build_network,
     example_input,
     layers,
@@ -20,6 +19,7 @@ from secateur.models.network import (
     raw_network,
 )
 from secateur.models.network_file import read_structure
+from secateur.models.table import NETWORKS
 
 DENSE_FILE = "dense.safetensors"
 FULL = "full"

@@ -8,7 +8,6 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from secateur.errors import ModelError, first_line
-from secateur.models.network import NETWORKS
 from secateur.models.network_file import (
     load_network,
     load_tensors,
@@ -17,6 +16,7 @@ from secateur.models.network_file import (
     write_network,
 )
 from secateur.models.shapes import shrink_to_shapes
+from secateur.models.table import NETWORKS
 
 
 def save(

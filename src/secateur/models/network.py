@@ -1,18 +1,12 @@
-"""The table of the networks that a recipe or a file can name, and what is known of each."""
+"""A network of the table: building it, its layers, and the part that pruning sees."""
 
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from secateur.models import ssd, vgg
 from secateur.models.architecture import Architecture, NetworkBuilder, hidden_layers
-
-NETWORKS: dict[str, NetworkBuilder] = {
-    "ssd300": ssd.BUILDER,
-    "ssd512": ssd.BUILDER,
-    "vgg16": vgg.BUILDER,
-}
+from secateur.models.table import NETWORKS
 
 
 def build_network(architecture: Architecture) -> nn.Module:

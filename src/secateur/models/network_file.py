@@ -23,8 +23,9 @@ from secateur.errors import ModelError
 from secateur.files.atomic_write import atomic_write
 from secateur.files.file_kind import file_kind
 from secateur.models.architecture import Architecture
-from secateur.models.network import NETWORKS, build_network, example_input, raw_network
+from secateur.models.network import build_network, example_input, raw_network
 from secateur.models.shapes import check_shapes, shrink_to_shapes, tensor_shapes
+from secateur.models.table import NETWORKS
 
 VERSION = 2
 _KEY = "secateur"

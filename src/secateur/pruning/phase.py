@@ -1,8 +1,8 @@
 """The phase: sparsify, threshold, select, remove, recalibrate, retrain.
 
 ``run_phase`` is the one flow of the method. It walks ``Steps``, which keep networks in memory
-(``compress``) or as files of a run folder (``run.stages``). Both carry out a step by the functions
-below, which see a network and a ``Trainer``.
+(``compress``) or as files of a run folder (``run.phase_steps``). Both carry out a step by the
+functions below, which see a network and a ``Trainer``.
 """
 
 from collections.abc import Callable, Iterator

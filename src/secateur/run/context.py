@@ -28,8 +28,8 @@ from secateur.models.architecture import Architecture
 from secateur.models.network_file import load_network
 from secateur.models.weights import check_weights
 from secateur.pruning.selection.measured_rounding import check_runtime
-from secateur.run.folder import Make, Stage, Step, Trail, fingerprint, run_stage
 from secateur.run.phases import check_norms, check_phases
+from secateur.run.stage import Make, Stage, Step, Trail, fingerprint, run_stage
 from secateur.tasks.task import Task, task_of
 
 

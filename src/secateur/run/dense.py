@@ -8,8 +8,8 @@ from secateur.files.lock import lock
 from secateur.models.layer_costs import DENSE_FILE
 from secateur.models.network_file import save_network
 from secateur.run.context import Reporter, open_run
+from secateur.run.network_stages import train_dense
 from secateur.run.records import TrainingRecord
-from secateur.run.stages import train_dense
 
 
 def train_recipe(recipe: Recipe, folder: Path, reporter: Reporter) -> Path:

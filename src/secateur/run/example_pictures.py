@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from secateur.run.context import Run
-from secateur.run.folder import Stage, Step
 from secateur.run.predictions_file import load_predictions
+from secateur.run.stage import Stage, Step
 
 
 def choose_examples(run: Run, dense: Step, slim: Step) -> Step:

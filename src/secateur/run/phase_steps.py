@@ -19,9 +19,9 @@ from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.phase import LOSS_BATCHES, Network, Phase, Removed, Size
 from secateur.pruning.selection.measured_rounding import MeasuredSteps
 from secateur.run.context import Handle, Run
-from secateur.run.folder import Stage, Step, fingerprint
 from secateur.run.phases import network_groups
 from secateur.run.records import RemovalRecord, RoundingRecord, ThresholdRecord, TrainingRecord
+from secateur.run.stage import Stage, Step, fingerprint
 from secateur.run.training import (
     NETWORK_FILE,
     StageTraining,

@@ -16,7 +16,8 @@ from secateur.models.network_file import save_network
 from secateur.pruning.phase import Outcome, Phase, run_phase
 from secateur.run.context import Handle, Reporter, Run, open_run, provenance
 from secateur.run.example_pictures import choose_examples
-from secateur.run.folder import Step, clear_drafts
+from secateur.run.folder import clear_drafts
+from secateur.run.network_stages import evaluate_network, train_dense
 from secateur.run.phase_steps import PhaseSteps
 from secateur.run.phases import network_groups, phase_groups, recipe_phases
 from secateur.run.records import (
@@ -28,7 +29,7 @@ from secateur.run.records import (
     TrainingRecord,
     write_record,
 )
-from secateur.run.stages import evaluate_network, train_dense
+from secateur.run.stage import Step
 
 # Called with each complete stage of a phase; what it raises ends the phases.
 Watch = Callable[[Step], None]

@@ -14,7 +14,7 @@ from secateur.models.network_file import save_network
 from secateur.pruning.penalties.penalty import Penalties
 from secateur.pruning.sparsity import zero_share
 from secateur.run.context import Run
-from secateur.run.folder import UNFINISHED
+from secateur.run.stage import UNFINISHED
 from secateur.run.validation import validate
 from secateur.tasks.distillation import Teacher
 from secateur.training.checkpoint import TrainingState

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from secateur.models.architecture import Architecture
-from secateur.models.network import NETWORKS
+from secateur.models.table import NETWORKS
 
 Precision = Literal["fp32", "fp16", "int8"]
 Outputs = Literal["objects", "scores", "raw"]

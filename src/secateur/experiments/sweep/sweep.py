@@ -30,8 +30,8 @@ from secateur.experiments.sweep.trial import Context, Outcome, run_trial, trial_
 from secateur.files.lock import lock
 from secateur.files.optional import quiet
 from secateur.run.context import Reporter, open_run
+from secateur.run.network_stages import train_dense
 from secateur.run.records import TrainingRecord
-from secateur.run.stages import train_dense
 
 # Seconds between looks at the trials of other processes.
 PATIENCE = 2.0

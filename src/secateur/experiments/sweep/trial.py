@@ -13,9 +13,10 @@ from secateur.errors import DivergedError, PruningError, RecipeError
 from secateur.experiments.series import POOL, metric_value
 from secateur.experiments.sweep.early_stopping import Finished, broken, outperformed
 from secateur.run.context import Reporter, open_run
-from secateur.run.folder import TRIALS, Step
+from secateur.run.folder import TRIALS
 from secateur.run.pipeline import run_phases
 from secateur.run.records import RemovalRecord, TrainingRecord
+from secateur.run.stage import Step
 
 TIMING = Conditions(seconds=5.0)
 

@@ -16,10 +16,10 @@ from secateur.models.network_file import load_network
 from secateur.models.weights import load_weights
 from secateur.pruning.verification import fix_unverified
 from secateur.run.context import Handle, Run
-from secateur.run.folder import Stage, Step
 from secateur.run.phases import network_groups, recipe_phases
 from secateur.run.predictions_file import PREDICTIONS_FILE, save_predictions
 from secateur.run.records import TrainingRecord
+from secateur.run.stage import Stage, Step
 from secateur.run.training import (
     NETWORK_FILE,
     StageTraining,

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.ops import nms
 
-from secateur.export.suppression import kept_by_nms
+from secateur.export.nms import kept_by_nms
 
 
 def test_lists_are_independent() -> None:
