@@ -37,7 +37,9 @@ removals on them. The network may be in train or eval mode, and frozen or not; i
 - Convolutions of one to three dimensions, also transposed, grouped and depthwise; linear layers.
 - Sums and products of maps, squeeze-and-excitation, gates, scales, learned positions.
 - Concatenations along channels or positions, stacks, equal chunks, gated linear units.
-- Batch and instance norm; layer norm over positions; group norm, which loses whole groups.
+- Batch and instance norm; group norm, which loses whole groups.
+- Statistics over channels: layer norm and root mean square norm, also written by hand, a group norm
+  of one group, global response normalisation; means, norms, deviations, maxima and minima.
 - All activations and dropouts of torch; pooling, resizing and padding of positions.
 - Flattening before a linear layer: a channel is then a block of columns. Linear features reshaped
   to maps by `view(b, -1, h, w)`.
@@ -47,13 +49,17 @@ removals on them. The network may be in train or eval mode, and frozen or not; i
 In a grouped convolution every group loses the same number of channels, so all stay equal. Channels
 that meet in a sum are removed together or not at all.
 
+A statistic over channels, such as a layer norm's, is computed over the channels that are left. The
+slim network is therefore compared with one whose removed channels are omitted from these
+statistics, and not with one in which they are zero.
+
 ## What is fixed
 
 | reason given | explanation |
 |---|---|
 | the network's input, the network's output | their number of channels is part of the interface |
-| … works on all its channels together | layer norm, softmax, a group norm of one group |
-| … reduces over channels | a mean or maximum, which changes when channels are removed |
+| … works on all its channels together | softmax, running sums |
+| … reduces over channels | a product, the position of a maximum |
 | … takes channels by their positions | `x[:, :8]` takes others after a removal |
 | its channels are mixed with positions | a channel is not one slice, as in ShuffleNet's shuffle |
 | its weights are computed | weight norm, or a weight made in the forward pass |
@@ -66,7 +72,7 @@ that meet in a sum are removed together or not at all.
 | … is a buffer that no file of the network holds | a non-persistent buffer; make it persistent |
 
 Numbers in the code are found by running the network with fewer channels, on shapes alone, which
-takes almost no time. Layer norms are fixed because removing channels changes their statistics.
+takes almost no time.
 
 A matrix product fixes the channels that it reads, so of a transformer only the inner layers of its
 MLPs are pruned.

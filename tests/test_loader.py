@@ -37,7 +37,9 @@ class Net(nn.Module):
         self.up = nn.ConvTranspose2d(8, 6, 2, stride=2)
         self.apart = nn.ConvTranspose2d(6, 12, 2, groups=6)
         self.groups = nn.GroupNorm(12, 12)
+        self.one_group = nn.GroupNorm(1, 12)
         self.hidden = nn.Linear(12, 10)
+        self.layer_norm = nn.LayerNorm(10)
         self.between = nn.Linear(10, 6)
         self.twice = nn.Linear(6, 6)
         self.again = nn.Linear(6, 6)
@@ -47,7 +49,8 @@ class Net(nn.Module):
     def forward(self, x):
         x = self.norm(self.stem(x)).relu()
         x = self.apart(self.up(self.depthwise(x)).relu())
-        x = self.hidden(self.groups(x).relu().mean((2, 3))).relu()
+        x = self.one_group(self.groups(x).relu())
+        x = self.layer_norm(self.hidden(x.mean((2, 3)))).relu()
         x = self.between(x)
         return self.head(self.again(self.twice(x).relu()))
 """

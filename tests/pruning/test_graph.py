@@ -101,11 +101,6 @@ def test_l2_norm_and_its_scale() -> None:
     assert ("scale", 0, "follower") in members
 
 
-def test_l2_norm_of_what_is_not_zero_when_masked_is_fixed() -> None:
-    net = Net(lambda n, x: n.b(F.normalize(n.a(x).sigmoid())), a=conv(3, 4), b=conv(4, 2))
-    assert "reduces over channels" in reasons(channel_groups(net, PICTURE))["a"]
-
-
 def test_residual_sum_is_one_group() -> None:
     def forward(net: Net, x: Tensor) -> object:
         x = net.a(x)
@@ -181,11 +176,13 @@ HELD = torch.arange(4.0).view(1, 4, 1, 1)
         (lambda n, x: n.b(n.a(x).softmax(1)), "softmax works on all its channels together"),
         (lambda n, x: n.b(n.a(x) + n.a(x).softmax(1)), "softmax works on all its channels"),
         (lambda n, x: n.b(n.a(x).cumsum(1)), "cumsum works on all its channels"),
-        (lambda n, x: n.b(F.layer_norm(n.a(x), (4, 8, 8))), "layer_norm works on all its"),
+        (lambda n, x: n.b(F.layer_norm(n.a(x), (4, 8, 8))), "has no entries that tell how many"),
         (lambda n, x: n.b(F.group_norm(n.a(x), 2)), "its number of groups stands in forward"),
         (lambda n, x: n.b(n.a(x).logcumsumexp(1)), "aten.logcumsumexp.default is not known"),
         (lambda n, x: n.b(n.a(x) @ n.a(x)), "aten.matmul.default is not known"),
-        (lambda n, x: n.b(n.a(x) - n.a(x).mean(1, keepdim=True)), "mean reduces over channels"),
+        (lambda n, x: n.b(n.a(x) * n.a(x).prod(1, keepdim=True)), "prod reduces over channels"),
+        (lambda n, x: n.b(n.a(x) * n.a(x).argmax(1, keepdim=True)), "argmax reduces over channels"),
+        (lambda n, x: n.b(n.a(x) + n.a(x).max(1, True)[1]), "max_1 reduces over channels"),
         (lambda n, x: n.b(n.a(x)[:, [1, 0, 3, 2]]), "aten.index.Tensor is not known"),
         (lambda n, x: n.b(n.a(x)[:, :2].repeat(1, 2, 1, 1)), "takes channels by their positions"),
         (lambda n, x: n.b(torch.cat(n.a(x).split(2, 1)[::-1], 1)), "by their positions"),
@@ -246,6 +243,54 @@ PRUNABLE: dict[str, tuple[dict[str, nn.Module | nn.Parameter], Callable[..., obj
     "layer norm over positions": (
         {"norm": nn.LayerNorm([8, 8])},
         lambda n, x: n.b(n.norm(n.a(x))),
+        {("a",): 8},
+    ),
+    "layer norm over channels": (
+        {"norm": nn.LayerNorm(8)},
+        lambda n, x: n.b(n.norm(n.a(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)),
+        {("a",): 8},
+    ),
+    "layer norm over channels and positions": (
+        {"norm": nn.LayerNorm([8, 8, 8])},
+        lambda n, x: n.b(n.norm(n.a(x).sigmoid())),
+        {("a",): 8},
+    ),
+    "layer norm by hand": (
+        {"scale": nn.Parameter(torch.rand(8)), "shift": nn.Parameter(torch.rand(8))},
+        lambda n, x: n.b(layer_norm_by_hand(n, n.a(x))),
+        {("a",): 8},
+    ),
+    "root mean square norm": (
+        {"norm": nn.RMSNorm(8, eps=1e-6)},
+        lambda n, x: n.b(n.norm(n.a(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)),
+        {("a",): 8},
+    ),
+    "group norm of one group": (
+        {"norm": nn.GroupNorm(1, 8)},
+        lambda n, x: n.b(n.norm(n.a(x))),
+        {("a",): 8},
+    ),
+    "global response normalisation": (
+        {"gamma": nn.Parameter(torch.rand(1, 1, 1, 8)), "d": nn.Linear(8, 4)},
+        lambda n, x: n.d(response_norm(n, n.a(x).permute(0, 2, 3, 1).relu())),
+        {("a",): 8},
+    ),
+    "spatial attention": (
+        {"gate": conv(2, 1, 3)},
+        lambda n, x: n.b(n.a(x) * n.gate(mean_and_maximum(n.a(x).sigmoid()))),
+        {("a",): 8, ("gate",): 1},
+    ),
+    "extremes and deviations of channels": (
+        {},
+        lambda n, x: n.b(
+            (n.a(x) - n.a(x).amin(1, keepdim=True)) / (n.a(x).std(1, keepdim=True) + n.a(x).max())
+            - torch.var_mean(n.c(x), (1, 2, 3), keepdim=True)[0]
+        ),
+        {("a",): 8, ("c",): 8},
+    ),
+    "l2 norm of what is not zero when masked": (
+        {},
+        lambda n, x: n.b(F.normalize(n.a(x).sigmoid())),
         {("a",): 8},
     ),
     "transposed convolution": (
@@ -378,6 +423,24 @@ PRUNABLE: dict[str, tuple[dict[str, nn.Module | nn.Parameter], Callable[..., obj
 }  # fmt: skip
 
 
+def layer_norm_by_hand(net: Net, x: Tensor) -> Tensor:
+    """As in ConvNeXt's published code."""
+    mean = x.mean(1, keepdim=True)
+    variance = (x - mean).pow(2).mean(1, keepdim=True)
+    x = (x - mean) / torch.sqrt(variance + 1e-6)
+    return net.scale[:, None, None] * x + net.shift[:, None, None]
+
+
+def response_norm(net: Net, x: Tensor) -> Tensor:
+    """As in ConvNeXt V2."""
+    size = x.norm(p=2, dim=(1, 2), keepdim=True)
+    return net.gamma * x * size / (size.mean(-1, keepdim=True) + 1e-6) + x
+
+
+def mean_and_maximum(x: Tensor) -> Tensor:
+    return torch.cat([x.mean(1, keepdim=True), x.max(1, keepdim=True)[0]], 1)
+
+
 def in_regions(x: Tensor) -> Tensor:
     with torch.enable_grad():
         x = x * 2
@@ -431,7 +494,7 @@ def test_group_norm_by_hand() -> None:
 @pytest.mark.parametrize(
     ("norm", "reason"),
     [
-        (nn.GroupNorm(1, 4), "works on all its channels together"),
+        (nn.LayerNorm([4, 8, 8], elementwise_affine=False), "entries that tell how many channels"),
         (nn.GroupNorm(2, 4, affine=False), "has no entries that tell how many groups it has"),
         (nn.LocalResponseNorm(2), "its channels are mixed with positions"),
     ],
@@ -765,3 +828,22 @@ def test_groups_are_named_by_parameters_without_a_layer() -> None:
     assert [*graph.prunable()] == ["w", "v"]
     assert graph.groups["w"].consumers == ("v",)
     assert "w: 8 channels, read by v" in str(graph)
+
+
+def test_layer_norm_is_over_the_channels_that_are_left() -> None:
+    net = nn.Sequential(nn.Linear(1, 3, bias=False), nn.LayerNorm(3, eps=0), nn.Linear(3, 3))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[1.0], [50.0], [3.0]]))
+        net[2].weight.copy_(torch.eye(3))
+        net[2].bias.zero_()
+    one = torch.ones(1, 1)
+    graph = channel_groups(net, one)
+    assert graph.groups["0"].statistics
+    kept = {"0": torch.tensor([0, 2])}
+    slim = remove_filters(net, graph, kept)
+    assert slim[1].normalized_shape == (2,)
+    assert slim(one).tolist() == [[-1.0, 0.0, 1.0]]
+    assert verify_removal(net, slim, graph, kept, one) == 0
+    slim[1].bias.data += 1e-3
+    with pytest.raises(PruningError, match="differs from the masked one"):
+        verify_removal(net, slim, graph, kept, one)

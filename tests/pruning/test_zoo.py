@@ -28,7 +28,7 @@ GROUPS = {
     "MobileNetV3-Large": 30,
     "DenseNet-121": 120,
     "EfficientNet-B0": 40,
-    "ConvNeXt-Tiny": 18,  # the inner layers of the blocks; layer norm fixes the backbone
+    "ConvNeXt-Tiny": 22,
     "ShuffleNetV2 0.5×": 18,  # those within the branches
     "SSDlite on MobileNetV3-Large": 37,
     "SSD on ResNet-18": 16,

@@ -106,6 +106,10 @@ def update_counts(module: nn.Module) -> None:
     elif isinstance(module, nn.GroupNorm):
         size = module.num_channels // module.num_groups
         module.num_channels = len(module.weight)
-        module.num_groups = module.num_channels // size
+        if module.num_groups > 1:
+            module.num_groups = module.num_channels // size
+    elif hasattr(module, "normalized_shape"):  # a layer norm, of torch or the network's own
+        shape = cast(Tensor, module.weight).shape
+        vars(module)["normalized_shape"] = tuple(shape)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)

@@ -55,19 +55,32 @@ def cut_in_place(model: nn.Module, graph: ChannelGraph, selection: Selection) ->
     _recount(model, graph, selection, kept_by_tensor)
 
 
-def mask_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) -> nn.Module:
+def mask_filters(
+    model: nn.Module, graph: ChannelGraph, selection: Selection, *, absent: bool = False
+) -> nn.Module:
     """Zero what would be removed: a new model of the old shapes.
 
     Filters F_i and their followers become zero, so that the channels are zero where they are
     produced. The slices G_i become zero too, because an activation may map zero to another value.
+
+    Args:
+        model: left as it is.
+        graph: the model's channel groups.
+        selection: as for ``remove_filters``.
+        absent: fill groups that have statistics over channels with NaN instead of zero; the model
+            must then run within ``Absence``.
     """
     masked = copy_model(model)
-    for name, kept in kept_positions(graph, selection).items():
-        tensor = _tensor(masked, name).detach()
-        for dim, positions in kept.items():
-            removed = torch.ones(tensor.shape[dim], dtype=torch.bool, device=tensor.device)
-            removed[positions.to(tensor.device)] = False
-            tensor.index_fill_(dim, removed.nonzero().flatten(), 0)
+    statistics = {name for name in selection if graph.groups[name].statistics}
+    for names, value in ((selection.keys() - statistics, 0.0), (statistics, torch.nan)):
+        part = {name: selection[name] for name in names}
+        for name, kept in kept_positions(graph, part).items():
+            tensor = _tensor(masked, name).detach()
+            for dim, positions in kept.items():
+                removed = torch.ones(tensor.shape[dim], dtype=torch.bool, device=tensor.device)
+                removed[positions.to(tensor.device)] = False
+                indices = removed.nonzero().flatten()
+                tensor.index_fill_(dim, indices, value if absent else 0.0)
     return masked
 
 

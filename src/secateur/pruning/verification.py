@@ -16,6 +16,7 @@ from secateur.errors import PruningError, first_line
 from secateur.models.copying import copy_model
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.models.modes import attributes_restored, evaluating
+from secateur.pruning.absence import Absence
 from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup
 from secateur.pruning.graph.trial_cut import can_be_cut, search, trial_selection, with_fixed
 from secateur.pruning.removal import Selection, mask_filters, remove_filters
@@ -38,7 +39,7 @@ def verify_removal(
     Raises:
         PruningError: it exceeds the tolerance: the removal is wrong and must not be used.
     """
-    masked = mask_filters(model, graph, selection).double()
+    masked = mask_filters(model, graph, selection, absent=True).double()
     slim = copy_model(slim).double()
     args, kwargs = call_arguments(
         map_tensors(lambda x: x.double() if x.is_floating_point() else x, example_inputs)
@@ -47,7 +48,8 @@ def verify_removal(
     untouched = attributes_restored(model)
     with untouched, _double_precision(), torch.no_grad(), evaluating(masked), evaluating(slim):
         try:
-            wanted = _leaves(masked(*args, **kwargs))
+            with Absence():  # type: ignore[no-untyped-call]
+                wanted = _leaves(masked(*args, **kwargs))
         except Exception as error:  # a forward pass may raise anything
             raise PruningError(
                 f"{type(model).__name__} does not run in double precision ({first_line(error)}), "

@@ -54,6 +54,7 @@ class Flow:
         zero: nodes whose value is zero for every channel that is masked where it is produced.
         spread: dimensions along which an ``expand`` made copies.
         grouped: the weight of each grouped convolution, and its dimension of input channels.
+        omitting: labels of the channels that each statistic over channels reads.
     """
 
     def __init__(self, program: torch.export.ExportedProgram, model: nn.Module) -> None:
@@ -69,6 +70,7 @@ class Flow:
         self.uncut: dict[str, str] = {}
         self.zero: set[fx.Node] = set()
         self.grouped: set[Key] = set()
+        self.omitting: list[Tensor] = []
         self.spread: dict[fx.Node, set[int]] = {}
         self.sources: dict[fx.Node, str] = {}
         self.values: dict[fx.Node, Any] = {}
@@ -344,6 +346,10 @@ class Flow:
     def graph(self, roots: Tensor) -> ChannelGraph:
         """Group channels that occur in the same tensors, equally often, and are equally fixed."""
         reasons = self.forest.reasons(roots)
+        omitted = torch.zeros(len(roots), dtype=torch.bool)
+        for labels in self.omitting:
+            omitted[roots[compact(labels)[0]]] = True
+        omitted[NONE] = False
         counted = {(f"{path}.", 0): labels for path, labels in self.counts.items()}
         places = {key: roots[labels] for key, labels in {**self.labels, **counted}.items()}
         every = torch.cat([torch.empty(0, dtype=torch.int64), *places.values()])
@@ -376,6 +382,7 @@ class Flow:
                 else:
                     members[k].append(Member(name, dim, self.roles[name, dim], index))
         reason_of = dict(zip(kind[channels].tolist(), reasons[channels].tolist(), strict=True))
+        statistics = set(cast(list[int], kind[channels[omitted[channels]]].tolist()))
         groups: dict[str, ChannelGroup] = {}
         for k, found_members in members.items():
             lead = next((m for m in found_members if m.role == "producer"), found_members[0])
@@ -386,8 +393,9 @@ class Flow:
             if reason_of[k] < len(self.forest.fixes):
                 fixed = self.forest.fixes[reason_of[k]][1]
             least = 2 if any((m.name, m.dim) in self.grouped for m in found_members) else 1
+            members_of, counts_of = tuple(found_members), tuple(counts[k])
             groups[name] = ChannelGroup(
-                name, width[k], tuple(found_members), fixed, tuple(counts[k]), least
+                name, width[k], members_of, fixed, counts_of, least, k in statistics
             )
         shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
         parameters = {

@@ -43,6 +43,8 @@ class ChannelGroup:
             how much it counts for a channel of this group.
         least: how many must be kept: two where one would turn a grouped convolution into a
             depthwise one, whose channel counts could not be read off its weight.
+        statistics: whether a layer norm, or a mean or maximum over channels, depends on how many
+            there are. Removed channels are omitted from such statistics.
     """
 
     name: str
@@ -51,6 +53,7 @@ class ChannelGroup:
     fixed: str | None = None
     counts: tuple[tuple[str, int], ...] = ()
     least: int = 1
+    statistics: bool = False
 
     def of_role(self, role: Role) -> tuple[Member, ...]:
         """Return the members with that role."""

@@ -4,6 +4,7 @@ An operator that is in none of these tables fixes the channels that it reads.
 """
 
 import math
+import operator
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
@@ -73,7 +74,9 @@ def _normalise(flow: "Flow", node: fx.Node) -> Any:
     return _follow(flow, node, ("weight", "bias", "running_mean", "running_var"))
 
 
-def _follow(flow: "Flow", node: fx.Node, entries: tuple[str, ...], dim: int = 1) -> Any:
+def _follow(
+    flow: "Flow", node: fx.Node, entries: tuple[str, ...], dim: int = 1, entry_dim: int = 0
+) -> Any:
     """Unite channels with the entries that a layer has for each of them."""
     labels = flow.read(cast(fx.Node, node.args[0]))
     into = flow.channels(labels, min(dim, labels.dim() - 1))
@@ -83,7 +86,7 @@ def _follow(flow: "Flow", node: fx.Node, entries: tuple[str, ...], dim: int = 1)
     if any(n not in flow.sources for n in nodes):
         return flow.unknown(node, f"{node.name}: its entries are computed")
     for n in nodes:
-        flow.read_by(into, flow.dimension(flow.sources[n], 0, "follower"))
+        flow.read_by(into, flow.dimension(flow.sources[n], entry_dim, "follower"))
     path, module = _module(flow, node)
     if not nodes and isinstance(module, nn.modules.batchnorm._NormBase):
         flow.forest.unite(into, flow.counts.setdefault(path, flow.forest.fresh(len(into))))
@@ -91,10 +94,17 @@ def _follow(flow: "Flow", node: fx.Node, entries: tuple[str, ...], dim: int = 1)
 
 
 def _normalise_groups(flow: "Flow", node: fx.Node) -> Any:
-    """Group norm loses whole groups, so the statistics of the kept groups do not change."""
+    """Group norm loses whole groups, so the statistics of the kept groups do not change.
+
+    A single group is normalised over the channels that are left.
+    """
     labels = flow.read(cast(fx.Node, node.args[0]))
     into = flow.channels(labels, 1)
     groups = cast(int, node.args[1])
+    if groups == 1:
+        if into is not None:
+            flow.omitting.append(into)
+        return _follow(flow, node, ("weight", "bias"))
     _, module = _module(flow, node)
     # Only the layer's own count of groups can be lowered.
     if getattr(type(module), "forward", None) is not nn.GroupNorm.forward:
@@ -103,8 +113,6 @@ def _normalise_groups(flow: "Flow", node: fx.Node) -> Any:
         # The number of groups left could not be read off a file of tensors.
         return flow.unknown(node, f"{node.name} has no entries that tell how many groups it has")
     if into is not None:
-        if groups == 1:
-            flow.forest.fix(into, f"{node.name} works on all its channels together")
         rows = into.reshape(groups, -1)
         flow.forest.unite(rows, rows[:, :1])
     return _follow(flow, node, ("weight", "bias"))
@@ -223,22 +231,33 @@ def _unfold(flow: "Flow", node: fx.Node) -> Any:
     return along(into.repeat_interleave(shape[1] // len(into)), 1, shape)
 
 
-def _within(flow: "Flow", node: fx.Node) -> Any:
-    """Softmax, running sums and layer norms mix values along some dimensions."""
+def _normalise_within(flow: "Flow", node: fx.Node) -> Any:
+    """Layer norm over channels is over those that are left."""
     labels = flow.read(cast(fx.Node, node.args[0]))
-    inner = _argument(node, "normalized_shape", None)
-    dims = range(-len(inner), 0) if inner is not None else [_argument(node, "dim", -1)]
-    mixed = {d % labels.dim() for d in dims if labels.dim()}
-    if mixed & set(varying(labels)):
+    first = labels.dim() - len(_argument(node, "normalized_shape", ()))
+    spans = [d for d in varying(labels) if d >= first]
+    if not spans:
+        return labels
+    if not isinstance(_argument(node, "weight", None), fx.Node):
+        # The number of channels left could not be read off a file of tensors.
+        return flow.unknown(node, f"{node.name} has no entries that tell how many channels it has")
+    flow.omitting.append(labels)
+    return _follow(flow, node, ("weight", "bias"), spans[0], spans[0] - first)
+
+
+def _within(flow: "Flow", node: fx.Node) -> Any:
+    """Softmax and running sums mix values along one dimension."""
+    labels = flow.read(cast(fx.Node, node.args[0]))
+    if labels.dim() and _argument(node, "dim", -1) % labels.dim() in varying(labels):
         flow.forest.fix(labels, f"{node.name} works on all its channels together")
     return labels
 
 
 def _reduce(flow: "Flow", node: fx.Node) -> Any:
-    """Reductions over positions keep channels apart; a sum or norm over channels loses nothing.
+    """Reductions over positions keep channels apart; those over channels omit what is removed.
 
     The removal of a channel that is zero does not change a sum or a norm. It changes a mean, which
-    divides by the number of channels; a mean fixes them.
+    divides by the number of channels.
     """
     source = cast(fx.Node, node.args[0])
     labels = flow.read(source)
@@ -257,9 +276,18 @@ def _reduce(flow: "Flow", node: fx.Node) -> Any:
     is_norm = node.target == aten.linalg_vector_norm.default
     blind = is_sum or (is_norm and _argument(node, "ord", 2) in (1, 2))
     # Two dimensions of different channels are none that a sum over one of them leaves whole.
-    if not blind or source not in flow.zero or left:
+    if left or not (blind or node.target in _STATISTICS) or _takes_indices(node):
         return flow.unknown(node, f"{node.name} reduces over channels")
-    return flow.foreign(node, f"{node.name} is a sum over channels")
+    if not blind or source not in flow.zero:
+        flow.omitting.append(labels)
+    return flow.foreign(node, f"{node.name} is a statistic over channels")
+
+
+def _takes_indices(node: fx.Node) -> bool:
+    """Say whether the positions of a maximum are used, which change with the channels."""
+    return node.target in _WITH_INDICES and any(
+        user.target != operator.getitem or (user.args[1] != 0 and user.users) for user in node.users
+    )
 
 
 def _spread(flow: "Flow", node: fx.Node) -> Any:
@@ -340,7 +368,8 @@ def _rules() -> Iterator[tuple[Callable[["Flow", fx.Node], Any], tuple[str, ...]
     yield _convolve, ("linear", *(f"conv{t}{n}d" for t in ("", "_transpose") for n in ranks))
     yield _normalise, ("batch_norm", "instance_norm")
     yield _normalise_groups, ("group_norm",)
-    yield _within, ("layer_norm", "rms_norm", "softmax", "log_softmax", "cumsum", "cumprod")
+    yield _normalise_within, ("layer_norm", "rms_norm")
+    yield _within, ("softmax", "log_softmax", "cumsum", "cumprod")
     yield _prelu, ("prelu",)
     yield (
         _pool,
@@ -391,6 +420,8 @@ RULES: dict[Any, Callable[["Flow", fx.Node], Any]] = {
             aten.min: ("dim", "default"),
             aten.var: ("dim", "correction", "default"),
             aten.std: ("dim", "correction", "default"),
+            aten.var_mean: ("dim", "correction", "default"),
+            aten.std_mean: ("dim", "correction", "default"),
         }.items()
         for overload in overloads
     },
@@ -435,5 +466,10 @@ _KEEPS_ZERO = set(
         *("prelu", "expand", "expand_as"),
     )
 ) | {aten.pow.Tensor_Scalar, aten.div.Tensor}  # fmt: skip
+_WITH_INDICES = {aten.max.dim, aten.min.dim}
+# Reductions that verification can compute without the removed channels.
+_STATISTICS = _WITH_INDICES | set(
+    _overloads("mean", "sum", "var", "std", "var_mean", "amax", "amin", "linalg_vector_norm")
+) | {aten.max.default, aten.min.default}  # fmt: skip
 _PRODUCTS = {aten.mul.Tensor, aten.mul_.Tensor}
 _SUMS = {aten.add.Tensor, aten.add_.Tensor, aten.sub.Tensor, aten.sub_.Tensor}
