@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from secateur.experiments.methods import METHODS
@@ -28,6 +29,7 @@ MEASURED = {
     "postprocessing": "Decoding and NMS (`benchmarks/postprocessing.py`)",
     "evaluation_speed": "Average precision (`benchmarks/evaluation_speed.py`)",
     "removal_speed": "Graph, selection and removal (`benchmarks/removal_speed.py`)",
+    "networks": "Networks of other projects (`benchmarks/networks.py`)",
     "threshold_search": "Threshold search (`benchmarks/threshold_search.py`)",
     "data_speed": "Training pictures (`benchmarks/data_speed.py`)",
     "latency_quickstart": "Latency of the quick start's networks (`secateur benchmark`)",
@@ -153,6 +155,17 @@ NOTES = {
         "half of our time is spent in `torch.export`, which reads the graph of any network. On "
         "ResNet-50 the total is slower than Torch-Pruning. The verification of the removal, which "
         "Torch-Pruning does not have, is not counted.\n"
+    ),
+    "networks": (
+        "Definitions of torchvision, timm, segmentation_models_pytorch and ultralytics with random "
+        "weights, each in its own process. Half of the channels of every group that can be pruned "
+        "are removed at random, the slim network is verified on random inputs, and a fresh "
+        "instance is shrunk to its file, whose outputs must be the same. *Reach* is the share of "
+        "the parameters that are gone if those groups lose everything. Seconds are processor "
+        "times; the first, in which a process loads torch's tracer, is not counted. The file has "
+        "every network with the reasons for what stays whole. The two YOLO detectors are fresh "
+        "from their definitions; `secateur.compress` trains them for a few steps on pictures of "
+        "noise, so the table says nothing about their accuracy.\n"
     ),
     "threshold_search": (
         "Searches on accuracies generated from a seed (*steady*, *wavy*, *jagged*) and on a small "
@@ -564,6 +577,52 @@ def removal_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def networks_table(result: dict[str, Any]) -> str:
+    """Outcome by package, the networks that are not verified, and the compressed detectors."""
+    rows = result["networks"]
+    lines = [
+        "| package | networks | verified | nothing to prune | refused | failed | reach, median | "
+        "trace, s | removal, s | verification, s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for package, version in result["packages"].items():
+        own = [row for row in rows if row["network"].partition("/")[0] == package]
+        verified = [row for row in own if row["status"] == "verified"]
+        counts = [
+            str(sum(row["status"] == status for row in own))
+            for status in ("verified", "nothing", "refused", "failed")
+        ]
+        steps = [
+            f"{median(row['seconds'][step] for row in verified):.2f}"
+            for step in ("trace", "removal", "verification")
+        ]
+        reach = f"{median(row['reach'] for row in verified):.1%}"
+        lines.append(
+            f"| {package} {version} | {len(own)} | {' | '.join([*counts, reach, *steps])} |"
+        )
+    lines += ["", "| network | outcome | reason |", "|---|---|---|"]
+    for row in rows:
+        if row["status"] != "verified":
+            reason = row.get("message") or row["whole"][0]["reason"]
+            lines.append(f"| {row['network']} | {row['status']} | {reason.replace('|', '/')} |")
+    lines += [
+        "",
+        "| compressed | parameters | MACs | difference when loaded | in ONNX Runtime |",
+        "|---|---|---|---|---|",
+    ]
+    for each in result["compressed"]:
+        if each["status"] != "verified":
+            lines.append(f"| {each['network']} | {each['message'].replace('|', '/')} | | | |")
+            continue
+        dense, slim = each["dense"], each["slim"]
+        lines.append(
+            f"| {each['network']} | {dense['params']:,} → {slim['params']:,} | "
+            f"{dense['macs']:,} → {slim['macs']:,} | {each['loaded_difference']:.1g} | "
+            f"{each['onnx_difference']:.1g} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def torture_table(result: dict[str, Any]) -> str:
     """Each fault that was tried, and its outcome."""
     lines = ["| fault | exit code | message |", "|---|---|---|"]
@@ -617,6 +676,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "postprocessing": lambda _result: "",
     "evaluation_speed": lambda _result: "",
     "removal_speed": removal_table,
+    "networks": networks_table,
     "threshold_search": search_table,
     "data_speed": lambda _result: "",
     "latency_quickstart": latency_table,

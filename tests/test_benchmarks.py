@@ -1,6 +1,8 @@
 """The benchmarks fit the package; ``make bench`` makes their results."""
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +42,34 @@ def test_the_cheap_ones_run(
     monkeypatch.setattr(sys, "argv", [name, *options, "--out", str(out)])
     module.main()
     assert json.loads(out.read_text("utf-8"))["checks"]
+
+
+def test_a_network_is_cut_verified_and_loaded_back(
+    benchmark_module: Callable[[str], Any],
+) -> None:
+    row = benchmark_module("networks").try_network("torchvision/squeezenet1_1")
+    assert row["status"] == "verified"
+    assert row["back_difference"] == 0
+    assert row["left"]["params"] < 0.5 * row["params"]
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (lambda _name: os._exit(3), "died: 3"),
+        (lambda _name: signal.pause(), "took longer than 0.2 s"),
+        (lambda _name: 1 // 0, "ZeroDivisionError: integer division or modulo by zero"),
+    ],
+    ids=["crash", "hang", "error"],
+)
+def test_a_network_that_ends_badly_is_a_row(
+    end: Callable[[str], Any],
+    message: str,
+    benchmark_module: Callable[[str], Any],
+    tmp_path: Path,
+) -> None:
+    row = benchmark_module("networks").apart(end, "a/b", tmp_path / "log", 0.2)
+    assert (row["network"], row["status"], row["message"]) == ("a/b", "failed", message)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from networks import liven, no_bar, write_classifier, write_detector
 from PIL import Image
+from small_networks import liven, no_bar, write_classifier, write_detector
 
 from secateur.config.evaluate import Evaluate
 from secateur.data.unannotated import find_pictures

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import no_bar, write_classifier, write_detector
+from small_networks import no_bar, write_classifier, write_detector
 from torch import Tensor, nn
 
 from secateur.benchmark.job import parts

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import architecture, liven
+from small_networks import architecture, liven
 from torch import Tensor
 from torchvision.models.detection.ssd import SSD
 

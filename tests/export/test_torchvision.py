@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from networks import no_bar
+from small_networks import no_bar
 from torch import nn
 from torchvision.models.detection import (
     SSD300_VGG16_Weights,
