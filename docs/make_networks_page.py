@@ -44,7 +44,8 @@ removals on them. The network may be in train or eval mode, and frozen or not; i
 - Flattening before a linear layer: a channel is then a block of columns. Linear features reshaped
   to maps by `view(b, -1, h, w)`.
 - Pixel shuffle and unshuffle, channel shuffle by torch's operator, unfold.
-- A layer that is used several times, and a module under two names.
+- A layer that is used several times, and a module under two names; layers that only training runs,
+  such as auxiliary heads.
 
 In a grouped convolution every group loses the same number of channels, so all stay equal. Channels
 that meet in a sum are removed together or not at all.
@@ -67,7 +68,7 @@ statistics, and not with one in which they are zero.
 | … meets values that belong to no channel | made in the forward pass, one entry per channel |
 | the operator … is not known to keep channels apart | matrix products, indexing, custom operators |
 | the forward pass counts on all of these channels | a number in the code, `x.view(b, 32, h, w)` |
-| the forward pass in training counts on all … | the same, in a head that only training runs |
+| the forward pass in training counts on all … | the same, in code that only training runs |
 | the forward pass computes with the number … | `x / x.shape[1] ** 0.5`: write the number instead |
 | … is a buffer that no file of the network holds | a non-persistent buffer; make it persistent |
 
@@ -82,7 +83,7 @@ MLPs are pruned.
 Each network below is cut in a test: half the channels of every prunable group, chosen at random,
 are removed. The slim network's output equals the masked one's to 1e-9 of the output in double
 precision, and the slim network trains. The groups of layers equal those that Torch-Pruning 1.6.1
-finds, except for ShuffleNet, which it cannot read.
+finds, except for ShuffleNet, which it cannot read, and GoogLeNet, whose heads it does not trace.
 
 *Groups*: how many of the network's groups can be pruned. *Parameters prunable*: the share of the
 network's parameters that produce or read channels of such groups. The number after each reason

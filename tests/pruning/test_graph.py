@@ -14,7 +14,7 @@ from secateur.models.cost import count_macs, count_params
 from secateur.models.ssd import RawSSD, build_ssd, convolutions, ssd_architecture
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.graph.trace import channel_groups
-from secateur.pruning.removal import remove_filters
+from secateur.pruning.removal import mask_filters, remove_filters
 from secateur.pruning.verification import verify_removal
 
 torch.set_num_threads(1)
@@ -546,21 +546,68 @@ def test_inputs_and_outputs_nested_and_named() -> None:
     assert verify_removal(net, slim, graph, kept, inputs) < 1e-12
 
 
-def test_head_that_only_training_runs_is_not_broken() -> None:
-    class Auxiliary(nn.Module):
+class Auxiliary(nn.Module):
+    """A head that only training runs."""
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__()
+        self.width = width
+        self.a, self.b, self.c = conv(3, 4), conv(4, 4), conv(4, 2)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(4, 6), nn.BatchNorm2d(6))
+        self.last = nn.Sequential(nn.ReLU(), nn.Dropout(), conv(6, 2))
+
+    def forward(self, x: Tensor) -> object:
+        x = self.a(x)
+        y = self.c(self.b(x))
+        if not self.training:
+            return y
+        z = self.last(self.head(x))
+        return {"main": y, "head": z, "beside": x if self.width is None else x.view(-1, 4, 64)[0]}
+
+
+def test_head_that_only_training_runs_is_pruned() -> None:
+    class Outer(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.a, self.b, self.c = conv(3, 4), conv(4, 4), conv(4, 2)
-            self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(4, 4), nn.BatchNorm2d(4))
+            self.inner, self.z = Auxiliary(), conv(4, 3)
 
         def forward(self, x: Tensor) -> object:
-            x = self.a(x)
-            y = self.c(self.b(x))
-            return (y, self.head(x)) if self.training else y
+            given = self.inner(x)
+            if isinstance(given, Tensor):
+                return given
+            return given["main"], given["head"], self.z(given["beside"])
 
-    graph = channel_groups(Auxiliary(), PICTURE)
-    assert graph.prunable().keys() == {"b"}
-    assert "the forward pass in training counts on all" in reasons(graph)["a"]
+    torch.manual_seed(0)
+    net = Outer()
+    graph = channel_groups(net, PICTURE)
+    assert graph.prunable().keys() == {"inner.a", "inner.b", "inner.head.1"}
+    assert graph.groups["inner.a"].consumers == ("inner.b", "inner.head.1", "z")
+    assert graph.cost() == (count_params(net), count_macs(net, PICTURE))
+    kept = {name: torch.tensor([0, 2]) for name in graph.prunable()}
+    slim = remove_filters(net, graph, kept)
+    x = torch.randn(2, 3, 8, 8)
+    assert verify_removal(net, slim, graph, kept, x) < 1e-12
+    masked = mask_filters(net, graph, kept)
+    for given, wanted in zip(
+        outputs_in_training(slim, x), outputs_in_training(masked, x), strict=True
+    ):
+        torch.testing.assert_close(given, wanted)
+    assert all(module.training for module in net.modules())
+
+
+def outputs_in_training(net: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    net.train()
+    for module in net.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+    outputs: tuple[Tensor, ...] = net(x)
+    return outputs
+
+
+def test_head_that_training_cannot_do_without_is_fixed() -> None:
+    graph = channel_groups(Auxiliary(4), PICTURE)
+    assert graph.prunable().keys() == {"b", "head.1"}
+    assert reasons(graph)["a"] == "the network's output"
 
 
 def test_one_module_under_two_names_is_pruned() -> None:

@@ -29,6 +29,7 @@ GROUPS = {
     "DenseNet-121": 120,
     "EfficientNet-B0": 40,
     "ConvNeXt-Tiny": 22,
+    "GoogLeNet": 61,
     "ShuffleNetV2 0.5×": 18,  # those within the branches
     "SSDlite on MobileNetV3-Large": 37,
     "SSD on ResNet-18": 16,
@@ -37,8 +38,9 @@ GROUPS = {
     "U-Net, instance norm": 17,
 }
 
-# Torch-Pruning 1.6.1 divides by zero over ShuffleNet's shuffles.
-NOT_READ = {"ShuffleNetV2 0.5×"}
+# Torch-Pruning 1.6.1 does not know layers that only training runs, and divides by zero over
+# ShuffleNet's shuffles.
+NOT_READ = {"GoogLeNet", "ShuffleNetV2 0.5×"}
 
 # Layers whose coupling is compared with Torch-Pruning's.
 LAYERS = (

@@ -102,6 +102,11 @@ def classifier(name: str) -> Callable[[], nn.Module]:
     return partial(torchvision.models.get_model, name, weights=None, num_classes=10)
 
 
+def googlenet() -> nn.Module:
+    """Build it with its two auxiliary heads, which only training runs."""
+    return torchvision.models.googlenet(num_classes=10, aux_logits=True, init_weights=False)
+
+
 # How to build each network, and the side of the picture that it is tried on.
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "ResNet-18": (classifier("resnet18"), 64),
@@ -110,6 +115,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "DenseNet-121": (classifier("densenet121"), 64),
     "EfficientNet-B0": (classifier("efficientnet_b0"), 64),
     "ConvNeXt-Tiny": (classifier("convnext_tiny"), 64),
+    "GoogLeNet": (googlenet, 96),
     "ShuffleNetV2 0.5×": (classifier("shufflenet_v2_x0_5"), 64),
     "SSDlite on MobileNetV3-Large": (ssdlite, 96),
     "SSD on ResNet-18": (ssd_resnet18, 96),

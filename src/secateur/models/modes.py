@@ -9,13 +9,20 @@ from torch import nn
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model in evaluation mode; restore the mode of every module at the end."""
-    training = {module: module.training for module in model.modules()}
-    model.eval()
+    with training(model, mode=False):
+        yield
+
+
+@contextmanager
+def training(model: nn.Module, *, mode: bool = True) -> Iterator[None]:
+    """Put a model in training mode; restore the mode of every module at the end."""
+    before = {module: module.training for module in model.modules()}
+    model.train(mode)
     try:
         yield
     finally:
-        for module, mode in training.items():
-            module.training = mode
+        for module, was in before.items():
+            module.training = was
 
 
 @contextmanager

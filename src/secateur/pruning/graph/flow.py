@@ -47,18 +47,18 @@ Key = tuple[str, int]
 
 
 class Flow:
-    """The state of one walk over an exported graph.
+    """The state of a walk over the exported graphs of one network.
 
     Attributes:
         layers: how many calls of convolutions and linear layers the graph has.
+        counting: whether MACs are counted: those of the evaluation mode alone.
         zero: nodes whose value is zero for every channel that is masked where it is produced.
         spread: dimensions along which an ``expand`` made copies.
         grouped: the weight of each grouped convolution, and its dimension of input channels.
         omitting: labels of the channels that each statistic over channels reads.
     """
 
-    def __init__(self, program: torch.export.ExportedProgram, model: nn.Module) -> None:
-        self.program = program
+    def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.forest = Forest()
         self.labels: dict[Key, Tensor] = {}
@@ -66,6 +66,7 @@ class Flow:
         self.counts: dict[str, Tensor] = {}
         self.positions: dict[str, int] = {}
         self.layers = 0
+        self.counting = True
         self.tensors: dict[str, Tensor] = {}
         self.uncut: dict[str, str] = {}
         self.zero: set[fx.Node] = set()
@@ -77,13 +78,23 @@ class Flow:
 
     # ---- the walk --------------------------------------------------------------------------
 
-    def run(self) -> ChannelGraph:
-        """Walk the whole graph and return its groups."""
-        signature = self.program.graph_signature
+    def run(self, *programs: torch.export.ExportedProgram) -> ChannelGraph:
+        """Walk the network's graphs, that of its evaluation mode first, and return its groups."""
+        for program in programs:
+            self.walk_program(program)
+            self.counting = False
+        self.fix_what_is_shared()
+        roots = self.forest.solve()
+        self.fix_what_is_mixed(roots)
+        return self.graph(roots)
+
+    def walk_program(self, program: torch.export.ExportedProgram) -> None:
+        """Walk one graph."""
+        signature = program.graph_signature
         constants = signature.inputs_to_lifted_tensor_constants
         names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **constants}
-        state = {**self.program.constants, **self.program.state_dict}
-        for node in self.program.graph.find_nodes(op="placeholder"):
+        state = {**program.constants, **program.state_dict}
+        for node in program.graph.find_nodes(op="placeholder"):
             if (name := names.get(node.name)) is not None:
                 self.source(node, name, state[name])
                 if node.name in constants:
@@ -92,12 +103,8 @@ class Flow:
                     self.uncut[name] = f"{name} is a buffer that no file of the network holds"
             elif isinstance(node.meta.get("val"), Tensor):
                 self.values[node] = self.foreign(node, f"the network's input {node.name}")
-        for labels in tensors(self.walk(self.program.graph_module)):
+        for labels in tensors(self.walk(program.graph_module)):
             self.forest.fix(labels, "the network's output")
-        self.fix_what_is_shared()
-        roots = self.forest.solve()
-        self.fix_what_is_mixed(roots)
-        return self.graph(roots)
 
     def source(self, node: fx.Node, name: str, tensor: Tensor) -> None:
         """Register a parameter or buffer; a module under two paths has one set of tensors."""

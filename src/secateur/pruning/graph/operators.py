@@ -37,7 +37,7 @@ def _convolve(flow: "Flow", node: fx.Node) -> Any:
     # A layer that is called twice counts twice.
     read = labels.shape if transposed else shape
     pictures = read[0] if linear and len(read) > 1 else math.prod(read[: 0 if linear else dim])
-    positions = math.prod(read) // read[dim] // pictures
+    positions = math.prod(read) // read[dim] // pictures if flow.counting else 0
     flow.positions[name] = flow.positions.get(name, 0) + positions
     if into is None:
         reason = f"{node.name}: its channels are mixed with positions"

@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.fx.config
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from secateur.errors import PruningError, first_line
-from secateur.models.example_inputs import ExampleInputs, call_arguments
-from secateur.models.modes import attributes_restored, evaluating
+from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
+from secateur.models.modes import attributes_restored, evaluating, training
 from secateur.pruning.graph.flow import Flow
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.graph.trial_cut import fix_breaking
@@ -46,10 +47,7 @@ def _trace(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGraph:
     args, kwargs = call_arguments(example_inputs)
     with evaluating(model), torch.no_grad():
         try:
-            with _quiet(), _no_stack_traces(), warnings.catch_warnings():
-                # About tensors that a forward pass stores in modules; groups ignore them.
-                warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
-                program = torch.export.export(model, args, kwargs, strict=False)
+            program = _export(model, example_inputs)
         except Exception as error:
             try:
                 model(*args, **kwargs)
@@ -62,8 +60,8 @@ def _trace(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGraph:
                 f"{name} cannot be traced by torch.export ({first_line(error)}); its forward "
                 "pass must be torch operators, without branches that depend on values"
             ) from error
-    flow = Flow(program, model)
-    graph = flow.run()
+    flow = Flow(model)
+    graph = flow.run(program, *_training_program(model, program, example_inputs))
     if flow.layers == 0:
         raise PruningError(
             f"{name} runs no convolution and no linear layer on the example inputs, so there is "
@@ -73,6 +71,39 @@ def _trace(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGraph:
     if not any(isinstance(node.meta.get("val"), Tensor) for node in end.all_input_nodes):
         raise PruningError(f"{name}.forward gives no tensor; return the network's outputs")
     return fix_breaking(model, graph, example_inputs)
+
+
+def _training_program(
+    model: nn.Module, program: torch.export.ExportedProgram, example_inputs: ExampleInputs
+) -> list[torch.export.ExportedProgram]:
+    """Trace training mode too if some layers run only there, such as an auxiliary head.
+
+    Nothing is returned if there are none, or if it needs more than the example inputs to train.
+    """
+    parameters = program.graph_signature.inputs_to_parameters
+    nodes = program.graph.find_nodes(op="placeholder")
+    if all(node.users for node in nodes if node.name in parameters):
+        return []
+    for copies in (1, 2):  # a batch norm cannot train on one value a channel
+        inputs = map_tensors(partial(_repeated, copies=copies), example_inputs)
+        try:
+            with training(model), torch.no_grad():
+                return [_export(model, inputs)]
+        except Exception:  # noqa: S112 # a forward pass may raise anything
+            continue
+    return []
+
+
+def _repeated(x: Tensor, copies: int) -> Tensor:
+    return torch.cat([x] * copies) if x.dim() else x
+
+
+def _export(model: nn.Module, example_inputs: ExampleInputs) -> torch.export.ExportedProgram:
+    args, kwargs = call_arguments(example_inputs)
+    with _quiet(), _no_stack_traces(), warnings.catch_warnings():
+        # About tensors that a forward pass stores in modules; groups ignore them.
+        warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
+        return torch.export.export(model, args, kwargs, strict=False)
 
 
 def _check_inputs(model: nn.Module, example_inputs: ExampleInputs) -> None:
