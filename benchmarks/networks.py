@@ -126,8 +126,8 @@ def half(graph: ChannelGraph) -> dict[str, Tensor]:
     """Keep half of the channels of every group that can be pruned, drawn at random."""
     kept = {}
     for name, group in graph.prunable().items():
-        count = max(group.least, (group.channels + 1) // 2)
-        kept[name] = torch.randperm(group.channels)[:count].sort().values
+        count = max(group.least, (group.units + 1) // 2)
+        kept[name] = group.channels_of(torch.randperm(group.units)[:count])
     return kept
 
 

@@ -76,7 +76,7 @@ def half(graph: ChannelGraph, model: nn.Module) -> dict[str, Tensor]:
     kept = {}
     for name, group in graph.prunable().items():
         order = channel_importance(group, tensors).argsort(descending=True, stable=True)
-        kept[name] = order[: group.channels - group.channels // 2].sort().values
+        kept[name] = group.channels_of(order[: group.units - group.units // 2])
     return kept
 
 

@@ -48,7 +48,8 @@ removals on them. The network may be in train or eval mode, and frozen or not; i
   such as auxiliary heads.
 
 In a grouped convolution every group loses the same number of channels, so all stay equal. Channels
-that meet in a sum are removed together or not at all.
+that meet in a sum are removed together or not at all. What can only be removed together is a *unit*
+of `group.units`; `group.channels`, `min_filters`, `round_to` and every report count filters.
 
 A statistic over channels, such as a layer norm's, is computed over the channels that are left. The
 slim network is therefore compared with one whose removed channels are omitted from these

@@ -131,7 +131,7 @@ def test_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def first_channels(scored: Scored) -> Importance:
     """A criterion: the first channels are the most important."""
-    channels = {name: scored.graph.groups[name].channels for name in scored.groups}
+    channels = {name: scored.graph.groups[name].units for name in scored.groups}
     return {name: torch.arange(count, 0, -1).double() for name, count in channels.items()}
 
 

@@ -71,7 +71,10 @@ def test_loader_gives_the_same_network_with_torch_alone(tmp_path: Path) -> None:
     x = torch.randn(2, 3, 8, 8)
     net(x)  # so that the norm's statistics are not the initial ones
     graph = secateur.channel_groups(net, x)
-    kept = {name: torch.arange(group.channels)[1::2] for name, group in graph.prunable().items()}
+    kept = {
+        name: group.channels_of(torch.arange(group.units)[1::2])
+        for name, group in graph.prunable().items()
+    }
     assert {"stem", "up", "hidden"} <= kept.keys()
     slim = secateur.remove_filters(net, graph, kept).eval()
     assert slim.depthwise.groups == 4

@@ -169,7 +169,9 @@ def test_a_slim_network(kind: str, tmp_path: Path) -> None:
     made = vgg_architecture(("a", "b", "c"), size=32, widths=0.1, hidden=(32,), pool=1)
     dense = liven(build_network(made))
     graph = channel_groups(dense, torch.rand(1, 3, 32, 32))
-    kept = {name: torch.arange(1, g.channels, 2) for name, g in graph.prunable().items()}
+    kept = {
+        name: g.channels_of(torch.arange(1, g.units, 2)) for name, g in graph.prunable().items()
+    }
     slim = tmp_path / "slim.safetensors"
     save_network(slim, remove_filters(dense, graph, kept), made, {})
     out = tmp_path / Target(kind).file_for(str(slim)).name

@@ -75,7 +75,10 @@ def slimmed(model: nn.Module, x: torch.Tensor) -> nn.Module:
     """Every second channel of each prunable group removed; for an SSD, of its raw network."""
     raw = raw_network(model)
     graph = channel_groups(raw, x)
-    kept = {name: torch.arange(group.channels)[1::2] for name, group in graph.prunable().items()}
+    kept = {
+        name: group.channels_of(torch.arange(group.units)[1::2])
+        for name, group in graph.prunable().items()
+    }
     assert len(kept) >= 8
     return remove_filters(raw, graph, kept)
 

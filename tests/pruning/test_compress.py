@@ -86,6 +86,49 @@ def compress(model: nn.Module, inputs: Any = EXAMPLE, **changes: Any) -> secateu
     return secateur.compress(model, inputs, goal, method=method, **options)
 
 
+class Grouped(nn.Module):
+    """A block as in ResNeXt, with a group norm in front."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(2, 64, 1)
+        self.norm = nn.GroupNorm(8, 64)
+        self.reduce = nn.Conv2d(64, 128, 1)
+        self.grouped = nn.Conv2d(128, 128, 3, padding=1, groups=32)
+        self.head = nn.Conv2d(128, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x)).relu()
+        return self.head(self.grouped(self.reduce(x).relu()).relu()).mean((2, 3))
+
+
+def test_filters_are_counted_in_grouped_layers() -> None:
+    torch.manual_seed(0)
+    dense = Grouped().eval()
+    graph = secateur.channel_groups(dense, EXAMPLE)
+    sizes = {n: (g.channels, g.units) for n, g in graph.prunable().items()}
+    assert sizes == {"stem": (64, 8), "reduce": (128, 4), "grouped": (128, 4)}
+    # 4 filters everywhere are 8 of the stem, a whole group of its norm, 64 of reduce, so that
+    # grouped stays grouped, and 32 of grouped, one in each of its groups.
+    fewest = {"stem": 8, "reduce": 64, "grouped": 32}
+    params = (2 + 1 + 2) * 8 + (8 + 1) * 64 + (2 * 9 + 1) * 32 + (32 + 1) * 3
+    assert graph.cost(fewest)[0] == params
+    share = params / count_params(dense)
+    lines: list[str] = []
+    result = compress(dense, keep_params=share + 1e-9, min_filters=4, report=lines.append)
+    assert result.slim.params == params == count_params(result.model)
+    assert result.channels == {"stem": 64, "reduce": 128, "grouped": 128}
+    assert {name: len(kept) for name, kept in result.kept.items()} == fewest
+    assert "grouped: 32 of 128 filters kept" in str(result).splitlines()
+    assert any("removed 216 filters" in line for line in lines)
+    slim = result.model
+    layers = (slim.stem, slim.reduce, slim.grouped)
+    assert [layer.out_channels for layer in layers] == [8, 64, 32]
+    assert slim.grouped.groups == 32
+    with pytest.raises(BudgetError, match="phase 1 cannot come down to"):
+        compress(dense, keep_params=share - 1e-4, min_filters=4)
+
+
 def test_all_of_it(tmp_path: Path) -> None:
     dense = net()
     before = copy.deepcopy(dense.state_dict())

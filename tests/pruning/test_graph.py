@@ -137,8 +137,20 @@ def test_depthwise_filters_follow() -> None:
 def test_grouped_convolution_loses_the_same_channels_in_every_group() -> None:
     net = nn.Sequential(conv(3, 4), nn.Conv2d(4, 6, 1, groups=2), conv(6, 2))
     graph = channel_groups(net, PICTURE)
-    assert {name: group.channels for name, group in graph.prunable().items()} == {"0": 2, "1": 3}
+    sizes = {name: (group.channels, group.units) for name, group in graph.prunable().items()}
+    assert sizes == {"0": (4, 2), "1": (6, 3)}
     assert graph.groups["0"].of_role("producer")[0].index.tolist() == [[0, 2], [1, 3]]
+    assert graph.groups["1"].unit_of.tolist() == [0, 1, 2, 0, 1, 2]
+    slim = remove_filters(net, graph, {"1": torch.tensor([0, 2, 3, 5])})
+    assert slim[1].weight.tolist() == net[1].weight[[0, 2, 3, 5]].tolist()
+
+
+def test_transposed_grouped_convolution_has_filters_of_every_group() -> None:
+    net = nn.Sequential(conv(3, 8), nn.ConvTranspose2d(8, 16, 2, groups=4), conv(16, 2))
+    group = channel_groups(net, PICTURE).groups["1"]
+    assert (group.channels, group.units) == (16, 4)
+    assert group.of_role("producer")[0].index.tolist() == [[0], [1], [2], [3]]
+    assert group.unit_of.tolist() == [0, 1, 2, 3] * 4
 
 
 def test_concatenation_keeps_positions() -> None:
@@ -455,9 +467,11 @@ def test_what_keeps_channels_apart_is_pruned(case: str) -> None:
     layers, forward, groups = PRUNABLE[case]
     net = Net(forward, a=conv(3, 8), b=conv(8, 2), c=conv(3, 8), **copy.deepcopy(layers))
     graph = channel_groups(net, PICTURE)
-    assert {g.producers: g.channels for g in graph.prunable().values()} == groups
+    assert {g.producers: g.units for g in graph.prunable().values()} == groups
     # Every other channel is removed.
-    kept = {name: torch.arange(0, g.channels, 2) for name, g in graph.prunable().items()}
+    kept = {
+        name: g.channels_of(torch.arange(0, g.units, 2)) for name, g in graph.prunable().items()
+    }
     slim = remove_filters(net, graph, kept)
     assert verify_removal(net, slim, graph, kept, torch.randn(2, 3, 8, 8)) < 1e-12
     left = {name: len(indices) for name, indices in kept.items()}
@@ -486,7 +500,8 @@ def test_group_norm_by_hand() -> None:
     graph = channel_groups(net, PICTURE)
     (group,) = graph.prunable().values()
     assert [m.index.tolist() for m in group.members] == [[[0, 1], [2, 3], [4, 5]]] * 5
-    slim = remove_filters(net, graph, {"0": torch.tensor([0, 2])})
+    assert (group.channels, group.units) == (6, 3)
+    slim = remove_filters(net, graph, {"0": torch.tensor([0, 1, 4, 5])})
     assert (slim[1].num_groups, slim[1].num_channels) == (2, 4)
     assert slim[0].weight.tolist() == net[0].weight[[0, 1, 4, 5]].tolist()
 

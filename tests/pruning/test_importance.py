@@ -99,7 +99,7 @@ def test_filters_of_a_channel_that_has_several() -> None:
     net = nn.Sequential(nn.Conv2d(1, 8, 1), nn.PixelShuffle(2), nn.Conv2d(2, 1, 1))
     graph, tensors = channel_groups(net, torch.zeros(1, 1, 2, 2)), tensors_of(net)
     matrix(tensors, "0", [[1], [2], [3], [-4], [0], [0], [3], [4]])
-    assert graph.groups["0"].channels == 2
+    assert (graph.groups["0"].channels, graph.groups["0"].units) == (8, 2)
     assert filter_norm(Scored(net, graph, ["0"], ()), 1)["0"].tolist() == [10, 7]
     assert filter_norm(Scored(net, graph, ["0"], ()), 2)["0"].tolist() == pytest.approx(
         [30**0.5, 5]
@@ -250,7 +250,7 @@ def test_taylor_is_the_gradient_of_a_gate(name: str) -> None:
     losses = partial(batches, net, *shape)
     found = taylor(scored(net, graph, list(layers), losses()))
     for group, layer in layers.items():
-        channels = graph.groups[group].channels
+        channels = graph.groups[group].units
         expected = squared_gate_gradients(net, [layer], channels, losses)
         assert min(expected) > 0
         assert found[group].tolist() == pytest.approx(expected, rel=1e-4)

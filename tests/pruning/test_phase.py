@@ -174,7 +174,7 @@ def test_a_criterion_and_a_penalty_are_a_function_and_a_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def last_first(scored: Scored) -> Importance:
-        channels = {name: scored.graph.groups[name].channels for name in scored.groups}
+        channels = {name: scored.graph.groups[name].units for name in scored.groups}
         return {name: -torch.arange(count).double() for name, count in channels.items()}
 
     def half(network: Penalized, strength: float | None) -> Penalties:

@@ -79,8 +79,8 @@ def make_alive(model: nn.Module) -> None:
 def random_selection(graph: ChannelGraph, seed: int) -> dict[str, Tensor]:
     draw = random.Random(seed)  # noqa: S311 # no secret
     return {
-        name: torch.tensor(sorted(draw.sample(range(n), draw.randint(1, n))))
-        for name, n in ((name, group.channels) for name, group in graph.prunable().items())
+        name: group.channels_of(torch.tensor(draw.sample(range(n), draw.randint(1, n))))
+        for name, group, n in ((name, g, g.units) for name, g in graph.prunable().items())
     }
 
 
@@ -95,7 +95,8 @@ def test_slim_is_masked(name: str) -> None:
         assert verify_removal(model, slim, graph, selection, x) < 1e-9
         for group, kept in selection.items():
             for member in graph.groups[group].of_role("producer"):
-                lost = (graph.groups[group].channels - len(kept)) * member.index.shape[1]
+                lost = graph.groups[group].units - len(graph.groups[group].units_of(kept))
+                lost *= member.index.shape[1]
                 left = dict(slim.named_parameters())[member.name].shape[0]
                 assert left == graph.shapes[member.name][0] - lost
         assert all(
@@ -137,7 +138,7 @@ def test_outputs_tell_channels_apart(name: str) -> None:
     model, x = network(name)
     graph = channel_groups(model, x[:1])
     for group in graph.prunable().values():
-        others = torch.arange(1, group.channels)
+        others = group.channels_of(torch.arange(1, group.units))
         masked = mask_filters(model, graph, {group.name: others}) if len(others) else None
         if masked is not None:
             a, b = (
@@ -193,7 +194,7 @@ def test_grouped_convolution_cut_to_one_input_a_group() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1, groups=4), nn.Conv2d(8, 2, 1))
     x = torch.randn(1, 3, 4, 4)
     graph = channel_groups(net, x)
-    selection = {"0": torch.tensor([1]), "1": torch.tensor([0])}
+    selection = {"0": torch.tensor([1, 3, 5, 7]), "1": torch.tensor([0, 2, 4, 6])}
     slim = remove_filters(net, graph, selection)
     assert (slim[1].groups, slim[1].in_channels, slim[1].out_channels) == (4, 4, 4)
     assert verify_removal(net, slim, graph, selection, x) < 1e-9

@@ -42,8 +42,44 @@ def test_fewest_channels() -> None:
 def test_a_grouped_convolution_never_becomes_depthwise() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1, groups=2), nn.Conv2d(8, 4, 1))
     graph = channel_groups(net, torch.zeros(1, 3, 2, 2))
-    assert (graph.groups["0"].channels, graph.groups["0"].least) == (4, 2)
-    assert fewest_channels(graph, ["0", "1"], 1) == {"0": 2, "1": 1}
+    assert (graph.groups["0"].units, graph.groups["0"].least) == (4, 2)
+    assert fewest_channels(graph, ["0", "1"], 1) == {"0": 4, "1": 2}
+
+
+def test_filters_are_counted_and_not_what_is_removed_together() -> None:
+    middle = nn.Conv2d(16, 16, 1, groups=4)
+    grouped = nn.Sequential(nn.Conv2d(3, 16, 1), middle, nn.Conv2d(16, 2, 1))
+    graph = channel_groups(grouped, torch.zeros(1, 3, 2, 2))
+    # Each group of the convolution has four channels and loses one of each at a time.
+    assert fewest_channels(graph, ["0", "1"], 4) == {"0": 8, "1": 4}
+    assert fewest_channels(graph, ["0", "1"], 9) == {"0": 12, "1": 12}
+    assert width_steps(graph, ["0", "1"], 2) == {"0": 4, "1": 4}
+    assert width_steps(graph, ["0", "1"], 6) == {"0": 12, "1": 12}
+    assert fewest_channels(graph, ["1"], 5, 6) == {"1": 12}
+    normed = nn.Sequential(nn.Conv2d(3, 16, 1), nn.GroupNorm(4, 16), nn.Conv2d(16, 2, 1))
+    graph = channel_groups(normed, torch.zeros(1, 3, 2, 2))
+    assert fewest_channels(graph, ["0"], 4) == {"0": 4}
+    assert fewest_channels(graph, ["0"], 4, 8) == {"0": 8}
+
+
+def test_every_layer_that_produces_the_channels_keeps_the_least_filters() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fine, self.coarse = nn.Conv2d(3, 6, 1), nn.Conv2d(3, 24, 1)
+            self.shuffle, self.last = nn.PixelShuffle(2), nn.Conv2d(6, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            fine = nn.functional.interpolate(self.fine(x), scale_factor=2.0)
+            return self.last(self.shuffle(self.coarse(x)) + fine)
+
+    graph = channel_groups(Sum(), torch.zeros(1, 3, 2, 2))
+    (group,) = graph.prunable().values()
+    filters = {m.name: m.index.shape for m in group.of_role("producer")}
+    assert filters == {"coarse.weight": (6, 4), "fine.weight": (6, 1)}
+    # Four of each: 16 filters of the one are 4 channels, 4 of the other.
+    assert fewest_channels(graph, [group.name], 4)[group.name] == 4 * group.unit_size
+    assert width_steps(graph, [group.name], 2)[group.name] == 2 * group.unit_size
 
 
 def test_words() -> None:

@@ -52,7 +52,7 @@ LAYERS = (
 def half(graph: ChannelGraph) -> dict[str, Tensor]:
     """Keep about half the channels of every prunable group, by chance."""
     return {
-        name: torch.randperm(group.channels)[: (group.channels + 1) // 2].sort()[0]
+        name: group.channels_of(torch.randperm(group.units)[: (group.units + 1) // 2])
         for name, group in graph.prunable().items()
     }
 
@@ -61,7 +61,7 @@ def of_groups(graph: ChannelGraph) -> object:
     return [
         (
             g.name,
-            g.channels,
+            g.unit_of.tolist(),
             g.fixed,
             [(m.name, m.dim, m.role, m.index.tolist()) for m in g.members],
         )

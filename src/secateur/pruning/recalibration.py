@@ -37,9 +37,10 @@ def fold_means(
     with evaluating(model):
         means = _mean_inputs(readers, passes)
     for name, indices in kept.items():
-        removed = torch.ones(graph.groups[name].channels, dtype=torch.bool)
-        removed[indices] = False
-        for member in graph.groups[name].of_role("consumer"):
+        group = graph.groups[name]
+        removed = torch.ones(group.units, dtype=torch.bool)
+        removed[group.units_of(indices)] = False
+        for member in group.of_role("consumer"):
             path = module_path(member.name)
             if path in readers and (bias := readers[path].bias) is not None:
                 positions = member.index[removed].flatten()

@@ -12,7 +12,7 @@ from secateur.models.copying import copy_model
 from secateur.models.shapes import update_counts
 from secateur.pruning.graph.groups import ChannelGraph, module_path
 
-# Indices of the kept channels by the group's name; a group that is not named keeps all.
+# Indices of the kept channels, ascending, by the group's name; a group that is not named keeps all.
 Selection = Mapping[str, Tensor]
 
 
@@ -25,14 +25,15 @@ def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) 
     Args:
         model: left as it is; frozen parameters are cut like any other and stay frozen.
         graph: the model's channel groups.
-        selection: kept indices, (channels,) int64, ascending.
+        selection: indices of the channels kept in each group, int64, ascending; a group that is
+            not named keeps all.
 
     Returns:
         A new model of the same class with smaller layers.
 
     Raises:
         PruningError: a group is fixed, unknown, or would lose all its channels, or indices are
-            not ascending or out of range.
+            not ascending, out of range, or only a part of what is removed together.
     """
     kept_by_tensor = kept_positions(graph, selection)
     tensors = ((_tensor(model, name), kept) for name, kept in kept_by_tensor.items())
@@ -107,8 +108,8 @@ def kept_positions(graph: ChannelGraph, selection: Selection) -> dict[str, dict[
             continue
         if group.fixed is not None:
             raise PruningError(f"{name} cannot be pruned: {group.fixed}")
-        lost = torch.ones(group.channels, dtype=torch.bool)
-        lost[indices] = False
+        lost = torch.ones(group.units, dtype=torch.bool)
+        lost[group.units_of(kept)] = False
         for member in group.members:
             removed[member.name, member.dim].append(member.index[lost].flatten())
     kept_by_tensor: dict[str, dict[int, Tensor]] = defaultdict(dict)
@@ -147,4 +148,4 @@ def _recount(
         group = graph.groups[name]
         for path, times in group.counts:
             norm = cast(nn.modules.batchnorm._NormBase, model.get_submodule(path))
-            norm.num_features -= times * (group.channels - len(indices))
+            norm.num_features -= times * (group.units - len(group.units_of(indices)))

@@ -56,8 +56,11 @@ def group_norm(scored: Scored) -> Importance:
     cut = copy.deepcopy(model)
     tensors = {name: parameter.detach() for name, parameter in cut.named_parameters()}
     importances = _importances(cut, graph, names, example_inputs)
-    fewest = fewest_channels(graph, names, min_filters)
-    left = {name: list(range(graph.groups[name].channels)) for name in names}
+    fewest = {
+        name: count // graph.groups[name].unit_size
+        for name, count in fewest_channels(graph, names, min_filters).items()
+    }
+    left = {name: list(range(graph.groups[name].units)) for name in names}
     total = sum(map(len, left.values()))
     order: list[tuple[str, int]] = []
     for step in range(1, CUTS + 1):
@@ -79,7 +82,7 @@ def group_norm(scored: Scored) -> Importance:
         values = importances(name)
         last += [(values[i], name, i) for i in channels]
     order += [(name, channel) for _, name, channel in sorted(last)]
-    importance = {name: torch.zeros(graph.groups[name].channels).double() for name in names}
+    importance = {name: torch.zeros(graph.groups[name].units).double() for name in names}
     for place, (name, channel) in enumerate(order):
         importance[name][channel] = place
     return importance
@@ -110,7 +113,7 @@ def penalize_group_norms(
     strength = 5e-4 if strength is None else strength
     package = load_torch_pruning()
     weights = prunable_weights(model, graph, groups)
-    several = [graph.groups[name] for name in groups if graph.groups[name].channels > 1]
+    several = [graph.groups[name] for name in groups if graph.groups[name].units > 1]
     penalized = {path for group in several for path in group.producers}
     others = [
         layer

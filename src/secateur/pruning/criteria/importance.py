@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from secateur.models.example_inputs import ExampleInputs
 from secateur.pruning.graph.groups import ChannelGraph
 
-# By group, a number for every channel, (channels,) float64; the least important are removed first.
+# By group, a number for every unit, (units,) float64; the least important are removed first.
 Importance = dict[str, Tensor]
 
 
@@ -21,7 +21,7 @@ class Scored:
         graph: its channel groups.
         groups: names of those that may lose channels.
         example_inputs: what the network can be traced with.
-        min_filters: kept in each group.
+        min_filters: filters kept in each group.
         seed: of random numbers.
         losses: gives the loss of some training batches, each computed when it is asked for; None
             where there are no labelled batches.

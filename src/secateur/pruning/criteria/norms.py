@@ -48,7 +48,7 @@ def norm_scale(scored: Scored) -> Importance:
         importance[name] = (
             torch.stack([scored.tensors[s].detach().double().cpu().abs() for s in scales]).sum(0)
             if scales
-            else torch.full((group.channels,), torch.inf).double()
+            else torch.full((group.units,), torch.inf).double()
         )
     return importance
 
@@ -60,12 +60,12 @@ def norm_scales(graph: ChannelGraph, group: ChannelGroup) -> list[str]:
         for member in group.of_role("follower")
         if member.name.endswith(".weight")
         and f"{module_path(member.name)}.running_var" in graph.shapes
-        and graph.shapes[member.name] == (group.channels,)
+        and graph.shapes[member.name] == (group.units,)
     ]
 
 
 def _filters(scored: Scored, name: str) -> Tensor:
-    """All that produces each channel of a group, (channels, elements) float64."""
+    """All that produces each unit of a group, (units, elements) float64."""
     blocks = []
     for member in scored.graph.groups[name].of_role("producer"):
         tensor = scored.tensors[member.name].detach().cpu().double()

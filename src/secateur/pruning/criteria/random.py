@@ -9,6 +9,6 @@ def random_importance(scored: Scored) -> Importance:
     """Uniform random numbers from the seed."""
     generator = torch.Generator().manual_seed(scored.seed)
     return {
-        name: torch.rand(scored.graph.groups[name].channels, generator=generator).double()
+        name: torch.rand(scored.graph.groups[name].units, generator=generator).double()
         for name in scored.groups
     }

@@ -27,7 +27,7 @@ def channel_importance(
     tensors: Mapping[str, Tensor],
     roles: Sequence[Role] = ("producer", "consumer"),
 ) -> Tensor:
-    """Give what is left of each channel relative to its group's mean, (channels,) float64.
+    """Give what is left of each unit relative to its group's mean, (units,) float64.
 
     The L1 norm of a block over the layer's mean, averaged over the layers of a role, and the
     geometric mean of the two roles: a channel that is hardly produced or read matters little.
@@ -47,7 +47,7 @@ def channel_importance(
             norms = torch.linalg.vector_norm(tensor, 1, others, dtype=torch.float64)
             sums = norms[member.index].sum(1)
             shares.append(sums / sums.mean().clamp_min(1e-30))
-        return torch.stack(shares).mean(0) if shares else torch.ones(group.channels).double()
+        return torch.stack(shares).mean(0) if shares else torch.ones(group.units).double()
 
     product = torch.stack([share(role) for role in roles]).prod(0)
     return product ** (1 / len(roles))

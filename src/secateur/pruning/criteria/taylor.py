@@ -21,7 +21,7 @@ def taylor(scored: Scored) -> Importance:
     """
     parameters = dict(scored.model.named_parameters())
     importance = {
-        name: torch.zeros(scored.graph.groups[name].channels).double() for name in scored.groups
+        name: torch.zeros(scored.graph.groups[name].units).double() for name in scored.groups
     }
     scored.model.zero_grad()
     batches = 0
@@ -48,7 +48,7 @@ def layer_normalized(importance: Importance) -> Importance:
     whole layers.
 
     Args:
-        importance: of every channel, (channels,) each; a layer of zeros remains zero.
+        importance: of every unit, (units,) each; a layer of zeros remains zero.
     """
     return {name: each / each.norm().clamp_min(1e-300) for name, each in importance.items()}
 
@@ -59,7 +59,7 @@ def _gate_gradient(
     # Of what follows the channels, a scale of another kind would be a second gate.
     layers = [module_path(scale) for scale in norm_scales(graph, group)] or group.producers
     gates = {f"{layer}.{entry}" for layer in layers for entry in ("weight", "bias")}
-    total = torch.zeros(group.channels).double()
+    total = torch.zeros(group.units).double()
     for member in group.members:
         if member.role == "consumer" or member.name not in gates & parameters.keys():
             continue

@@ -54,6 +54,7 @@ class Flow:
         counting: whether MACs are counted: those of the evaluation mode alone.
         zero: nodes whose value is zero for every channel that is masked where it is produced.
         spread: dimensions along which an ``expand`` made copies.
+        outputs: labels of the channels that each weight produces, in the layer's order.
         grouped: the weight of each grouped convolution, and its dimension of input channels.
         omitting: labels of the channels that each statistic over channels reads.
     """
@@ -64,6 +65,7 @@ class Flow:
         self.labels: dict[Key, Tensor] = {}
         self.roles: dict[Key, Role] = {}
         self.counts: dict[str, Tensor] = {}
+        self.outputs: dict[str, Tensor] = {}
         self.positions: dict[str, int] = {}
         self.layers = 0
         self.counting = True
@@ -358,7 +360,9 @@ class Flow:
             omitted[roots[compact(labels)[0]]] = True
         omitted[NONE] = False
         counted = {(f"{path}.", 0): labels for path, labels in self.counts.items()}
-        places = {key: roots[labels] for key, labels in {**self.labels, **counted}.items()}
+        produced = {(name, -1): labels for name, labels in self.outputs.items()}
+        labeled = {**self.labels, **counted, **produced}
+        places = {key: roots[labels] for key, labels in labeled.items()}
         every = torch.cat([torch.empty(0, dtype=torch.int64), *places.values()])
         # The position of each root's first occurrence; channels and groups are in this order.
         first = torch.full((len(roots),), len(every))
@@ -377,6 +381,7 @@ class Flow:
         width = Counter(cast(list[int], kind[channels].tolist()))
         members: dict[int, list[Member]] = {k: [] for k in width}
         counts: dict[int, list[tuple[str, int]]] = {k: [] for k in width}
+        outputs: dict[tuple[int, str], Tensor] = {}
         for (name, dim), here in places.items():
             # Positions, those of one kind together, in the order of their channels.
             order = (kind[here] * (len(every) + 1) + first[here]).argsort(stable=True)
@@ -386,6 +391,8 @@ class Flow:
                 index = part.view(width[k], -1)
                 if (name, dim) in counted:
                     counts[k].append((name[:-1], index.shape[1]))
+                elif (name, dim) in produced:
+                    outputs[k, name] = index
                 else:
                     members[k].append(Member(name, dim, self.roles[name, dim], index))
         reason_of = dict(zip(kind[channels].tolist(), reasons[channels].tolist(), strict=True))
@@ -400,9 +407,11 @@ class Flow:
             if reason_of[k] < len(self.forest.fixes):
                 fixed = self.forest.fixes[reason_of[k]][1]
             least = 2 if any((m.name, m.dim) in self.grouped for m in found_members) else 1
+            filters = outputs.get((k, lead.name), lead.index)
+            unit_of = filters.flatten().argsort() // filters.shape[1]
             members_of, counts_of = tuple(found_members), tuple(counts[k])
             groups[name] = ChannelGroup(
-                name, width[k], members_of, fixed, counts_of, least, k in statistics
+                name, members_of, unit_of, fixed, counts_of, least, k in statistics
             )
         shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
         parameters = {

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
+
+from secateur.errors import PruningError
 
 Role = Literal["producer", "consumer", "follower"]
 
@@ -19,8 +22,8 @@ class Member:
         dim: the dimension that shrinks.
         role: ``producer``, a filter that produces the channel (F_i); ``consumer``, the slice that
             reads it (G_i); ``follower``, a bias, norm or scale entry.
-        index: (channels, block) int64, the positions each channel holds in that dimension; a
-            block is over 1 where a flattened map or a repeated use gives a channel several.
+        index: (units, block) int64, the positions that each unit has in that dimension; several
+            where a channel is a flattened map, or a unit has several channels.
     """
 
     name: str
@@ -31,29 +34,68 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class ChannelGroup:
-    """One set of channels, each removable as a whole.
+    """One set of channels that can be removed, in units.
+
+    A unit is what can only be removed together: nearly always one channel. With a grouped
+    convolution or a group norm of g groups it is one channel of each group, or a whole group;
+    before a pixel shuffle, the channels that become one map.
 
     Attributes:
         name: the first producer's, as in ``layer_name``; a tensor's path if no layer produces the
             channels. A mark (``'``) is appended while another group has that name.
-        channels: how many there are.
-        members: the tensors that a channel is removed from.
+        members: the tensors that a unit is removed from.
+        unit_of: (channels,) int64, the unit of each channel. Channels are the filters of the layer
+            that the group is named after, in its order.
         fixed: why the group cannot be pruned, or None.
         counts: norms that have no entries but count their channels: each one's module path, and
             how much it counts for a channel of this group.
-        least: how many must be kept: two where one would turn a grouped convolution into a
+        least: units that must be kept: two where one would turn a grouped convolution into a
             depthwise one, whose channel counts could not be read off its weight.
         statistics: whether a layer norm, or a mean or maximum over channels, depends on how many
             there are. Removed channels are omitted from such statistics.
     """
 
     name: str
-    channels: int
     members: tuple[Member, ...]
+    unit_of: Tensor
     fixed: str | None = None
     counts: tuple[tuple[str, int], ...] = ()
     least: int = 1
     statistics: bool = False
+
+    @property
+    def channels(self) -> int:
+        """How many channels there are: filters of the layer that the group is named after."""
+        return len(self.unit_of)
+
+    @property
+    def units(self) -> int:
+        """How many units there are."""
+        return len(self.members[0].index)
+
+    @property
+    def unit_size(self) -> int:
+        """How many channels a unit has."""
+        return self.channels // self.units
+
+    def channels_of(self, units: Tensor) -> Tensor:
+        """Return the channels of units, ascending."""
+        return torch.isin(self.unit_of, units.cpu()).nonzero().flatten()
+
+    def units_of(self, channels: Tensor) -> Tensor:
+        """Return the units that channels make up, ascending.
+
+        Raises:
+            PruningError: a unit is not whole.
+        """
+        counts = torch.bincount(self.unit_of[channels.cpu()], minlength=self.units)
+        if bool((part := (counts > 0) & (counts < self.unit_size)).any()):
+            together = self.channels_of(part.nonzero()[0]).tolist()
+            raise PruningError(
+                f"{self.name}: channels {', '.join(map(str, together))} can only be removed "
+                "together; keep all of them or none"
+            )
+        return counts.nonzero().flatten()
 
     def of_role(self, role: Role) -> tuple[Member, ...]:
         """Return the members with that role."""
@@ -103,13 +145,14 @@ class ChannelGraph:
     def cost(self, kept: Mapping[str, int] | None = None) -> tuple[int, int]:
         """Parameters and MACs of the network with ``kept`` channels left in the groups named.
 
-        A MAC is one multiply-add of a convolution or linear layer for one picture.
+        Channels must make up whole units. A MAC is one multiply-add of a convolution or linear
+        layer for one picture.
         """
         sizes = {name: list(shape) for name, shape in self.shapes.items()}
         for name, channels in (kept or {}).items():
             group = self.groups[name]
             for member in group.members:
-                lost = (group.channels - channels) * member.index.shape[1]
+                lost = (group.channels - channels) // group.unit_size * member.index.shape[1]
                 sizes[member.name][member.dim] -= lost
         params = sum(math.prod(sizes[name]) for name in self.parameters)
         macs = sum(math.prod(sizes[name]) * count for name, count in self.positions.items())

@@ -66,6 +66,7 @@ def _convolve(flow: "Flow", node: fx.Node) -> Any:
             flow.forest.unite(each, each[0])
     if isinstance(bias, fx.Node):
         flow.forest.unite(out, flow.dimension(flow.sources[bias], 0, "follower"))
+    flow.outputs[name] = out
     return along(out, dim, shape)
 
 

@@ -43,17 +43,19 @@ def fix_breaking(
 
 def can_be_cut(graph: ChannelGraph) -> list[ChannelGroup]:
     """Return the groups from which a trial may remove a channel."""
-    return [group for group in graph.prunable().values() if group.channels > group.least]
+    return [group for group in graph.prunable().values() if group.units > group.least]
 
 
 def trial_selection(graph: ChannelGraph) -> dict[str, Tensor]:
     """Keep nearly all channels of every group that can be pruned.
 
     Groups lose different numbers, so that no two match by accident. Groups of more than two
-    channels keep at least two, because a single one would broadcast against any number.
+    units keep at least two, because a single one would broadcast against any number.
     """
     return {
-        group.name: torch.arange(group.channels - 1 - i % 5 % max(1, group.channels - 2))
+        group.name: group.channels_of(
+            torch.arange(group.units - 1 - i % 5 % max(1, group.units - 2))
+        )
         for i, group in enumerate(graph.prunable().values())
     }
 

@@ -28,9 +28,9 @@ def keep_same_share(
 
     Args:
         graph: the network's channel groups.
-        importance: of every channel of the groups that may lose some, (channels,) each.
+        importance: of every unit of the groups that may lose some, (units,) each.
         budget: what the whole network may have.
-        min_filters: kept in each group.
+        min_filters: filters kept in each layer.
 
     Returns:
         Indices of the kept channels by group, ascending.
@@ -40,19 +40,21 @@ def keep_same_share(
     """
     fewest = _fewest(graph, importance, budget, min_filters)
 
-    def counts(share: float) -> dict[str, int]:
+    def units(share: float) -> dict[str, int]:
         return {n: max(fewest[n], int(share * len(each))) for n, each in importance.items()}
 
     low, high = 0.0, 1.0
-    if budget.is_met(graph, counts(high)):
+    if budget.is_met(graph, _channels(graph, units(high))):
         low = high
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        fits = budget.is_met(graph, counts(middle))
+        fits = budget.is_met(graph, _channels(graph, units(middle)))
         low, high = (middle, high) if fits else (low, middle)
-    kept = counts(low)
+    kept = units(low)
     return {
-        name: each.argsort(descending=True, stable=True)[: kept[name]].sort().values
+        name: graph.groups[name].channels_of(
+            each.argsort(descending=True, stable=True)[: kept[name]]
+        )
         for name, each in importance.items()
     }
 
@@ -72,10 +74,10 @@ def keep_most_important(
     order = []
     for name, each in importance.items():
         removable = each.argsort(stable=True)[: len(each) - fewest[name]].tolist()
-        order += [(float(each[channel]), name, channel) for channel in removable]
+        order += [(float(each[unit]), name, unit) for unit in removable]
     order.sort(key=lambda entry: entry[0])
 
-    def counts(removed: int) -> dict[str, int]:
+    def units(removed: int) -> dict[str, int]:
         left = {name: len(each) for name, each in importance.items()}
         for _, name, _ in order[:removed]:
             left[name] -= 1
@@ -84,11 +86,13 @@ def keep_most_important(
     low, high = 0, len(order)
     while low < high:
         middle = (low + high) // 2
-        fits = budget.is_met(graph, counts(middle))
+        fits = budget.is_met(graph, _channels(graph, units(middle)))
         low, high = (low, middle) if fits else (middle + 1, high)
-    removed = {(name, channel) for _, name, channel in order[:low]}
+    removed = {(name, unit) for _, name, unit in order[:low]}
     return {
-        name: torch.tensor([i for i in range(len(each)) if (name, i) not in removed])
+        name: graph.groups[name].channels_of(
+            torch.tensor([i for i in range(len(each)) if (name, i) not in removed])
+        )
         for name, each in importance.items()
     }
 
@@ -96,10 +100,15 @@ def keep_most_important(
 def _fewest(
     graph: ChannelGraph, importance: Mapping[str, Tensor], budget: Budget, min_filters: int
 ) -> dict[str, int]:
+    """The fewest units of each group."""
     fewest = fewest_channels(graph, importance, min_filters)
     if not budget.is_met(graph, fewest):
         raise BudgetError(
             "the budget cannot be met: with min_filters kept in every group of the phase the "
             "network is still too large; allow more, or name more layers"
         )
-    return fewest
+    return {name: count // graph.groups[name].unit_size for name, count in fewest.items()}
+
+
+def _channels(graph: ChannelGraph, units: Mapping[str, int]) -> dict[str, int]:
+    return {name: count * graph.groups[name].unit_size for name, count in units.items()}

@@ -57,8 +57,7 @@ def select_by_budget(
         budget: what the whole network may have, and what later phases need to remain possible.
         min_filters: kept in each group, rounded up to its width step.
         round_to: width steps of the groups, one number or by name.
-        importance: of every channel of the groups, (channels,) each; None for
-            ``channel_importance``.
+        importance: of every unit of the groups, (units,) each; None for ``channel_importance``.
         balance: exponent of the penalty on nearly empty layers: a channel's loss is multiplied by
             (the group's whole importance ÷ what remains) to this power. 0 turns it off; the larger
             it is, the more alike are the shares that groups keep.
@@ -82,7 +81,7 @@ def select_by_budget(
     def fits(removed: Sequence[_Bundle]) -> bool:
         counts = {name: graph.groups[name].channels for name in groups}
         for bundle in removed:
-            counts[bundle.group] -= len(bundle.channels)
+            counts[bundle.group] -= len(bundle.units) * graph.groups[bundle.group].unit_size
         return budget.is_met(graph, counts)
 
     if not fits([bundle for some in bundles.values() for bundle in some]):
@@ -108,9 +107,11 @@ def select_by_budget(
     removed = min(map(fewest_that_fit, mixes), key=lambda some: sum(each.loss for each in some))
     lost: dict[str, set[int]] = {name: set() for name in groups}
     for bundle in removed:
-        lost[bundle.group].update(bundle.channels)
+        lost[bundle.group].update(bundle.units)
     kept = {
-        name: torch.tensor([i for i in range(graph.groups[name].channels) if i not in lost[name]])
+        name: (group := graph.groups[name]).channels_of(
+            torch.tensor([i for i in range(group.units) if i not in lost[name]])
+        )
         for name in groups
     }
     return Choice(kept, levels)
@@ -118,17 +119,17 @@ def select_by_budget(
 
 @dataclass(frozen=True, slots=True)
 class _Bundle:
-    """Channels of one group that are removed together.
+    """Units of one group that are removed together, to reach its next width.
 
     Attributes:
-        loss: the sum, over its channels in the order of removal, of each one's share of the
+        loss: the sum, over its units in the order of removal, of each one's share of the
             importance that its group has left, times the penalty on nearly empty layers.
         params: parameters it saves, as a share of the network's.
         macs: MACs it saves, as a share of the network's.
     """
 
     group: str
-    channels: tuple[int, ...]
+    units: tuple[int, ...]
     loss: float
     params: float
     macs: float
@@ -142,21 +143,23 @@ class _Bundle:
 def _bundles(
     graph: ChannelGraph, name: str, importance: Tensor, fewest: int, step: int, balance: float
 ) -> list[_Bundle]:
-    """All channels of a group except the ``fewest`` most important, in the order of removal."""
+    """All units of a group except those of the ``fewest`` channels, in the order of removal."""
     group = graph.groups[name]
-    (params, macs), (less_params, less_macs) = graph.cost(), graph.cost({name: group.channels - 1})
+    one_less = graph.cost({name: group.channels - group.unit_size})
+    (params, macs), (less_params, less_macs) = graph.cost(), one_less
     order = importance.argsort(stable=True)
     remaining = importance[order].flip(0).cumsum(0).flip(0).clamp_min(1e-30)
     factors = (remaining[0] / remaining) ** balance
-    channels, losses = order.tolist(), (importance[order] / remaining * factors).tolist()
+    units, losses = order.tolist(), (importance[order] / remaining * factors).tolist()
     found = []
-    start, end = 0, group.channels % step or step
-    while group.channels - end >= fewest:
+    fewest, step = fewest // group.unit_size, step // group.unit_size
+    start, end = 0, group.units % step or step
+    while group.units - end >= fewest:
         size = end - start
         found.append(
             _Bundle(
                 name,
-                tuple(channels[start:end]),
+                tuple(units[start:end]),
                 sum(losses[start:end]),
                 size * (params - less_params) / params,
                 size * (macs - less_macs) / macs,

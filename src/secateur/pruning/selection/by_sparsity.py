@@ -52,7 +52,9 @@ def select_by_sparsity(
         group = free_group(graph, name)
         levels[name] = seen = sparsity_levels(group, tensors, kept_positions(graph, kept))
         removed = (s_F <= seen.F) | ((s_F_both <= seen.F) & (s_G <= seen.G))
-        ranks = list(zip(removed.tolist(), seen.F.tolist(), seen.G.tolist(), strict=True))
+        # Channels of one unit have the same levels; its number keeps them next to each other.
+        columns = (removed, seen.F, seen.G, group.unit_of)
+        ranks = list(zip(*(column.tolist() for column in columns), strict=True))
         order = sorted(range(group.channels), key=ranks.__getitem__)
         count = max(rounded_up(int((~removed).sum()), steps[name]), fewest[name])
         kept[name] = torch.tensor(sorted(order[:count]))

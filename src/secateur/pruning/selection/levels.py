@@ -14,8 +14,9 @@ class Levels:
     """Sparsity levels of one group's channels when the selection decided on them.
 
     Attributes:
-        F: sparsity level of each block F_i, (channels,) float64.
-        G: sparsity level of each block G_i, (channels,) float64.
+        F: sparsity level of the block F_i of each channel, (channels,) float64; channels that are
+            removed together are one block.
+        G: sparsity level of the block G_i of each channel, (channels,) float64.
     """
 
     F: Tensor
@@ -42,7 +43,8 @@ def sparsity_levels(
 ) -> Levels:
     """Compute the sparsity level of every block F_i and G_i of a group: zeros ÷ elements.
 
-    Where several producers or consumers share a channel, their elements are one block.
+    Where several producers or consumers share a channel, or several channels are a unit, their
+    elements are one block.
 
     Args:
         group: the channel group.
@@ -51,7 +53,7 @@ def sparsity_levels(
     """
 
     def level(role: Role) -> Tensor:
-        zeros = torch.zeros(group.channels, dtype=torch.float64)
+        zeros = torch.zeros(group.units, dtype=torch.float64)
         elements = 0
         for member in group.of_role(role):
             tensor = tensors[member.name].detach().cpu()
@@ -61,6 +63,6 @@ def sparsity_levels(
             slices = tensor.movedim(member.dim, 0).flatten(1)
             zeros += (slices == 0).sum(1, dtype=torch.float64)[member.index].sum(1)
             elements += slices.shape[1] * member.index.shape[1]
-        return zeros / max(elements, 1)
+        return (zeros / max(elements, 1))[group.unit_of]
 
     return Levels(level("producer"), level("consumer"))

@@ -231,7 +231,8 @@ def _layers(
     for name, group in graph.prunable().items():
         removed = group.channels - expected.get(name, group.channels)
         for member in group.of_role("consumer"):
-            lost[member.name] = lost.get(member.name, 0) + removed * member.index.shape[1]
+            positions = removed // group.unit_size * member.index.shape[1]
+            lost[member.name] = lost.get(member.name, 0) + positions
 
     found = {}
     for path, shape in shapes.items():

@@ -1,9 +1,10 @@
 """Rounding: how many channels a group may keep, at least a minimum and a multiple of its step."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 from secateur.errors import PruningError
-from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup
 
 # One width step for every group, or width steps by group; a group that is not named has 1.
 RoundTo = int | Mapping[str, int]
@@ -12,10 +13,13 @@ RoundTo = int | Mapping[str, int]
 def width_steps(graph: ChannelGraph, names: Iterable[str], round_to: RoundTo) -> dict[str, int]:
     """Give the width step of each group: what the channels it keeps are a multiple of.
 
+    It is the least number of channels that make up whole units and with which every layer that
+    produces them keeps a multiple of ``round_to`` filters.
+
     Args:
         graph: the network's channel groups.
         names: the groups in question.
-        round_to: one width step for all, or width steps by group.
+        round_to: one width step for all, or width steps by group, in filters.
 
     Raises:
         PruningError: a width step is not a whole number of at least 1, or names an unknown group.
@@ -28,7 +32,7 @@ def width_steps(graph: ChannelGraph, names: Iterable[str], round_to: RoundTo) ->
             raise PruningError(f"round_to: {name!r} is no channel group of this network")
         if not isinstance(step, int) or step < 1:
             raise PruningError(f"round_to is {step!r} for {name}; give a whole number, 1 or more")
-    return {name: round_to.get(name, 1) for name in names}
+    return {name: _step(graph.groups[name], round_to.get(name, 1)) for name in names}
 
 
 def fewest_channels(
@@ -36,8 +40,8 @@ def fewest_channels(
 ) -> dict[str, int]:
     """Give the fewest channels that each group may be left with.
 
-    That is the larger of ``min_filters`` and the group's own minimum, rounded up to the group's
-    width step, or all of its channels if it has no more.
+    With them every layer that produces the channels keeps at least ``min_filters`` filters, and the
+    group its own minimum, rounded up to the group's width step; or all, if there are no more.
 
     Raises:
         PruningError: ``min_filters`` is not a whole number of at least 1, or as ``width_steps``.
@@ -47,9 +51,24 @@ def fewest_channels(
     steps = width_steps(graph, names, round_to)
     groups = {name: graph.groups[name] for name in steps}
     return {
-        name: min(rounded_up(max(min_filters, group.least), steps[name]), group.channels)
+        name: min(rounded_up(_least(group, min_filters), steps[name]), group.channels)
         for name, group in groups.items()
     }
+
+
+def _least(group: ChannelGroup, min_filters: int) -> int:
+    units = -(-min_filters // min(_filters_of_unit(group)))
+    return max(units, group.least) * group.unit_size
+
+
+def _step(group: ChannelGroup, filters: int) -> int:
+    units = math.lcm(*(filters // math.gcd(filters, each) for each in _filters_of_unit(group)))
+    return units * group.unit_size
+
+
+def _filters_of_unit(group: ChannelGroup) -> list[int]:
+    """How many filters of each producer a unit has."""
+    return [group.unit_size, *(m.index.shape[1] for m in group.of_role("producer")[1:])]
 
 
 def rounded_up(count: int, step: int) -> int:
