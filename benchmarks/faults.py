@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,15 @@ class Case:
         """All output so far."""
         return (self.folder / "log").read_text("utf-8", "replace")
 
-    def begin(self, *changes: str) -> "subprocess.Popen[str]":
-        """Start the command."""
+    def begin(self, *changes: str, under: Sequence[str] = ()) -> "subprocess.Popen[str]":
+        """Start the command, if need be under another one."""
         options = [option for change in (*SHORT, *changes) for option in ("--set", change)]
         recipe, log = self.folder / "tiny.yaml", self.folder / "log"
-        return start("compress", recipe, "--run", str(self.run), *options, log=log)
+        return start("compress", recipe, "--run", str(self.run), *options, log=log, under=under)
 
-    def compress(self, *changes: str) -> int:
+    def compress(self, *changes: str, under: Sequence[str] = ()) -> int:
         """Run the command and return its exit code."""
-        return self.begin(*changes).wait(TOO_LONG)
+        return self.begin(*changes, under=under).wait(TOO_LONG)
 
     def wait_for(self, path: str) -> None:
         """Wait until a file exists."""
@@ -170,6 +170,24 @@ def dead_worker(case: Case) -> Tried:
     return code, case.last_line(), case.compress(*WORKER)
 
 
+def shared_memory(options: str) -> list[str]:
+    """A command that runs another one with its own file system at ``/dev/shm``; needs root."""
+    mount = f'/bin/mount -t tmpfs -o {options} none /dev/shm && exec "$@"'
+    return ["unshare", "--mount", "/bin/sh", "-c", mount, "sh"]
+
+
+def small_shared_memory(case: Case) -> Tried:
+    """Shared memory has no room for the batches of worker processes."""
+    code = case.compress(*WORKER, under=shared_memory("size=100k"))
+    return code, case.last_line("  /dev/shm"), code
+
+
+def read_only_shared_memory(case: Case) -> Tried:
+    """Shared memory is read-only."""
+    code = case.compress(*WORKER, under=shared_memory("size=50m,ro"))
+    return code, case.last_line("  /dev/shm"), code
+
+
 def short_memory(case: Case) -> Tried:
     """Memory runs out during a training."""
     process = case.begin("train.steps=2000", "train.batch_size=64")
@@ -257,6 +275,8 @@ FAULTS: dict[Callable[[Case], Tried], tuple[int, str]] = {
     cut_off_picture: (2, "03.jpg: not a readable picture"),
     changed_data: (0, "dense: redone"),
     dead_worker: (2, "a process that loads pictures was killed"),
+    small_shared_memory: (0, "room for 0 of 1"),
+    read_only_shared_memory: (0, "is absent, full or read-only"),
     short_memory: (2, "memory ran short"),
     diverging: (2, "diverged at step"),
     no_threshold: (0, "no threshold holds the drop"),
@@ -267,7 +287,7 @@ FAULTS: dict[Callable[[Case], Tried], tuple[int, str]] = {
     broken_network: (2, "is missing or damaged"),
     broken_record: (2, "step.json: cannot be read"),
 }
-NEEDS_ROOT = (full_disk, read_only_folder)
+NEEDS_ROOT = (full_disk, read_only_folder, small_shared_memory, read_only_shared_memory)
 
 
 def try_faults(work: Path) -> list[dict[str, Any]]:

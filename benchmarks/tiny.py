@@ -4,7 +4,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,21 @@ def start(
     *options: str,
     log: Path,
     environment: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
 ) -> "subprocess.Popen[str]":
-    """Start the real command in its own process; its output is appended to a log."""
+    """Start the real command in its own process; its output is appended to a log.
+
+    Args:
+        command: of secateur.
+        recipe: its argument.
+        options: its options.
+        log: the file.
+        environment: variables beside those of this process.
+        under: a command that runs the command which follows it, such as ``nice``.
+    """
     with log.open("a") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "secateur", command, str(recipe), *options],
+            [*under, sys.executable, "-m", "secateur", command, str(recipe), *options],
             stdout=file,
             stderr=subprocess.STDOUT,
             text=True,

@@ -109,7 +109,9 @@ class DetectionData(PictureData):
         "of that size, and evaluation whole pictures, at native resolution",
     )
     augmentation: Augmentation = Augmentation()
-    workers: Annotated[int, Field(ge=0)] = Field(2, description="processes that load pictures")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        2, description="processes that load pictures; fewer where shared memory is small"
+    )
 
 
 class ClassAugmentation(Section):

@@ -9,18 +9,21 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.data.image_io import bombs_refused, decode_picture
 from secateur.data.seeds import AUGMENTATION, derived_seed, epoch_order
+from secateur.data.shared_memory import Loading, fitting
 from secateur.data.transforms.augmentation import Sample, Transform
 from secateur.distributed.rank import SINGLE, Rank
 from secateur.errors import DataError
 
 # Pictures (N, 3, H, W) uint8, boxes (N, M, 4) float32 and labels (N, M) int64, 0 for no object.
 Batch = tuple[Tensor, Tensor, Tensor]
+# Seconds that a training waits for a batch. Large batches of large pictures take minutes.
+LONGEST_WAIT = 600.0
 # From a picture and the side it is resized to, None for its own size, to pixels (3, H, W) uint8.
 Decode = Callable[[AnnotatedPicture, int | None], Tensor]
 
@@ -122,6 +125,16 @@ class TrainingSamples(Dataset[Sample]):
         return self.transform(_without_difficult(picture), read_image(picture), rng)
 
 
+class TrainingLoader(DataLoader[Sample]):
+    """A loader of training batches.
+
+    Attributes:
+        shortage: why fewer processes than wanted load pictures; None if there are as many.
+    """
+
+    shortage: str | None = None
+
+
 def training_batches(
     pictures: Sequence[AnnotatedPicture],
     transform: Transform,
@@ -132,10 +145,11 @@ def training_batches(
     workers: int,
     done: int = 0,
     rank: Rank = SINGLE,
-) -> DataLoader[Sample]:
+) -> TrainingLoader:
     """Return a loader of ``steps`` batches of augmented pictures, without the first ``done``.
 
     All batches have the same shapes, with room for the largest number of objects in a picture.
+    Where shared memory has no room for the batches of all ``workers``, fewer load, or none.
 
     Args:
         pictures: on disk.
@@ -146,6 +160,9 @@ def training_batches(
         workers: processes that load pictures.
         done: batches that an interrupted training has already had.
         rank: whose part of each batch is read.
+
+    Raises:
+        DataError: with workers, if a picture cannot be read.
     """
     most = max(int((~picture.difficult).sum()) for picture in pictures)
     samples = TrainingSamples(
@@ -153,15 +170,23 @@ def training_batches(
     )
     own = rank.batch_slice(batch_size)
     starts = range(0, len(samples), batch_size)
-    return DataLoader(
+    collate = partial(_collate, room=max(1, most))
+    loading = Loading(0, 0)
+    if workers and len(samples):
+        one = sum(part.nbytes for part in collate([samples[0]]))
+        loading = fitting(workers, one * (own.stop - own.start), rank.local_world_size)
+    loader = TrainingLoader(
         samples,
         batch_sampler=[[*range(start + own.start, start + own.stop)] for start in starts],
-        num_workers=workers,
-        collate_fn=partial(_collate, room=max(1, most)),
-        prefetch_factor=4 if workers else None,
+        num_workers=loading.workers,
+        collate_fn=collate,
+        prefetch_factor=loading.prefetch if loading.workers else None,
+        timeout=LONGEST_WAIT if loading.workers else 0,
         # Without a generator, loading would draw from the training's global random numbers.
         generator=torch.Generator().manual_seed(seed),
     )
+    loader.shortage = loading.shortage
+    return loader
 
 
 def evaluation_batches(
@@ -215,4 +240,9 @@ def _collate(samples: list[Sample], room: int) -> Batch:
     for number, (_, target) in enumerate(samples):
         count = len(target["labels"])
         boxes[number, :count], labels[number, :count] = target["boxes"], target["labels"]
-    return torch.stack([pixels for pixels, _ in samples]), boxes, labels
+    batch = torch.stack([pixels for pixels, _ in samples]), boxes, labels
+    if get_worker_info() is not None:
+        # Sending would share them too, but in a thread in which an error loses the batch.
+        for part in batch:
+            part.share_memory_()  # type: ignore[no-untyped-call]
+    return batch

@@ -12,7 +12,8 @@ import torch
 from secateur.errors import RunError, SecateurError
 
 _SHORT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory")
-_WORKER_DIED = ("DataLoader worker (pid", "DataLoader timed out")
+_WORKER_DIED = "DataLoader worker (pid"
+_WORKERS_STOPPED = "DataLoader timed out"
 _SHARED_MEMORY = ("shared memory", "No space left on device", "unable to mmap")
 _FROM_WORKER = "in DataLoader worker process"
 
@@ -42,12 +43,19 @@ def translated_errors() -> Iterator[None]:
 
 def _cure(error: MemoryError | RuntimeError) -> str | None:
     text = str(error)
-    if any(part in text for part in _WORKER_DIED):
-        if any(part in text for part in _SHARED_MEMORY):
-            return (
-                "a process that loads pictures ran out of shared memory (/dev/shm); enlarge it "
-                "(docker run --shm-size=2g), or set data.workers: 0"
-            )
+    if _WORKERS_STOPPED in text:
+        return (
+            "the processes that load pictures stopped giving batches; check the disk with the "
+            "pictures and the room in shared memory (docker run --shm-size=2g), or set "
+            "data.workers: 0"
+        )
+    of_worker = _WORKER_DIED in text or _FROM_WORKER in text
+    if of_worker and any(part in text for part in _SHARED_MEMORY):
+        return (
+            "a process that loads pictures ran out of shared memory (/dev/shm); enlarge it "
+            "(docker run --shm-size=2g), or set data.workers: 0"
+        )
+    if _WORKER_DIED in text:
         return (
             "a process that loads pictures was killed, by a user or because memory ran short; give "
             "the command again, with a smaller data.workers if that happens again"

@@ -10,6 +10,7 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from secateur.config.train import Training
+from secateur.data.loaders import TrainingLoader
 from secateur.models.network_file import save_network
 from secateur.pruning.penalties.penalty import Penalties
 from secateur.pruning.sparsity import zero_share
@@ -96,6 +97,8 @@ class StageTraining:
             done,
             run.processes.step_rank,
         )
+        if isinstance(batches, TrainingLoader) and batches.shortage:
+            run.reporter.say(f"  {batches.shortage}")
         schedule = Schedule(
             settings.optimizer,
             settings.lr,
