@@ -10,6 +10,7 @@ from PIL import Image
 
 from commands import Outcome, one_error
 from secateur.config.recipe import load_recipe
+from secateur.data import shared_memory
 from secateur.data.source import read_splits
 from secateur.models.network_file import load_network
 from secateur.run.duration import measure_duration
@@ -127,3 +128,14 @@ def test_train_writes_the_dense_network(
     assert file.provenance["role"] == "dense"
     assert file.architecture.classes == ("dog", "cat")
     assert json.loads((tmp_path / "run/steps.json").read_text())["steps"] == ["dense"]
+
+
+def test_a_run_says_that_shared_memory_is_small(
+    secateur: Callable[..., Outcome], recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_memory, "FOLDER", Path("/shm"))  # absent
+    workers = ("--set", "data.workers=2")
+    trained = secateur("train", recipe, "--run", tmp_path / "run", *workers)
+    assert trained.code == 0
+    said = "  /shm: is absent, full or read-only, so no process loads pictures beside the training;"
+    assert trained.out.count(said) == 1
