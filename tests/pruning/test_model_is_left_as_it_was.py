@@ -107,3 +107,37 @@ def test_a_fresh_model_runs_afterwards_and_so_does_the_slim_one() -> None:
     assert type(output) is Tensor
     assert slim(EXAMPLE).shape == output.shape
     assert type(slim(EXAMPLE)) is Tensor
+
+
+class Gridded(nn.Module):
+    """Keeps a grid and the shape that it is for; counts on all channels of its stem."""
+
+    grid = torch.empty(0)
+    size: torch.Size | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(2, 8, 3)
+        self.middle = nn.Conv2d(8, 8, 1)
+        self.head = nn.Conv2d(8, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).view(-1, 8, 4, 4)
+        if self.size != x.shape:
+            self.size, self.grid = x.shape, torch.arange(4.0)
+        y: Tensor = self.head(self.middle(x) + self.grid)
+        return y
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_the_trial_cut_meets_the_attributes_from_before_the_trace(
+    used: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """torch takes the grid that a trace stored off the module, and leaves the size."""
+    model = Gridded().eval()
+    if used:
+        model(EXAMPLE)
+    groups = secateur.channel_groups(model, EXAMPLE).groups
+    assert "counts on all of these channels" in str(groups["stem"].fixed)
+    assert groups["middle"].fixed is None
+    assert capfd.readouterr() == ("", "")

@@ -38,7 +38,7 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGr
             convolution or linear layer.
     """
     _check_inputs(model, example_inputs)
-    with attributes_restored(model):
+    with attributes_restored(model), _quiet():
         return _trace(model, example_inputs)
 
 
@@ -100,7 +100,9 @@ def _repeated(x: Tensor, copies: int) -> Tensor:
 
 def _export(model: nn.Module, example_inputs: ExampleInputs) -> torch.export.ExportedProgram:
     args, kwargs = call_arguments(example_inputs)
-    with _quiet(), _no_stack_traces(), warnings.catch_warnings():
+    # torch takes tensors that a forward pass stored off the modules, and leaves plain values: the
+    # next run would meet one without the other.
+    with attributes_restored(model), _no_stack_traces(), warnings.catch_warnings():
         # About tensors that a forward pass stores in modules; groups ignore them.
         warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
         return torch.export.export(model, args, kwargs, strict=False)
