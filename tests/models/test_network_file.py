@@ -11,7 +11,7 @@ import torch
 import torchvision
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import secateur
@@ -184,6 +184,45 @@ def test_round_trip_of_a_slim_resnet(tmp_path: Path) -> None:
         ModelError, match=r"builder 'torchvision.models:resnet19' cannot be imported"
     ):
         load_model(path, allow_import=True)
+
+
+class Versioned(nn.Module):
+    """Its state dicts have a version, and those of version 1 hold half of the scale."""
+
+    _version = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 1)
+        self.scale = nn.Parameter(torch.full((4, 1, 1), 3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled: Tensor = self.layer(x) * self.scale
+        return scaled
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: Any, *rest: Any) -> None:
+        if metadata.get("version", 1) < self._version:
+            state[f"{prefix}scale"] = 2 * state[f"{prefix}scale"]
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+def test_a_file_is_of_the_versions_that_its_classes_have(tmp_path: Path) -> None:
+    path = tmp_path / "slim.safetensors"
+    secateur.save(path, Versioned())
+    assert shrink_to(Versioned(), path).scale.flatten().tolist() == [3.0] * 4
+    state = load_file(path)
+    assert shrink_to_state(Versioned(), state).scale.flatten().tolist() == [3.0] * 4
+    old = Versioned().state_dict()
+    old._metadata[""] = {"version": 1}  # type: ignore[attr-defined]
+    assert shrink_to_state(Versioned(), old).scale.flatten().tolist() == [6.0] * 4
+
+
+def test_a_mnasnet_is_loaded(tmp_path: Path) -> None:
+    """It refuses a state dict without a version."""
+    path = tmp_path / "slim.safetensors"
+    network = torchvision.models.mnasnet0_5(num_classes=2)
+    secateur.save(path, network)
+    assert same_tensors(shrink_to(torchvision.models.mnasnet0_5(num_classes=2), path), network)
 
 
 def test_any_file_is_loaded_as_a_model(file: Path) -> None:

@@ -24,7 +24,7 @@ from secateur.files.atomic_write import atomic_write
 from secateur.files.file_kind import file_kind
 from secateur.models.architecture import Architecture
 from secateur.models.network import build_network, example_input, raw_network
-from secateur.models.shapes import check_shapes, shrink_to_shapes, tensor_shapes
+from secateur.models.shapes import check_shapes, load_state, shrink_to_shapes, tensor_shapes
 from secateur.models.table import NETWORKS
 
 VERSION = 2
@@ -189,7 +189,7 @@ def load_tensors(path: Path, model: nn.Module) -> dict[str, Tensor]:
     """
     try:
         tensors = load_file(path)
-        model.load_state_dict(tensors)
+        load_state(model, tensors)
     except (SafetensorError, RuntimeError, OSError):
         raise ModelError(f"{path}: its tensors cannot be loaded; write the file again") from None
     return tensors

@@ -1,5 +1,6 @@
 """Shapes of a network's tensors: shrinking a dense network to those of a slim one."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
@@ -65,8 +66,23 @@ def shrink_to_state(model: Model, state: Mapping[str, Tensor]) -> Model:
         ModelError: as for ``shrink_to_shapes``.
     """
     slim = shrink_to_shapes(model, {name: tensor.shape for name, tensor in state.items()})
-    slim.load_state_dict(state)
+    load_state(slim, state)
     return slim
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a whole state dict of today's classes.
+
+    Classes note their versions in a state dict's ``_metadata``, and some refuse one without it, or
+    read it as one of their first version. A file does not hold it.
+
+    Raises:
+        RuntimeError: names or shapes differ.
+    """
+    versioned = OrderedDict(state)
+    versions = getattr(state, "_metadata", None) or model.state_dict()._metadata  # type: ignore[attr-defined]
+    versioned._metadata = versions  # type: ignore[attr-defined]
+    model.load_state_dict(versioned)
 
 
 def check_shapes(dense: Mapping[str, Sequence[int]], slim: Mapping[str, Sequence[int]]) -> None:
