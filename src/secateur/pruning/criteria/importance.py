@@ -25,6 +25,8 @@ class Scored:
         seed: of random numbers.
         losses: gives the loss of some training batches, each computed when it is asked for; None
             where there are no labelled batches.
+        inputs: gives what the network is called with on some training batches; None where there
+            are none.
         tensors: the network's parameters by path.
     """
 
@@ -35,6 +37,7 @@ class Scored:
     min_filters: int = 1
     seed: int = 0
     losses: Callable[[], Iterator[Tensor]] | None = None
+    inputs: Callable[[], Iterator[ExampleInputs]] | None = None
     tensors: Mapping[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from secateur.pruning.baselines.torch_pruning import group_norm, load_torch_prun
 from secateur.pruning.criteria.importance import Importance, Scored
 from secateur.pruning.criteria.norms import filter_norm, geometric_median, norm_scale
 from secateur.pruning.criteria.random import random_importance
+from secateur.pruning.criteria.reconstruction import unexplained
 from secateur.pruning.criteria.sparsity import sparsity
 from secateur.pruning.criteria.taylor import layer_normalized, taylor
 
@@ -27,6 +28,7 @@ class Criterion:
         penalty: name of the one penalty that it needs; None where any will do.
         sparsifies: whether the network is trained with a penalty first.
         needs_losses: whether it needs the loss of training batches.
+        needs_inputs: whether it needs pictures, without labels.
         check: raises MissingExtraError where a package that it needs is missing.
     """
 
@@ -37,6 +39,7 @@ class Criterion:
     penalty: str | None = None
     sparsifies: bool = False
     needs_losses: bool = False
+    needs_inputs: bool = False
     check: Callable[[], object] = lambda: None
 
 
@@ -77,6 +80,13 @@ CRITERIA: dict[str, Criterion] = {
         penalty="group_norm",
         sparsifies=True,
         check=load_torch_pruning,
+    ),
+    "reconstruction": Criterion(
+        unexplained,
+        "what is lost once the other filters have made up for it (after Optimal Brain Surgeon); "
+        "needs pictures, but no labels",
+        "cost",
+        needs_inputs=True,
     ),
     "random": Criterion(random_importance, "random numbers"),
 }

@@ -1,0 +1,1 @@
+"""Reconstruction: the layers after a removal make up for the channels that are gone."""
