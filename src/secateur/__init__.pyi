@@ -30,6 +30,10 @@ from secateur.pruning.penalties.l1 import (
 )
 from secateur.pruning.penalties.penalty import Penalties as Penalties
 from secateur.pruning.penalties.table import make_penalty as make_penalty
+from secateur.pruning.reconstruction.reconstruct import (
+    Reconstruction as Reconstruction,
+    reconstruct as reconstruct,
+)
 from secateur.pruning.removal import (
     mask_filters as mask_filters,
     remove_filters as remove_filters,

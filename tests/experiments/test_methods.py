@@ -31,7 +31,8 @@ ABLATIONS = [
     "subgradient",
     "no_balance",
 ]
-ABLATIONS += ["no_recalibration", "one_phase", "four_phases"]
+ABLATIONS += ["no_recalibration", "no_reconstruction", "reconstruction"]
+ABLATIONS += ["one_phase", "four_phases"]
 SPARSIFYING = ("sparsity", "sparsity_F", "sparsity_G", "norm_scale", "group_norm")
 MORE = ["gradual", "distill", "fine_tune"]
 
@@ -121,7 +122,7 @@ def changes(method: str) -> dict[str, Any]:
         if section == "phases":
             if other[section] != ours[section]:
                 (found[section],) = other[section]
-        else:
+        elif isinstance(ours[section], dict):
             for entry, value in other[section].items():
                 if value != ours[section][entry]:
                     found[f"{section}.{entry}"] = value
@@ -136,12 +137,16 @@ LONGER = {
 }
 
 
+# No published criterion comes with a reconstruction.
+PUBLISHED = {"remove.reconstruct": False}
+
+
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
         (OURS, {}),
         *(
-            (name, {"select.criterion": name, "phases": LONGER})
+            (name, {"select.criterion": name, "phases": LONGER, **PUBLISHED})
             for name in ("random", "l1", "l2", "geometric_median", "taylor")
         ),
         (
@@ -150,6 +155,7 @@ LONGER = {
                 "select.criterion": "norm_scale",
                 "sparsify.penalty": "norm_scale",
                 "sparsify.strength": 0.1,
+                **PUBLISHED,
             },
         ),
         (
@@ -159,6 +165,7 @@ LONGER = {
                 "sparsify.penalty": "group_norm",
                 "sparsify.strength": 5e-3,
                 "sparsify.weight_decay": 0.0,
+                **PUBLISHED,
             },
         ),
         ("uniform", {"select.allocation": "share"}),
@@ -179,7 +186,16 @@ LONGER = {
                 }
             },
         ),
-        ("no_recalibration", {"remove.fold_means": False, "remove.reestimate_norms": False}),
+        (
+            "no_recalibration",
+            {
+                "remove.reconstruct": False,
+                "remove.fold_means": False,
+                "remove.reestimate_norms": False,
+            },
+        ),
+        ("no_reconstruction", {"remove.reconstruct": False}),
+        ("reconstruction", {"select.criterion": "reconstruction", "phases": LONGER}),
         ("distill", {"retrain.distill": 1.0}),
         ("fine_tune", {"retrain.lr": 2e-4}),
     ],

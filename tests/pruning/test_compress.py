@@ -680,7 +680,7 @@ def test_public_protocol_of_penalties() -> None:
     [
         ({"model": net().state_dict()}, "model is a OrderedDict; give a torch.nn.Module"),
         ({"model": net().to("meta")}, "the model is on meta"),
-        ({"train": None}, "train is None; give a function"),
+        ({"train": 3}, "train is 3; give a function"),
         ({"evaluate": 3}, "evaluate is 3; give a function"),
     ],
 )
@@ -703,3 +703,57 @@ def test_training_that_diverged() -> None:
 def test_example_inputs_that_are_not_finite() -> None:
     with pytest.raises(PruningError, match="no finite values"):
         compress(net(), EXAMPLE * math.nan, train=never, evaluate=lambda _: 1.0, keep_params=0.5)
+
+
+def test_without_training_filters_go_and_the_rest_is_reconstructed() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 4, 1),
+    ).eval()
+    with torch.no_grad():  # half of the filters of both layers are copies of the others
+        for layer in (model[0], model[2]):
+            layer.weight[4:] = layer.weight[:4]
+        model[0].bias[4:] = model[0].bias[:4]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pictures = [torch.randn(4, 3, 8, 8) for _ in range(20)]
+    x = torch.randn(4, 3, 8, 8)
+    wanted = model(x)
+
+    def evaluate(network: nn.Module) -> float:
+        return -float((network(x) - wanted).abs().max())
+
+    result = secateur.compress(
+        model,
+        x,
+        secateur.Goal(keep_params=0.35),
+        train=None,
+        evaluate=evaluate,
+        calibration=secateur.Calibration(
+            [(each, "label") for each in pictures], inputs=lambda batch: batch[0]
+        ),
+    )
+    assert [len(kept) for kept in result.kept.values()] == [4, 4]
+    assert result.slim.metric > -1e-2
+    assert set(result.phases[0].metric) == {"removed"}
+    assert not any(module.training for module in result.model.modules())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_batches_that_do_not_fit_the_network_show_before_training() -> None:
+    trained: list[str] = []
+    with pytest.raises(PruningError, match=r"calibration.*does not take.*inputs="):
+        secateur.compress(
+            net(),
+            torch.randn(2, 3, 8, 8),
+            secateur.Goal(keep_macs=0.5),
+            train=lambda *_: trained.append("train"),
+            evaluate=lambda _: 1.0,
+            calibration=secateur.Calibration([(torch.randn(2, 3, 8, 8), torch.zeros(2))]),
+        )
+    assert not trained

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,16 @@ class Notes:
         self.asked.append(f"graph {network}")
         return self.found
 
-    def remove(self, phase: Phase, sparse: str, thresholded: str, size: Size) -> str:  # noqa: ARG002
+    def remove(
+        self,
+        phase: Phase,  # noqa: ARG002
+        sparse: str,
+        thresholded: str,
+        size: Size,
+    ) -> tuple[str, float]:
         params = None if size.budget is None else size.budget.params
         self.asked.append(f"remove {sparse} by {thresholded} to {params}")
-        return f"slim{size.attempt or ''}"
+        return f"slim{size.attempt or ''}", 42.0
 
     def retrain(self, phase: Phase, slim: str, size: Size) -> tuple[str, float]:  # noqa: ARG002
         self.asked.append(f"retrain {slim}")
@@ -105,6 +112,16 @@ def test_steps_that_a_criterion_needs(criterion: str, before_removal: list[str])
     assert (outcome.network, outcome.taken) == ("slim retrained", 0)
     (attempt,) = outcome.attempts
     assert (attempt.keep, attempt.metric, attempt.held) == (None, 80.0, True)
+
+
+def test_without_training_the_removal_is_all() -> None:
+    steps = Notes([], chain())
+    given = phase("l1", keep_macs=0.5)
+    outcome = run_phase(
+        replace(given, method=replace(given.method, training=False)), "dense", steps
+    )
+    assert steps.asked == ["remove dense by dense to 10"]
+    assert (outcome.network, outcome.attempts[0].metric) == ("slim", 42.0)
 
 
 def test_largest_drop_takes_the_smallest_size_that_held() -> None:
@@ -251,7 +268,8 @@ def test_calibration_folds_means_and_reestimates_norms() -> None:
     model = _net()
     plain = _compressed(model, method=_l1()).model  # without batches neither is done
     calibration = secateur.Calibration(BATCHES)
-    folded = _compressed(model, method=_l1(reestimate_norms=False), calibration=calibration).model
+    method = _l1(reconstruct=False, reestimate_norms=False)
+    folded = _compressed(model, method=method, calibration=calibration).model
     kept = _compressed(model, method=_l1()).kept["0"]
     removed = [i for i in range(8) if i not in kept.tolist()]
     with torch.no_grad():
@@ -259,7 +277,9 @@ def test_calibration_folds_means_and_reestimates_norms() -> None:
         lost = model[3].weight[:, removed, 0, 0] @ maps[removed]
     torch.testing.assert_close(folded[3].bias - plain[3].bias, lost)
     assert torch.equal(folded[1].running_mean, plain[1].running_mean)
-    renormed = _compressed(model, method=_l1(fold_means=False), calibration=calibration).model
+    renormed = _compressed(
+        model, method=_l1(reconstruct=False, fold_means=False), calibration=calibration
+    ).model
     with torch.no_grad():
         means = torch.stack([renormed[0](x).mean((0, 2, 3)) for x in BATCHES]).mean(0)
     torch.testing.assert_close(renormed[1].running_mean, means)
@@ -391,7 +411,7 @@ def test_both_doors_choose_the_same_filters(
             sparsify.settings,
             recipe.compress.threshold.settings,
             selection.settings,
-            secateur.RemovalSettings(fold_means=False, reestimate_norms=False),
+            secateur.RemovalSettings(False, fold_means=False, reestimate_norms=False),
             phases=[list(phase_of_run.groups)],
         ),
     )

@@ -28,6 +28,14 @@ def compress(
             help="Only show what would happen, and time a few training steps; writes nothing.",
         ),
     ] = False,
+    no_training: Annotated[
+        bool,
+        typer.Option(
+            "--no-training",
+            help="Train nothing after the dense network: remove filters, and reconstruct the rest "
+            "from pictures, which takes minutes. The same as --set compress.training=false.",
+        ),
+    ] = False,
 ) -> None:
     """Train a network, compress it, and evaluate both.
 
@@ -38,7 +46,8 @@ def compress(
     """
     from secateur.config.recipe import load_recipe
 
-    loaded = load_recipe(recipe, changes or ())
+    changes = [*(changes or ()), *(["compress.training=false"] if no_training else [])]
+    loaded = load_recipe(recipe, changes)
     console = open_console()
     if plan_only:
         from secateur.run.duration import measure_duration
@@ -116,6 +125,8 @@ def show_plan(console: Console, plan: "Plan") -> None:
             _limit(phase.budget.macs),
         )
     console.print(table)
+    if not any(phase.retrain_steps for phase in plan.phases):
+        say(console, "nothing is trained in the phases: what remains is reconstructed")
     for number, phase in enumerate(plan.phases, start=1):
         filters = ", ".join(f"{name} ({count})" for name, count in phase.filters.items())
         say(console, f"phase {number}, {phase.goal}; prunes {filters}")

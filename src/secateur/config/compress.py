@@ -167,20 +167,33 @@ class Select(Section):
 
 
 class Remove(Section):
-    """Step 3: what is recalibrated after a removal."""
+    """Step 3: how the network is repaired after a removal, from training pictures."""
 
+    reconstruct: bool = Field(
+        True,
+        description="solve the layers that read removed filters by least squares, so that they "
+        "give what they gave before",
+    )
+    pictures: Count = Field(
+        128, description="pictures that the reconstruction, and the criterion of that name, use"
+    )
     fold_means: bool = Field(
-        True, description="add the mean contribution of removed filters to the next biases"
+        True,
+        description="without reconstruct: add the mean contribution of removed filters to the next "
+        "biases",
     )
     reestimate_norms: bool = Field(
-        True, description="re-estimate the batch norms' means and variances"
+        True,
+        description="without reconstruct: re-estimate the batch norms' means and variances",
     )
-    batches: Count = Field(50, description="training batches that both use")
+    batches: Count = Field(50, description="training batches that the last two use")
 
     @property
     def settings(self) -> RemovalSettings:
-        """What is recalibrated."""
-        return RemovalSettings(self.fold_means, self.reestimate_norms, self.batches)
+        """How the network is repaired."""
+        return RemovalSettings(
+            self.reconstruct, self.pictures, self.fold_means, self.reestimate_norms, self.batches
+        )
 
 
 class Phase(Section):
@@ -199,9 +212,28 @@ class Phase(Section):
 class Compress(Section):
     """The phases, and what their steps have in common."""
 
+    training: bool = Field(
+        True,
+        description="false: nothing is trained after the dense network; filters are removed by the "
+        "criterion reconstruction, if select names no other, and the rest is reconstructed",
+    )
     phases: tuple[Phase, ...] = Field(min_length=1, description="in the order they run")
     sparsify: Sparsify
     threshold: ThresholdSearch = ThresholdSearch()
     select: Select
     remove: Remove = Remove()
     retrain: Retrain
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_training(cls, content: Any) -> Any:
+        """Without training, its two sections may be left out, and another criterion is usual."""
+        if not isinstance(content, dict) or content.get("training", True):
+            return content
+        unused = {"sparsify": {"steps": 1}, "retrain": {"steps": 1}}
+        content = unused | content
+        selects = [content, *(content["phases"] if isinstance(content.get("phases"), list) else [])]
+        for section in selects:
+            if isinstance(section, dict) and section.get("select"):
+                section["select"] = {"criterion": "reconstruction", **section["select"]}
+        return content

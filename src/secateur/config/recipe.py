@@ -18,9 +18,10 @@ from secateur.config.section import UNKNOWN_ENTRY, Positive, Section
 from secateur.config.shipped import find_recipe
 from secateur.config.train import DenseTraining, Retrain, Training
 from secateur.data.formats.table import format_names
-from secateur.errors import RecipeError
+from secateur.errors import PruningError, RecipeError
 from secateur.files.safe_yaml import parse_yaml
 from secateur.models.table import NETWORKS
+from secateur.pruning.settings import Method, check_training
 
 # Names that pydantic puts into an error's place, for the kinds of one section.
 _KINDS = {kind.__name__ for kind in (DetectionData, ClassificationData)}
@@ -58,6 +59,22 @@ class Recipe(Section):
             Retrain(**{**common.retrain.model_dump(), **phase.retrain}),
         )
 
+    def method(self, number: int) -> Method:
+        """Give the method of a phase, from 1.
+
+        Raises:
+            PruningError: its settings do not fit together.
+        """
+        _, sparsify, select, retrain = self.phase(number)
+        return Method(
+            sparsify.settings,
+            self.compress.threshold.settings,
+            select.settings,
+            self.compress.remove.settings,
+            retrain.distill,
+            self.compress.training,
+        )
+
     def trainings(self) -> dict[str, Training]:
         """Give those that take place, by what they are called in a message."""
         found: dict[str, Training] = {"train": self.train} if self.train.steps else {}
@@ -65,7 +82,8 @@ class Recipe(Section):
             _, sparsify, select, retrain = self.phase(number)
             if select.settings.ranks_by.sparsifies:
                 found[f"phase {number}: sparsify"] = sparsify
-            found[f"phase {number}: retrain"] = retrain
+            if self.compress.training:
+                found[f"phase {number}: retrain"] = retrain
         return found
 
     @model_validator(mode="before")
@@ -118,6 +136,11 @@ class Recipe(Section):
             except ValidationError as error:
                 place = ("compress", "phases", number - 1, error.title.lower())
                 raise ValueError(_first_error(error, place)) from None
+            try:
+                check_training(self.phase(number)[2].settings, training=self.compress.training)
+            except PruningError as error:
+                layers = self.compress.phases[number - 1].layers
+                raise ValueError(f"phase {layers}: {error}") from None
         return self
 
 

@@ -184,7 +184,7 @@ def _compress(
         slim.macs,
         metric_value(summary.dense.metrics, metric),
         metric_value(last, "removed"),
-        metric_value(last, "retrained"),
+        metric_value(last, "retrained" if last.get("retrained") is not None else "removed"),
         metric_value(slim.metrics, metric),
     )
 

@@ -32,6 +32,11 @@ def _criterion(name: str, **more: Any) -> dict[str, dict[str, Any]]:
     return {"select": {"criterion": name, **more}}
 
 
+def _baseline(name: str) -> dict[str, dict[str, Any]]:
+    """A published criterion, without the reconstruction that is ours."""
+    return {**_criterion(name), "remove": {"reconstruct": False}}
+
+
 def _penalty(name: str, strength: float) -> dict[str, Any]:
     """The penalty of a baseline, without the recipe's group penalty."""
     return {"penalty": name, "strength": strength, "group_strength": 0.0}
@@ -43,28 +48,28 @@ def _penalty(name: str, strength: float) -> dict[str, Any]:
 METHODS: dict[str, Method] = {
     OURS: Method("sparsity of F and G, least loss per cost saved first"),
     # Baselines.
-    "random": Method("random filters, the same share of every layer", _criterion("random")),
+    "random": Method("random filters, the same share of every layer", _baseline("random")),
     "l1": Method(
-        "L1 norm of filters, the same share of every layer (Li et al. 2017)", _criterion("l1")
+        "L1 norm of filters, the same share of every layer (Li et al. 2017)", _baseline("l1")
     ),
-    "l2": Method("L2 norm of filters, the same share of every layer", _criterion("l2")),
+    "l2": Method("L2 norm of filters, the same share of every layer", _baseline("l2")),
     "geometric_median": Method(
         "distance to the other filters, the same share of every layer (He et al. 2019)",
-        _criterion("geometric_median"),
+        _baseline("geometric_median"),
     ),
     "norm_scale": Method(
         "batch norm scale under an L1 penalty, one threshold for all layers (Liu et al. 2017)",
-        {**_criterion("norm_scale"), "sparsify": _penalty("norm_scale", 1e-1)},
+        {**_baseline("norm_scale"), "sparsify": _penalty("norm_scale", 1e-1)},
     ),
     "taylor": Method(
         "first-order Taylor, one threshold for all layers, normalized (Molchanov et al. 2017, "
         "2019)",
-        _criterion("taylor"),
+        _baseline("taylor"),
     ),
     "group_norm": Method(
         "Torch-Pruning's penalised group norm, one threshold for all layers (Fang et al. 2023)",
         {
-            **_criterion("group_norm"),
+            **_baseline("group_norm"),
             "sparsify": {**_penalty("group_norm", 5e-3), "weight_decay": 0.0},
         },
     ),
@@ -93,8 +98,15 @@ METHODS: dict[str, Method] = {
         "no extra cost for filters of nearly empty layers", {"select": {"balance": 0.0}}
     ),
     "no_recalibration": Method(
-        "no means folded into biases and no batch norms re-estimated after a removal",
-        {"remove": {"fold_means": False, "reestimate_norms": False}},
+        "no reconstruction, no means folded into biases and no batch norms re-estimated",
+        {"remove": {"reconstruct": False, "fold_means": False, "reestimate_norms": False}},
+    ),
+    "no_reconstruction": Method(
+        "means folded into biases instead of least squares", {"remove": {"reconstruct": False}}
+    ),
+    "reconstruction": Method(
+        "filters that the others make up for, by pictures instead of zeros",
+        _criterion("reconstruction"),
     ),
     "one_phase": Method("all layers in one phase, same total training", phases=one_phase),
     "four_phases": Method(

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import PruningError
+from secateur.errors import PruningError, first_line
 from secateur.models.copying import copy_model
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
-from secateur.models.modes import evaluating
+from secateur.models.modes import attributes_restored, evaluating
 from secateur.pruning import phase as work
 from secateur.pruning.distillation import distilled
 from secateur.pruning.graph.groups import ChannelGraph
@@ -25,7 +25,7 @@ from secateur.pruning.result import Measure, PhaseResult, Result
 from secateur.pruning.selection.budget import divide_budget, within_reach
 from secateur.pruning.selection.goal import Goal
 from secateur.pruning.selection.match import match_groups
-from secateur.pruning.settings import Method
+from secateur.pruning.settings import Method, SelectionSettings
 from secateur.pruning.threshold import Threshold
 from secateur.pruning.verification import fix_unverified
 
@@ -56,7 +56,7 @@ def compress(
     example_inputs: ExampleInputs,
     goal: Goal,
     *,
-    train: Train,
+    train: Train | None,
     evaluate: Evaluate,
     retrain: Train | None = None,
     calibration: Calibration | None = None,
@@ -66,7 +66,8 @@ def compress(
     """Make a trained network smaller.
 
     Each phase trains with a penalty, finds a threshold, selects filters, removes them (verified by
-    comparing outputs with the masked network's), and retrains without the penalty.
+    comparing outputs with the masked network's), reconstructs the layers that read them, and
+    retrains without the penalty.
 
     Args:
         model: the trained dense network, left as it is. Frozen parameters stay frozen: they are
@@ -76,12 +77,14 @@ def compress(
             floating-point tensors of one value throughout are replaced by noise.
         goal: how far to go.
         train: trains the network it is given, in place; calls ``penalty.attach(optimizer)`` once
-            after creating its optimizer.
+            after creating its optimizer. None for no training: filters are then chosen by the
+            criterion ``reconstruction``, if ``method`` names no other.
         evaluate: gives the metric of the network it is given, in evaluation mode, on data kept for
             validation; higher is better. Called some fifteen times a phase.
         retrain: trains without the penalty; by default ``train``, with a penalty that does nothing.
-        calibration: training batches, to fold the means of removed channels into biases, to
-            re-estimate batch norms, and for criteria that need a loss; None: neither is done.
+            None where ``train`` is None too: nothing is trained.
+        calibration: training batches, to reconstruct what reads removed channels, to re-estimate
+            batch norms, and for criteria that need pictures or a loss; None: neither is done.
         method: the settings of all steps, and the phases.
         report: called with one line a step, ``print`` for example; by default the logger
             ``secateur``.
@@ -91,9 +94,14 @@ def compress(
             did not use the penalty or ``evaluate`` gave no number, or a removal is not verified.
         BudgetError: the budget cannot be met; known before anything is trained.
     """
-    method = method or Method()
-    _check_arguments(model, train=train, retrain=retrain or train, evaluate=evaluate)
-    _check_calibration(method, calibration)
+    method = _method(method, train, retrain)
+    needed: dict[str, object] = {"evaluate": evaluate}
+    if method.training:
+        needed["retrain"] = retrain or train
+    if method.selection.ranks_by.sparsifies:
+        needed["train"] = train
+    _check_arguments(model, **needed)
+    _check_calibration(model, method, calibration)
     inputs = _nonconstant(example_inputs)
     dense = copy_model(model)
     on_cpu = copy_model(model).cpu()
@@ -103,8 +111,8 @@ def compress(
         for phase in phases:  # what is wrong with the penalty is reported before any training
             phase_penalty(Network(dense, graph, inputs), phase)
     steps = _InMemory(
-        train,
-        retrain or train,
+        train or _left_out,
+        retrain or train or _left_out,
         evaluate,
         inputs,
         calibration or Calibration(()),
@@ -120,7 +128,7 @@ def compress(
     for phase in phases:
         report(f"phase {phase.number} of {len(phases)}: {', '.join(phase.groups)}")
         slim, result = steps.run(phase, slim, metric, measured.metric, len(phases))
-        metric = result.metric.get("retrained", metric)
+        metric = result.metric.get("retrained", result.metric.get("removed", metric))
         results.append(result)
 
     size = channel_groups(copy_model(slim).cpu(), inputs).cost()
@@ -144,7 +152,7 @@ class _InMemory:
     user_train: Train
     user_retrain: Train
     evaluate: Evaluate
-    inputs: ExampleInputs
+    example_inputs: ExampleInputs
     calibration: Calibration
     say: Callable[[str], None]
     teacher: nn.Module
@@ -180,8 +188,9 @@ class _InMemory:
             removed, metric = self.removals[outcome.taken]
             kept, difference = removed.choice.kept, removed.slim_minus_masked
             rounding = removed.rounding
-            retrained = outcome.attempts[outcome.taken].metric
-            self.metrics |= {"removed": metric, "retrained": retrained}
+            self.metrics["removed"] = metric
+            if phase.method.training:
+                self.metrics["retrained"] = outcome.attempts[outcome.taken].metric
         zeros, strength = self.induced or (None, None)
         attempts = [(a.keep, a.metric) for a in outcome.attempts if a.keep is not None]
         return PhaseResult(
@@ -197,8 +206,8 @@ class _InMemory:
         )
 
     def _network(self, model: nn.Module) -> Network:
-        timed = self.inputs[:1] if isinstance(self.inputs, Tensor) else None
-        return Network(model, self.traced, self.inputs, timed_input=timed)
+        timed = self.example_inputs[:1] if isinstance(self.example_inputs, Tensor) else None
+        return Network(model, self.traced, self.example_inputs, timed_input=timed)
 
     # ---- steps ----
 
@@ -206,7 +215,7 @@ class _InMemory:
         """Trace on the CPU, wherever the user trains; what was not verified stays fixed."""
         groups = self.dense_graph.groups.items()
         fixed = {name: group.fixed for name, group in groups if group.fixed is not None}
-        return with_fixed(channel_groups(copy_model(network).cpu(), self.inputs), fixed)
+        return with_fixed(channel_groups(copy_model(network).cpu(), self.example_inputs), fixed)
 
     def sparsify(self, phase: Phase, before: nn.Module) -> tuple[nn.Module, float]:
         """Train a copy with the penalty."""
@@ -242,7 +251,7 @@ class _InMemory:
 
     def remove(
         self, phase: Phase, sparse: nn.Module, thresholded: nn.Module, size: Size
-    ) -> nn.Module:
+    ) -> tuple[nn.Module, float]:
         """Remove from a copy."""
         # Each attempt folds means into biases of its own.
         network = self._network(copy_model(sparse))
@@ -256,7 +265,10 @@ class _InMemory:
             f"  removed {lost or 'no'} filters: {params:,} parameters, {macs:,} MACs, "
             f"metric {metric:.5g}"
         )
-        return removed.model
+        if removed.reconstruction is not None and (skipped := removed.reconstruction.skipped):
+            layers = "; ".join(f"{path} ({reason})" for path, reason in skipped.items())
+            self.say(f"  not reconstructed: {layers}")
+        return removed.model, metric
 
     def retrain(self, phase: Phase, slim: nn.Module, size: Size) -> tuple[nn.Module, float]:  # noqa: ARG002
         """Retrain in place."""
@@ -305,17 +317,17 @@ class _InMemory:
                 "the penalty attached, in train(); train it, freeze it, or name other layers"
             )
 
-    def passes(self, model: nn.Module, batches: int) -> Iterator[object] | None:
-        """Run the model on the user's batches."""
+    def inputs(self, model: nn.Module, batches: int) -> Iterator[ExampleInputs] | None:
+        """What the user's batches call the network with."""
         device = next(model.parameters()).device
 
-        def run() -> Iterator[object]:
-            for batch in islice(self.calibration.batches, batches):
-                inputs = map_tensors(lambda x: x.to(device), self.calibration.inputs(batch))
-                args, kwargs = call_arguments(inputs)
-                yield model(*args, **kwargs)
+        def on_device(batch: object) -> ExampleInputs:
+            inputs: ExampleInputs = self.calibration.inputs(batch)
+            moved: ExampleInputs = map_tensors(lambda x: x.to(device), inputs)
+            return moved
 
-        return run() if self.calibration.batches else None
+        batched = self.calibration.batches
+        return map(on_device, islice(batched, batches)) if batched else None
 
     def losses(self, model: nn.Module, batches: int) -> Iterator[Tensor] | None:
         """Compute the user's loss of their batches."""
@@ -323,6 +335,18 @@ class _InMemory:
         if loss is None:
             return None
         return (loss(model, batch) for batch in islice(self.calibration.batches, batches))
+
+
+def _method(method: Method | None, train: Train | None, retrain: Train | None) -> Method:
+    """The method, or the default for what can be trained."""
+    if method is None:
+        selection = SelectionSettings("sparsity" if train is not None else "reconstruction")
+        method = Method(selection=selection)
+    return method if train is not None or retrain is not None else replace(method, training=False)
+
+
+def _left_out(_model: nn.Module, _penalty: Penalties) -> None:
+    """Stand for a training that the method does not have."""
 
 
 def _phases(graph: ChannelGraph, goal: Goal, method: Method) -> list[Phase]:
@@ -372,15 +396,35 @@ def _check_arguments(model: object, **functions: object) -> None:
             raise PruningError(f"{name} is {function!r}; give a function")
 
 
-def _check_calibration(method: Method, calibration: Calibration | None) -> None:
-    """Refuse a criterion without what it needs."""
+def _check_calibration(model: nn.Module, method: Method, calibration: Calibration | None) -> None:
+    """Refuse a criterion without what it needs, and batches that the model does not take."""
     criterion = method.selection.ranks_by
     criterion.check()
+    if criterion.needs_inputs and calibration is None:
+        raise PruningError(
+            f"the criterion {method.selection.criterion} needs pictures; give a calibration with "
+            "batches"
+        )
     if criterion.needs_losses and (calibration is None or calibration.loss is None):
         raise PruningError(
             f"the criterion {method.selection.criterion} needs the loss of training batches; give "
             "a calibration with batches and loss"
         )
+    needed = criterion.needs_inputs or method.removal.needs_batches
+    if calibration is None or not calibration.batches or not needed:
+        return
+    device = next(model.parameters()).device
+    for batch in islice(calibration.batches, 1):
+        try:
+            inputs = map_tensors(lambda x: x.to(device), calibration.inputs(batch))
+            args, kwargs = call_arguments(inputs)
+            with attributes_restored(model), evaluating(model), torch.no_grad():
+                model(*args, **kwargs)
+        except Exception as error:  # a forward pass may raise anything
+            raise PruningError(
+                f"the calibration has a batch that the model does not take ({first_line(error)}); "
+                "give inputs= that makes the model's arguments of it"
+            ) from error
 
 
 def _kept_of_dense(graph: ChannelGraph, results: Sequence[PhaseResult]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The phase: sparsify, threshold, select, remove, recalibrate, retrain.
+"""The phase: sparsify, threshold, select, remove, reconstruct, retrain.
 
 ``run_phase`` is the one flow of the method. It walks ``Steps``, which keep networks in memory
 (``compress``) or as files of a run folder (``run.phase_steps``). Both carry out a step by the
@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from secateur.errors import PruningError
 from secateur.models.copying import copy_model
-from secateur.models.example_inputs import ExampleInputs
+from secateur.models.example_inputs import ExampleInputs, call_arguments
 from secateur.pruning.criteria.importance import Scored
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.penalties.penalty import Penalties
 from secateur.pruning.penalties.table import make_penalty
 from secateur.pruning.recalibration import fold_means, reestimate_norms
+from secateur.pruning.reconstruction.reconstruct import Reconstruction, reconstruct
 from secateur.pruning.removal import remove_filters
 from secateur.pruning.selection.allocation import keep_most_important, keep_same_share
 from secateur.pruning.selection.budget import Budget, bisect_sizes, size_between
@@ -84,7 +86,7 @@ class Attempt(Generic[N]):
     """A size that was removed and retrained.
 
     Attributes:
-        network: after retraining.
+        network: after retraining, if there is any.
         keep: for ``max_drop``, the share kept of what the phase can remove.
         metric: of the network on validation.
         held: whether the metric is above the phase's floor.
@@ -123,8 +125,8 @@ class Steps(Protocol[N]):
     def graph(self, network: N) -> ChannelGraph:
         """The channel groups of a network."""
 
-    def remove(self, phase: Phase, sparse: N, thresholded: N, size: Size) -> N:
-        """Select by the thresholded network, remove from the sparse one, and recalibrate."""
+    def remove(self, phase: Phase, sparse: N, thresholded: N, size: Size) -> tuple[N, float]:
+        """Select by the thresholded network, remove from the sparse one, and reconstruct."""
 
     def retrain(self, phase: Phase, slim: N, size: Size) -> tuple[N, float]:
         """Train without the penalty; also give the metric on validation."""
@@ -138,7 +140,8 @@ def run_phase(phase: Phase, before: N, steps: Steps[N]) -> Outcome[N]:
 
     A criterion that needs no sparsity skips the training with a penalty, and one that reads no
     zeros skips the threshold. For ``max_drop`` every size is removed and retrained in full, so that
-    the drop is measured and not estimated.
+    the drop is measured and not estimated. A method without training has neither the penalty nor
+    retraining.
     """
     selection = phase.method.selection
     sparse = thresholded = before
@@ -151,10 +154,11 @@ def run_phase(phase: Phase, before: N, steps: Steps[N]) -> Outcome[N]:
     attempts: list[Attempt[N]] = []
 
     def attempt(size: Size, keep: float | None = None) -> bool:
-        slim = steps.remove(phase, sparse, thresholded, size)
-        retrained, metric = steps.retrain(phase, slim, size)
+        slim, metric = steps.remove(phase, sparse, thresholded, size)
+        if phase.method.training:
+            slim, metric = steps.retrain(phase, slim, size)
         held = phase.floor is None or metric >= phase.floor
-        attempts.append(Attempt(retrained, keep, metric, held))
+        attempts.append(Attempt(slim, keep, metric, held))
         return held
 
     if phase.floor is None:
@@ -203,8 +207,11 @@ class Trainer(Protocol):
     def train(self, model: nn.Module, penalty: Penalties) -> None:
         """Train a model in place."""
 
-    def passes(self, model: nn.Module, batches: int) -> Iterator[object] | None:
-        """Run a model on training batches, one for each item; None where there are none."""
+    def inputs(self, model: nn.Module, batches: int) -> Iterator[ExampleInputs] | None:
+        """Give what the raw network is called with on training batches, on the model's device.
+
+        The model may be moved to another device first. None where there are no batches.
+        """
 
     def losses(self, model: nn.Module, batches: int) -> Iterator[Tensor] | None:
         """Give the loss of training batches; None where there is no loss."""
@@ -220,12 +227,14 @@ class Removed:
         slim_minus_masked: the largest difference that verification found in an output, as a share
             of that output's largest magnitude.
         rounding: the width steps that were measured; None where none were.
+        reconstruction: what it did; None where there was none.
     """
 
     model: nn.Module
     choice: Choice
     slim_minus_masked: float
     rounding: MeasuredSteps | None
+    reconstruction: Reconstruction | None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -301,7 +310,7 @@ def select(
         network: whose weights are looked at: thresholded, where the criterion reads zeros.
         phase: the phase.
         size: what the network may have.
-        trainer: gives losses to the criteria that need them.
+        trainer: gives losses and inputs to the criteria that need them.
         seed: of random numbers.
         round_to: width steps of the groups; None for those of the settings.
 
@@ -331,7 +340,12 @@ def select(
     def losses() -> Iterator[Tensor]:
         yield from trainer.losses(network.model, LOSS_BATCHES) or ()
 
-    scored = Scored(raw, graph, names, network.example_inputs, settings.min_filters, seed, losses)
+    def inputs() -> Iterator[ExampleInputs]:
+        yield from _some_inputs(trainer, network.model, phase.method.removal.pictures)
+
+    scored = Scored(
+        raw, graph, names, network.example_inputs, settings.min_filters, seed, losses, inputs
+    )
     importance = settings.ranks_by.importance(scored)
     if settings.divides_by == "cost":
         return select_by_budget(
@@ -359,7 +373,7 @@ def remove(
     *,
     seed: int = 0,
 ) -> Removed:
-    """Steps 2 and 3: select, remove, verify and recalibrate.
+    """Steps 2 and 3: select, remove, verify and reconstruct.
 
     Filters are removed from the unthresholded network, as published. Removal and verification run
     on the CPU, because not every device has double precision.
@@ -387,7 +401,9 @@ def remove(
         choice, rounding = _measured_choice(sparse, phase, choose)
     else:
         choice = choose(phase.method.selection.known_round_to)
-    if settings.fold_means and (passes := trainer.passes(model, settings.batches)) is not None:
+    pictures = _some_inputs(trainer, model, settings.pictures) if settings.reconstruct else []
+    if settings.fold_means and not pictures:
+        passes = _passes(sparse, model, trainer, settings.batches)
         fold_means(sparse.raw(model), graph, choice.kept, passes)
     device = next(model.parameters()).device
     whole = copy_model(model).cpu() if device.type != "cpu" else model
@@ -396,9 +412,33 @@ def remove(
         sparse.raw(whole), sparse.raw(slim), graph, choice.kept, sparse.example_inputs
     )
     slim.to(device)
-    if settings.reestimate_norms and (passes := trainer.passes(slim, settings.batches)) is not None:
-        reestimate_norms(slim, passes)
-    return Removed(slim, choice, difference, rounding)
+    reconstruction = None
+    if pictures:
+        uncut, cut = sparse.raw(model), sparse.raw(slim)
+        reconstruction = reconstruct(uncut, cut, graph, choice.kept, pictures)
+    elif settings.reestimate_norms:
+        reestimate_norms(slim, _passes(sparse, slim, trainer, settings.batches))
+    return Removed(slim, choice, difference, rounding, reconstruction)
+
+
+def _some_inputs(trainer: Trainer, model: nn.Module, pictures: int) -> list[ExampleInputs]:
+    """Inputs of the raw network, of as many batches as hold that many pictures."""
+    found: list[ExampleInputs] = []
+    for each in trainer.inputs(model, pictures) or ():
+        found.append(each)
+        first = next(leaf for leaf in tree_leaves(each) if isinstance(leaf, Tensor))
+        pictures -= len(first) if first.dim() else 1
+        if pictures <= 0:
+            break
+    return found
+
+
+def _passes(network: Network, model: nn.Module, trainer: Trainer, batches: int) -> Iterator[object]:
+    """Run the raw part of a model on training batches, if there are any."""
+    raw = network.raw(model)
+    for inputs in trainer.inputs(model, batches) or ():
+        args, kwargs = call_arguments(inputs)
+        yield raw(*args, **kwargs)
 
 
 def _measured_choice(

@@ -60,8 +60,10 @@ def reestimate_norms(model: nn.Module, passes: Iterable[object]) -> None:
     momenta = [norm.momentum for norm in norms]
     with evaluating(model):
         for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the mean of all batches, not a running one
+            # The mean of all batches: the first replaces what was there.
+            norm.momentum = None
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.zero_()
             norm.train()
         for _ in passes:
             pass

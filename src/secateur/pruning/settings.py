@@ -106,26 +106,34 @@ class SelectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class RemovalSettings:
-    """Step 3: what is recalibrated after a removal, from training batches.
+    """Step 3: how the network is repaired after a removal, from training pictures without labels.
 
     Attributes:
-        fold_means: add the mean contribution of removed channels to the biases of their readers.
-        reestimate_norms: re-estimate the running statistics of batch norms.
-        batches: how many both look at.
+        reconstruct: solve the layers that read removed channels by least squares.
+        pictures: how many the reconstruction, and the criterion of that name, look at.
+        fold_means: without ``reconstruct``, add the mean contribution of removed channels to the
+            biases of their readers.
+        reestimate_norms: without ``reconstruct``, re-estimate the running statistics of batch
+            norms.
+        batches: how many the last two look at.
     """
 
+    reconstruct: bool = True
+    pictures: int = 128
     fold_means: bool = True
     reestimate_norms: bool = True
     batches: int = 50
 
     def __post_init__(self) -> None:
-        if not isinstance(self.batches, int) or self.batches < 1:
-            raise PruningError(f"batches is {self.batches}; give a whole number, 1 or more")
+        for name in ("pictures", "batches"):
+            count = getattr(self, name)
+            if not isinstance(count, int) or count < 1:
+                raise PruningError(f"{name} is {count}; give a whole number, 1 or more")
 
     @property
     def needs_batches(self) -> bool:
-        """Whether anything is recalibrated."""
-        return self.fold_means or self.reestimate_norms
+        """Whether anything is repaired."""
+        return self.reconstruct or self.fold_means or self.reestimate_norms
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,8 @@ class Method:
         selection: step 2.
         removal: step 3.
         distill: step 4, weight of the dense network's predictions in retraining; 0: labels alone.
+        training: False leaves out all training: the criterion must not need zeros, and the network
+            is as good as the reconstruction makes it.
         phases: for each, the layers that lose filters in it, as paths or patterns (``layer1.*``);
             None for one phase of all layers.
     """
@@ -147,6 +157,7 @@ class Method:
     selection: SelectionSettings = SelectionSettings()
     removal: RemovalSettings = RemovalSettings()
     distill: float = 0.0
+    training: bool = True
     phases: Sequence[str | Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
@@ -164,6 +175,21 @@ class Method:
             )
         if not 0 <= self.distill < math.inf:
             raise PruningError(f"distill is {self.distill}; give a weight, 0 or more")
+        check_training(self.selection, training=self.training)
+
+
+def check_training(selection: SelectionSettings, *, training: bool) -> None:
+    """Check that a criterion can do without training, where there is none.
+
+    Raises:
+        PruningError: it reads the zeros that a training with a penalty makes.
+    """
+    if not training and selection.ranks_by.sparsifies:
+        others = [name for name, each in CRITERIA.items() if not each.sparsifies]
+        raise PruningError(
+            f"the criterion {selection.criterion} needs training; without training, use one of "
+            f"{', '.join(others)}"
+        )
 
 
 def check_goal(goal: Goal, selection: SelectionSettings) -> None:

@@ -45,7 +45,7 @@ def count_layers(run: RunRecord) -> LayerCounts | None:
     if run.dense is None:
         return None
     files = {"dense": run.dense.network}
-    files |= {f"phase {p.number}": p.retrain.network for p in run.phases if p.retrain}
+    files |= {f"phase {p.number}": p.last.network for p in run.phases if p.last}
     networks = [read_structure(path) for path in files.values()]
     costs = [layer_costs(each.model, each.architecture) for each in networks]
     backbone = layers(networks[0].model)

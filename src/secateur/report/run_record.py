@@ -62,13 +62,13 @@ class Attempt:
     Attributes:
         number: from 1.
         remove: the removal.
-        retrain: the training after it.
+        last: the retraining or, without training, the removal.
         held: whether the metric was within the drop; None until the phase is complete.
     """
 
     number: int
     remove: Stage[RemovalRecord]
-    retrain: Stage[TrainingRecord]
+    last: Stage[Any]
     held: bool | None
 
 
@@ -82,7 +82,8 @@ class PhaseRecord:
         sparsify: the training with the penalty.
         threshold: the threshold search.
         remove: the removal whose network the next phase starts from.
-        retrain: the training after it.
+        retrain: the training after it; also None where nothing is trained.
+        last: the last stage of the phase.
         attempts: with ``max_drop``, all sizes that were tried.
         failed: no size was within the drop, so the phase did not change the network.
     """
@@ -93,6 +94,7 @@ class PhaseRecord:
     threshold: Stage[ThresholdRecord] | None = None
     remove: Stage[RemovalRecord] | None = None
     retrain: Stage[TrainingRecord] | None = None
+    last: Stage[Any] | None = None
     attempts: tuple[Attempt, ...] = ()
     failed: bool = False
 
@@ -189,7 +191,13 @@ def read_run(folder: Path) -> RunRecord:
         stages,
         _find(stages, TrainingRecord, kind="dense"),
         [
-            _phase(stages, number, each.layers, summaries.get(number))
+            _phase(
+                stages,
+                number,
+                each.layers,
+                summaries.get(number),
+                training=recipe.compress.training,
+            )
             for number, each in enumerate(recipe.compress.phases, 1)
         ],
         evaluations,
@@ -212,27 +220,38 @@ def _find(
 
 
 def _phase(
-    stages: list[Stage[Any]], number: int, layers: str, summary: PhaseSummary | None
+    stages: list[Stage[Any]],
+    number: int,
+    layers: str,
+    summary: PhaseSummary | None,
+    *,
+    training: bool,
 ) -> PhaseRecord:
     """Collect the stages of a phase; ``summary`` is None until the phase is complete."""
+
+    def retraining(attempt: int | None) -> Stage[TrainingRecord] | None:
+        return _find(stages, TrainingRecord, kind="retrain", phase=number, attempt=attempt)
+
     attempts = []
     for stage in stages:
         attempt = getattr(stage.result, "attempt", None)
         if isinstance(stage.result, RemovalRecord) and stage.result.phase == number and attempt:
-            retrain = _find(stages, TrainingRecord, kind="retrain", phase=number, attempt=attempt)
+            last = retraining(attempt) if training else stage
             decided = summary.attempts[attempt - 1 : attempt] if summary else []
-            if retrain:
+            if last:
                 held = decided[0].held if decided else None
-                attempts.append(Attempt(attempt, stage, retrain, held))
+                attempts.append(Attempt(attempt, stage, last, held))
     taken = summary.taken if summary else None
+    # Without max_drop, the only removal has no number.
+    removal = _find(stages, RemovalRecord, phase=number, attempt=taken)
     return PhaseRecord(
         number,
         layers,
         _find(stages, TrainingRecord, kind="sparsify", phase=number),
         _find(stages, ThresholdRecord, phase=number),
-        # Without max_drop, the only removal has no number.
-        _find(stages, RemovalRecord, phase=number, attempt=taken),
-        _find(stages, TrainingRecord, kind="retrain", phase=number, attempt=taken),
+        removal,
+        retraining(taken),
+        retraining(taken) if training else removal,
         tuple(attempts),
         bool(summary and summary.attempts and not taken),
     )

@@ -50,9 +50,9 @@ def attempts_table(run: RunRecord) -> Table | None:
                 Cell(f"phase {phase.number}, attempt {each.number}"),
                 count(each.remove.result.params),
                 count(each.remove.result.macs),
-                percent(run.accuracy(each.retrain)),
+                percent(run.accuracy(each.last)),
                 Cell("–" if each.held is None else "yes" if each.held else "no"),
-                Cell("yes" if phase.retrain is each.retrain else ""),
+                Cell("yes" if phase.last is each.last else ""),
             ]
             for each in phase.attempts
         ]

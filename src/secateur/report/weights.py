@@ -71,7 +71,7 @@ def weight_histograms(run: RunRecord) -> list[Histogram]:
                 for path in paths
             ]
         if not phase.failed:
-            before = phase.retrain
+            before = phase.last
     return histograms
 
 

@@ -59,7 +59,7 @@ def measure_duration(recipe: Recipe, pictures: PictureSet) -> Duration:
     for number in range(1, len(recipe.compress.phases) + 1):
         _, sparsify, select, retrain = recipe.phase(number)
         attempts = 1 if select.max_drop is None else select.attempts
-        seen = attempts * retrain.steps * retrain.batch_size
+        seen = attempts * retrain.steps * retrain.batch_size if recipe.compress.training else 0
         if select.settings.ranks_by.sparsifies:
             seen += sparsify.steps * sparsify.batch_size
         seconds.append(pace * seen)

@@ -144,8 +144,10 @@ class PhaseSteps:
         key = fingerprint([sparse.key, phase.groups, settings.scope, record.threshold])
         return replace(handle, key=key)
 
-    def remove(self, phase: Phase, sparse: Handle, thresholded: Handle, size: Size) -> Handle:
-        """Steps 2 and 3: select, remove, verify and recalibrate."""
+    def remove(
+        self, phase: Phase, sparse: Handle, thresholded: Handle, size: Size
+    ) -> tuple[Handle, float]:
+        """Steps 2 and 3: select, remove, verify and reconstruct."""
         attempt = "" if size.attempt is None else f"try{size.attempt}-"
         name, retrain = f"phase{phase.number}-{attempt}remove", self.settings[2]
         criterion = phase.method.selection.criterion
@@ -175,7 +177,10 @@ class PhaseSteps:
             f"  removed {record.removed} filters: {record.params / 1e6:.3f} M parameters, "
             f"{record.macs / 1e9:.3f} GMACs, {self._accuracy(record)}"
         )
-        return handle
+        if record.reconstruction is not None and (skipped := record.reconstruction.skipped):
+            layers = "; ".join(f"{path} ({reason})" for path, reason in skipped.items())
+            self.say(f"  not reconstructed: {layers}")
+        return handle, self._metric(record)
 
     def retrain(self, phase: Phase, slim: Handle, size: Size) -> tuple[Handle, float]:
         """Step 4: train without the penalty; with distillation, also from the dense network."""
@@ -270,6 +275,7 @@ class PhaseSteps:
                 for name, kept in removed.choice.kept.items()
             },
             "rounding": _rounding(removed.rounding),
+            "reconstruction": asdict(removed.reconstruction) if removed.reconstruction else None,
         }
 
     def _removal_depends_on(

@@ -19,7 +19,6 @@ from secateur.pruning.graph.trial_cut import with_fixed
 from secateur.pruning.phase import Network, Phase, phase_penalty
 from secateur.pruning.selection.budget import divide_budget, within_reach
 from secateur.pruning.selection.match import match_groups
-from secateur.pruning.settings import Method
 
 # Graphs of the networks traced last: a run asks for the same one at every step of a phase.
 _TRACED: OrderedDict[str, ChannelGraph] = OrderedDict()
@@ -127,18 +126,12 @@ def recipe_phases(recipe: Recipe, model: nn.Module, graph: ChannelGraph) -> list
         [select.settings.known_round_to for select in selects],
     )
     phases = []
-    for number, (section, sparsify, select, retrain) in enumerate(sections, start=1):
-        try:
-            method = Method(
-                sparsify.settings,
-                recipe.compress.threshold.settings,
-                select.settings,
-                recipe.compress.remove.settings,
-                retrain.distill,
-            )
-        except PruningError as error:
-            raise RecipeError(f"phase {section.layers}: {error}") from None
+    for number, (_, _, select, _) in enumerate(sections, start=1):
         goal, budget = select.goal, budgets[number - 1]
+        try:
+            method = recipe.method(number)
+        except PruningError as error:
+            raise RecipeError(f"phase {sections[number - 1][0].layers}: {error}") from None
         phases.append(
             Phase(
                 number,

@@ -109,7 +109,7 @@ def plan(recipe: Recipe) -> Plan:
                 _goal(select, recipe.evaluate.metric),
                 budget,
                 sparsify.steps if select.settings.ranks_by.sparsifies else 0,
-                retrain.steps,
+                retrain.steps if recipe.compress.training else 0,
             )
         )
     fixed = {

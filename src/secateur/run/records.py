@@ -123,6 +123,15 @@ class RoundingRecord(Record):
     used: dict[str, int] = Field(description="by group")
 
 
+class ReconstructionRecord(Record):
+    """What a reconstruction did to the layers that read removed filters."""
+
+    errors: dict[str, tuple[float, float]] = Field(
+        description="by layer: error of its outputs before and after, as a share of their variance"
+    )
+    skipped: dict[str, str] = Field(description="layers that were left as they were, and why")
+
+
 class RemovalRecord(Record):
     """A removal: which filters were removed, and how that was verified."""
 
@@ -136,6 +145,7 @@ class RemovalRecord(Record):
     macs: Positive
     selection: dict[str, SelectedRecord]
     rounding: RoundingRecord | None = None
+    reconstruction: ReconstructionRecord | None = None
 
 
 class EvaluationRecord(Record):

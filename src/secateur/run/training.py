@@ -1,6 +1,6 @@
 """A training as part of a stage: resumable, logged, and written to the stage's folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from secateur.run.context import Run
 from secateur.run.stage import UNFINISHED
 from secateur.run.validation import validate
 from secateur.tasks.distillation import Teacher
+from secateur.tasks.normalisation import normalised
 from secateur.training.checkpoint import TrainingState
 from secateur.training.log import MAX_POINTS, MAX_SLOW_POINTS, Log, is_point, training_log
 from secateur.training.loop import train
@@ -71,13 +72,17 @@ class StageTraining:
         """Train with a penalty; for the loss, use ``fit``."""
         self.fit(model, penalty)
 
-    def passes(self, model: nn.Module, batches: int) -> Iterator[object]:
-        """Run a model on training batches."""
-        return self._losses(model, batches, self.run.seed(f"{self.name} repair"))
+    def inputs(self, model: nn.Module, batches: int) -> Iterator[Tensor]:
+        """Give what the raw network is called with on training batches."""
+        architecture = self.run.architecture
+        for pictures, *_ in self._batches(model, batches, f"{self.name} repair"):
+            yield normalised(pictures, architecture.mean, architecture.std)
 
     def losses(self, model: nn.Module, batches: int) -> Iterator[Tensor]:
         """Give the loss of training batches."""
-        return self._losses(model, batches, self.run.seed(self.seed_of_losses))
+        loss = self.run.task.loss(self.run.architecture)
+        for batch in self._batches(model, batches, self.seed_of_losses):
+            yield loss(model, *batch)
 
     def _train(
         self, model: nn.Module, penalty: Penalties | None, state: TrainingState, log: Log
@@ -130,13 +135,15 @@ class StageTraining:
         run.processes.broadcast_model(model)
         return trace
 
-    def _losses(self, model: nn.Module, batches: int, seed: int) -> Iterator[Tensor]:
+    def _batches(self, model: nn.Module, batches: int, seed: str) -> Iterator[Sequence[Tensor]]:
+        """Augmented batches; the model is moved to their device."""
         run, device = self.run, self.run.fabric.device
         settings = self.settings.model_copy(update={"steps": batches})
-        loss = run.task.loss(run.architecture)
         model.to(device)
-        for batch in run.task.batches(run.splits.train, run.architecture, settings, seed, device):
-            yield loss(model, *move_data_to_device(batch, device))
+        for batch in run.task.batches(
+            run.splits.train, run.architecture, settings, run.seed(seed), device
+        ):
+            yield move_data_to_device(batch, device)
 
 
 def measure_network(run: Run, folder: Path, model: nn.Module, steps: int = 0) -> dict[str, Any]:

@@ -74,7 +74,8 @@ class _Reader:
     def losses(self) -> Tensor:
         """The share of the variance that is lost without each channel, (C,)."""
         lost = self.products.diagonal() / self.precision.diagonal().clamp_min(1e-300)
-        return (lost / self.variance).clamp_min(0)
+        shares: Tensor = lost / self.variance
+        return shares.clamp_min(0)
 
     def remove(self, channels: Tensor) -> None:
         """Let the others make up for some channels."""

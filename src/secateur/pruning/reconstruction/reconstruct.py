@@ -100,7 +100,11 @@ def reconstruct(
                     slim, {path: layers[path] for path in paths}, targets, inputs
                 )
                 for path, each in equations.items():
-                    errors[path] = _solve(slim, layers[path], targets.pop(path).norm, each)
+                    error = _solve(slim, layers[path], targets.pop(path).norm, each)
+                    if all(map(math.isfinite, error)):
+                        errors[path] = error
+                    else:
+                        skipped[path] = "its outputs are not finite"
     return Reconstruction(errors, skipped)
 
 
@@ -155,7 +159,10 @@ def _readers(
         if isinstance(module, _ConvNd) and module.groups == module.in_channels > 1
     }
     readers = {layer_name(member.name) for group in cut for member in group.of_role("consumer")}
-    readers |= {layer for group in cut for layer in group.producers if layer in depthwise}
+    # A depthwise convolution reads the channels of the group it is in.
+    readers |= {
+        name for each in cut for m in each.members if (name := layer_name(m.name)) in depthwise
+    }
     modules = dict(slim.named_modules())
     layers: dict[str, Layer] = {}
     skipped: dict[str, str] = {}
