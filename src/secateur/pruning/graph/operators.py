@@ -3,7 +3,6 @@
 An operator that is in none of these tables fixes the channels that it reads.
 """
 
-import math
 import operator
 import re
 from collections.abc import Callable, Iterator
@@ -13,117 +12,19 @@ import torch
 from torch import Tensor, fx, nn
 
 from secateur.pruning.graph.labels import NONE, along, compact, varying
+from secateur.pruning.graph.layers import (
+    convolve,
+    normalise,
+    normalise_groups,
+    normalise_within,
+    prelu,
+)
+from secateur.pruning.graph.nodes import argument
 
 if TYPE_CHECKING:
     from secateur.pruning.graph.flow import Flow
 
 aten = torch.ops.aten
-
-
-def _convolve(flow: "Flow", node: fx.Node) -> Any:
-    """Convolutions and linear layers read channels and produce new ones."""
-    x, weight, bias = (_argument(node, n, None) for n in ("input", "weight", "bias"))
-    flow.layers += 1
-    packet = str(node.target)
-    linear, transposed = "linear" in packet, "transpose" in packet
-    name = flow.sources.get(weight)
-    if name is None or (isinstance(bias, fx.Node) and bias not in flow.sources):
-        return flow.unknown(node, f"{node.name}: its weights are computed")
-    shape = node.meta["val"].shape
-    tensor = flow.tensors[name]
-    dim = len(shape) - 1 if linear else len(shape) - tensor.dim() + 1
-    labels = flow.read(x)
-    into = flow.channels(labels, dim)
-    # A layer that is called twice counts twice.
-    read = labels.shape if transposed else shape
-    pictures = read[0] if linear and len(read) > 1 else math.prod(read[: 0 if linear else dim])
-    positions = math.prod(read) // read[dim] // pictures if flow.counting else 0
-    flow.positions[name] = flow.positions.get(name, 0) + positions
-    if into is None:
-        reason = f"{node.name}: its channels are mixed with positions"
-        flow.forest.fix(labels, reason)
-        into = flow.foreign(node, reason, labels).flatten()[: labels.shape[dim]]
-    groups = 1 if linear else _argument(node, "groups", 1)
-    # A transposed convolution's weight has its input channels in dimension 0.
-    reads, produces = (0, 1) if transposed else (1, 0)
-    if groups == 1:
-        out = flow.dimension(name, produces, "producer")
-        flow.read_by(into, flow.dimension(name, reads, "consumer"))
-    elif len(into) == groups:
-        # Depthwise: each input channel has filters of its own, which are removed with it.
-        entries = flow.dimension(name, 0, "follower")
-        flow.read_by(into.repeat_interleave(len(entries) // groups), entries)
-        out = entries.repeat_interleave(shape[dim] // len(entries))
-    else:
-        # Grouped: every group of the convolution loses the same channels; sizes remain equal.
-        out = flow.dimension(name, produces, "producer")
-        entries = flow.dimension(name, reads, "consumer")
-        flow.grouped.add((name, reads))
-        rows = into.reshape(groups, -1)
-        flow.read_by(rows, entries.view(groups if transposed else 1, -1).expand_as(rows))
-        out = out.repeat(groups if transposed else 1)
-        for each in (rows, out.view(groups, -1)):
-            flow.forest.unite(each, each[0])
-    if isinstance(bias, fx.Node):
-        flow.forest.unite(out, flow.dimension(flow.sources[bias], 0, "follower"))
-    flow.outputs[name] = out
-    return along(out, dim, shape)
-
-
-def _normalise(flow: "Flow", node: fx.Node) -> Any:
-    """Batch norm in evaluation mode and instance norm treat each channel separately."""
-    return _follow(flow, node, ("weight", "bias", "running_mean", "running_var"))
-
-
-def _follow(
-    flow: "Flow", node: fx.Node, entries: tuple[str, ...], dim: int = 1, entry_dim: int = 0
-) -> Any:
-    """Unite channels with the entries that a layer has for each of them."""
-    labels = flow.read(cast(fx.Node, node.args[0]))
-    into = flow.channels(labels, min(dim, labels.dim() - 1))
-    nodes = [n for entry in entries if isinstance(n := _argument(node, entry, None), fx.Node)]
-    if into is None:
-        return flow.unknown(node, f"{node.name}: its channels are mixed with positions")
-    if any(n not in flow.sources for n in nodes):
-        return flow.unknown(node, f"{node.name}: its entries are computed")
-    for n in nodes:
-        flow.read_by(into, flow.dimension(flow.sources[n], entry_dim, "follower"))
-    path, module = _module(flow, node)
-    if not nodes and isinstance(module, nn.modules.batchnorm._NormBase):
-        flow.forest.unite(into, flow.counts.setdefault(path, flow.forest.fresh(len(into))))
-    return labels
-
-
-def _normalise_groups(flow: "Flow", node: fx.Node) -> Any:
-    """Group norm loses whole groups, so the statistics of the kept groups do not change.
-
-    A single group is normalised over the channels that are left.
-    """
-    labels = flow.read(cast(fx.Node, node.args[0]))
-    into = flow.channels(labels, 1)
-    groups = cast(int, node.args[1])
-    if groups == 1:
-        if into is not None:
-            flow.omitting.append(into)
-        return _follow(flow, node, ("weight", "bias"))
-    _, module = _module(flow, node)
-    # Only the layer's own count of groups can be lowered.
-    if getattr(type(module), "forward", None) is not nn.GroupNorm.forward:
-        return flow.unknown(node, f"{node.name}: its number of groups stands in forward")
-    if not isinstance(_argument(node, "weight", None), fx.Node):
-        # The number of groups left could not be read off a file of tensors.
-        return flow.unknown(node, f"{node.name} has no entries that tell how many groups it has")
-    if into is not None:
-        rows = into.reshape(groups, -1)
-        flow.forest.unite(rows, rows[:, :1])
-    return _follow(flow, node, ("weight", "bias"))
-
-
-def _prelu(flow: "Flow", node: fx.Node) -> Any:
-    """One slope for all channels, or one for each."""
-    weight = cast(fx.Node, node.args[1])
-    single = weight in flow.sources and flow.tensors[flow.sources[weight]].numel() == 1
-    return _follow(flow, node, () if single else ("weight",))
 
 
 def _pool(flow: "Flow", node: fx.Node) -> Any:
@@ -148,7 +49,7 @@ def _pad(flow: "Flow", node: fx.Node) -> Any:
     shape = node.meta["val"].shape
     if not padded & set(varying(labels)):
         return _expand(labels, shape)
-    if _argument(node, "mode", "constant") != "constant":
+    if argument(node, "mode", "constant") != "constant":
         return flow.unknown(node, f"{node.name} pads channels with others")
     (small,) = compact(labels)
     inner = [
@@ -161,7 +62,7 @@ def _concatenate(flow: "Flow", node: fx.Node) -> Any:
     """Labels are concatenated along channels and united along positions."""
     shape = node.meta["val"].shape
     parts = [flow.read(n) for n in cast(list[fx.Node], node.args[0])]
-    dim = cast(int, _argument(node, "dim", 0)) % len(shape)
+    dim = cast(int, argument(node, "dim", 0)) % len(shape)
     if node.target == aten.stack.default:
         parts = [part.unsqueeze(dim) for part in parts]
     parts = [part for part in parts if part.dim() == len(shape)]  # empty ones may be flat
@@ -181,7 +82,7 @@ def _concatenate(flow: "Flow", node: fx.Node) -> Any:
 def _chunk(flow: "Flow", node: fx.Node) -> Any:
     """Equal parts remain equal if each loses the same channels."""
     labels = flow.read(cast(fx.Node, node.args[0]))
-    count, dim = cast(int, node.args[1]), cast(int, _argument(node, "dim", 0)) % labels.dim()
+    count, dim = cast(int, node.args[1]), cast(int, argument(node, "dim", 0)) % labels.dim()
     if dim not in varying(labels):
         return [_expand(labels.narrow(dim, 0, 1), value.shape) for value in node.meta["val"]]
     if labels.shape[dim] % count:
@@ -195,7 +96,7 @@ def _chunk(flow: "Flow", node: fx.Node) -> Any:
 def _gate(flow: "Flow", node: fx.Node) -> Any:
     """A gated linear unit multiplies two halves."""
     labels = flow.read(cast(fx.Node, node.args[0]))
-    first, second = labels.chunk(2, cast(int, _argument(node, "dim", -1)))
+    first, second = labels.chunk(2, cast(int, argument(node, "dim", -1)))
     flow.forest.unite(first, second)
     return first
 
@@ -232,24 +133,10 @@ def _unfold(flow: "Flow", node: fx.Node) -> Any:
     return along(into.repeat_interleave(shape[1] // len(into)), 1, shape)
 
 
-def _normalise_within(flow: "Flow", node: fx.Node) -> Any:
-    """Layer norm over channels is over those that are left."""
-    labels = flow.read(cast(fx.Node, node.args[0]))
-    first = labels.dim() - len(_argument(node, "normalized_shape", ()))
-    spans = [d for d in varying(labels) if d >= first]
-    if not spans:
-        return labels
-    if not isinstance(_argument(node, "weight", None), fx.Node):
-        # The number of channels left could not be read off a file of tensors.
-        return flow.unknown(node, f"{node.name} has no entries that tell how many channels it has")
-    flow.omitting.append(labels)
-    return _follow(flow, node, ("weight", "bias"), spans[0], spans[0] - first)
-
-
 def _within(flow: "Flow", node: fx.Node) -> Any:
     """Softmax and running sums mix values along one dimension."""
     labels = flow.read(cast(fx.Node, node.args[0]))
-    if labels.dim() and _argument(node, "dim", -1) % labels.dim() in varying(labels):
+    if labels.dim() and argument(node, "dim", -1) % labels.dim() in varying(labels):
         flow.forest.fix(labels, f"{node.name} works on all its channels together")
     return labels
 
@@ -264,7 +151,7 @@ def _reduce(flow: "Flow", node: fx.Node) -> Any:
     labels = flow.read(source)
     value = node.meta["val"]
     results = [value] if isinstance(value, Tensor) else list(value)
-    dims = _argument(node, "dim", None)
+    dims = argument(node, "dim", None)
     dims = [dims] if isinstance(dims, int) else dims or range(labels.dim())
     dims = {d % labels.dim() for d in dims if labels.dim()}
     left = [d for d in varying(labels) if d not in dims]
@@ -275,7 +162,7 @@ def _reduce(flow: "Flow", node: fx.Node) -> Any:
         return kept if isinstance(value, Tensor) else [kept for _ in results]
     is_sum = node.target in (aten.sum.dim_IntList, aten.sum.default)
     is_norm = node.target == aten.linalg_vector_norm.default
-    blind = is_sum or (is_norm and _argument(node, "ord", 2) in (1, 2))
+    blind = is_sum or (is_norm and argument(node, "ord", 2) in (1, 2))
     # Two dimensions of different channels are none that a sum over one of them leaves whole.
     if left or not (blind or node.target in _STATISTICS) or _takes_indices(node):
         return flow.unknown(node, f"{node.name} reduces over channels")
@@ -314,30 +201,13 @@ def _expand(labels: Tensor, shape: torch.Size) -> Tensor:
     return small.expand(shape)
 
 
-def _module(flow: "Flow", node: fx.Node) -> tuple[str, nn.Module | None]:
-    """Return the path and the module whose forward pass called an operator."""
-    stack = node.meta.get("nn_module_stack") or {"": ("", None)}
-    path = cast(str, list(stack.values())[-1][0])
-    try:
-        return path, flow.model.get_submodule(path)
-    except AttributeError:
-        return path, None
-
-
-def _argument(node: fx.Node, name: str, default: Any) -> Any:
-    """Return the value of an operator's argument, passed by position or by name."""
-    schema = cast(torch._ops.OpOverload, node.target)._schema
-    position = next((i for i, a in enumerate(schema.arguments) if a.name == name), len(node.args))
-    return node.args[position] if position < len(node.args) else node.kwargs.get(name, default)
-
-
 def stays_zero(flow: "Flow", node: fx.Node) -> bool:
     """Say whether this value is zero for every channel that is masked where it is produced."""
     rule = RULES.get(node.target)
-    if rule is _convolve:
+    if rule is convolve:
         return True
-    if rule in (_normalise, _normalise_groups) and isinstance(
-        _argument(node, "weight", None), fx.Node
+    if rule in (normalise, normalise_groups) and isinstance(
+        argument(node, "weight", None), fx.Node
     ):
         return True
     tensors = node.all_input_nodes
@@ -345,7 +215,7 @@ def stays_zero(flow: "Flow", node: fx.Node) -> bool:
         return all(n in flow.zero for n in tensors) and isinstance(node.args[1], fx.Node)
     if node.target == aten.pow.Tensor_Scalar and not cast(float, node.args[1]) > 0:
         return False
-    if node.target == aten.pad.default and _argument(node, "value", None):
+    if node.target == aten.pad.default and argument(node, "value", None):
         return False
     if node.target in MOVING or rule is _concatenate:
         return all(n in flow.zero for n in tensors)
@@ -353,7 +223,7 @@ def stays_zero(flow: "Flow", node: fx.Node) -> bool:
         return any(n in flow.zero for n in tensors)
     if node.target in (aten.ones_like.default, aten.full_like.default):
         return False
-    if node.target in _KEEPS_ZERO or rule in (_pool, _pad, _pass, _normalise, _normalise_groups):
+    if node.target in _KEEPS_ZERO or rule in (_pool, _pad, _pass, normalise, normalise_groups):
         return tensors[0] in flow.zero
     return False
 
@@ -366,12 +236,12 @@ def _overloads(*names: str) -> Iterator[Any]:
 
 def _rules() -> Iterator[tuple[Callable[["Flow", fx.Node], Any], tuple[str, ...]]]:
     ranks = (1, 2, 3)
-    yield _convolve, ("linear", *(f"conv{t}{n}d" for t in ("", "_transpose") for n in ranks))
-    yield _normalise, ("batch_norm", "instance_norm")
-    yield _normalise_groups, ("group_norm",)
-    yield _normalise_within, ("layer_norm", "rms_norm")
+    yield convolve, ("linear", *(f"conv{t}{n}d" for t in ("", "_transpose") for n in ranks))
+    yield normalise, ("batch_norm", "instance_norm")
+    yield normalise_groups, ("group_norm",)
+    yield normalise_within, ("layer_norm", "rms_norm")
     yield _within, ("softmax", "log_softmax", "cumsum", "cumprod")
-    yield _prelu, ("prelu",)
+    yield prelu, ("prelu",)
     yield (
         _pool,
         tuple(
