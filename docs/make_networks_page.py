@@ -34,13 +34,18 @@ removals on them. The network may be in train or eval mode, and frozen or not; i
 
 ## What is understood
 
-- Convolutions of one to three dimensions, also transposed, grouped and depthwise; linear layers.
+- Convolutions of one to three dimensions, also transposed, grouped, depthwise and deformable; linear
+  layers; embeddings; matrix products and `einsum` with a parameter.
+- Weights that are computed from parameters: weight norm, spectral norm (both of torch's forms),
+  standardised weights, sums and products with other parameters.
+- The input side of LSTM, GRU and RNN; their own units are not removed.
 - Sums and products of maps, squeeze-and-excitation, gates, scales, learned positions.
 - Concatenations along channels or positions, stacks, equal chunks, gated linear units.
 - Batch and instance norm; group norm, which loses whole groups.
 - Statistics over channels: layer norm and root mean square norm, also written by hand, a group norm
   of one group, global response normalisation; means, norms, deviations, maxima and minima.
-- All activations and dropouts of torch; pooling, resizing and padding of positions.
+- All activations and dropouts of torch; pooling, resizing and padding of positions; grid sampling,
+  pooling of regions of interest.
 - Flattening before a linear layer: a channel is then a block of columns. Linear features reshaped
   to maps by `view(b, -1, h, w)`.
 - Pixel shuffle and unshuffle, channel shuffle by torch's operator, unfold.
@@ -64,10 +69,11 @@ statistics, and not with one in which they are zero.
 | … reduces over channels | a product, the position of a maximum |
 | … takes channels by their positions | `x[:, :8]` takes others after a removal |
 | its channels are mixed with positions | a channel is not one slice, as in ShuffleNet's shuffle |
-| its weights are computed | weight norm, or a weight made in the forward pass |
+| its weights are computed | in a way that is not known, or from the input |
+| … mixes positions | a product over positions, the same for every channel |
 | … and … are one tensor | of two layers: a cut for one would be a cut for the other |
 | … meets values that belong to no channel | made in the forward pass, one entry per channel |
-| the operator … is not known to keep channels apart | matrix products, indexing, custom operators |
+| the operator … is not known to keep channels apart | products of maps, indexing, custom operators |
 | the forward pass counts on all of these channels | a number in the code, `x.view(b, 32, h, w)` |
 | the forward pass in training counts on all … | the same, in code that only training runs |
 | the forward pass computes with the number … | `x / x.shape[1] ** 0.5`: write the number instead |
@@ -76,8 +82,11 @@ statistics, and not with one in which they are zero.
 Numbers in the code are found by running the network with fewer channels, on shapes alone, which
 takes almost no time.
 
-A matrix product fixes the channels that it reads, so of a transformer only the inner layers of its
-MLPs are pruned.
+A matrix product of two maps fixes the channels that it reads, so of a transformer only the inner
+layers of its MLPs are pruned.
+
+A weight norm gives every filter a length of its own, which the penalty and the threshold work on.
+The direction of a filter has no magnitude and is not made sparse.
 
 ## Tested networks
 

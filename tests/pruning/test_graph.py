@@ -637,14 +637,6 @@ def test_one_module_under_two_names_is_pruned() -> None:
     assert verify_removal(model, slim, graph, kept, torch.randn(1, 3, 8, 8)) < 1e-12
 
 
-def test_computed_weights_are_fixed() -> None:
-    normed = torch.nn.utils.parametrizations.weight_norm(conv(4, 4))
-    net = nn.Sequential(conv(3, 4), normed, conv(4, 4), conv(4, 2))
-    graph = channel_groups(net, PICTURE)
-    assert graph.prunable().keys() == {"2"}
-    assert "its weights are computed" in reasons(graph)["0"]
-
-
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [

@@ -6,9 +6,13 @@ from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+from torchvision.ops import DeformConv2d
 
 from secateur.errors import ModelError
 from secateur.models.copying import copy_model
+from secateur.models.modes import evaluating
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -53,7 +57,7 @@ def shrink_to_shapes(
             is_parameter = isinstance(old, nn.Parameter)
             fresh[old] = nn.Parameter(new, old.requires_grad) if is_parameter else new
         setattr(module, attribute, fresh[old])
-        changed[module] = None
+        changed[slim.get_submodule(layer_path(name))] = None
     for module in changed:
         update_counts(module)
     return slim
@@ -105,10 +109,31 @@ def check_shapes(dense: Mapping[str, Sequence[int]], slim: Mapping[str, Sequence
             )
 
 
+def layer_path(tensor: str) -> str:
+    """Return the path of the layer that a tensor belongs to, also if it is parametrized."""
+    return (
+        tensor.partition(".parametrizations.")[0]
+        if ".parametrizations." in tensor
+        else (tensor.rpartition(".")[0])
+    )
+
+
 def update_counts(module: nn.Module) -> None:
     """Set a layer's own counts (channels, features, groups) to the shapes of its tensors."""
-    if isinstance(module, nn.modules.conv._ConvNd):
-        inner, outer = ("out", "in") if module.transposed else ("in", "out")
+    for hook in module._forward_pre_hooks.values():  # its weight is made at the next call
+        if isinstance(hook, WeightNorm | SpectralNorm):
+            options = {"do_power_iteration": False} if isinstance(hook, SpectralNorm) else {}
+            with torch.no_grad():
+                setattr(module, hook.name, hook.compute_weight(module, **options))
+    # In training, a spectral norm would change its estimate with each look at the weight.
+    with evaluating(module):
+        _update_counts(module)
+
+
+def _update_counts(module: nn.Module) -> None:
+    if isinstance(module, nn.modules.conv._ConvNd | DeformConv2d):
+        transposed = getattr(module, "transposed", False)
+        inner, outer = ("out", "in") if transposed else ("in", "out")
         rows = module.weight.shape[0]
         if module.groups == module.in_channels > 1:  # depthwise
             module.groups = rows // (getattr(module, f"{outer}_channels") // module.groups)
@@ -116,6 +141,12 @@ def update_counts(module: nn.Module) -> None:
         setattr(module, f"{inner}_channels", module.weight.shape[1] * module.groups)
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.RNNBase):
+        module.input_size = cast(Tensor, module.weight_ih_l0).shape[1]
+    elif isinstance(module, nn.RNNCellBase):
+        module.input_size = module.weight_ih.shape[1]
+    elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        module.embedding_dim = module.weight.shape[1]
     elif isinstance(module, nn.modules.batchnorm._NormBase):
         entries = module.weight if module.affine else module.running_mean
         module.num_features = len(cast(Tensor, entries))

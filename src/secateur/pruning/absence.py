@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torchvision.ops  # noqa: F401 # registers its operators
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -33,8 +34,10 @@ class Absence(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
         if rule is None or not any(x.is_floating_point() and x.isnan().any() for x in given):
             return func(*args, **kwargs)
-        names = [argument.name for argument in func._schema.arguments]
-        return rule(func, dict(zip(names, args, strict=False)) | kwargs)
+        schema = func._schema.arguments
+        usual = {a.name: a.default_value for a in schema if a.has_default_value()}
+        by_position = {a.name: value for a, value in zip(schema, args, strict=False)}
+        return rule(func, usual | by_position | kwargs)
 
 
 def _zeroed(x: Tensor) -> Tensor:
@@ -55,7 +58,7 @@ def _standardised(x: Tensor, dims: list[int], eps: float) -> tuple[Tensor, Tenso
 
 
 def _dims(given: dict[str, Any]) -> list[int]:
-    dims = given.get("dim")
+    dims = given.get("dim")  # the overload for all dimensions has none
     return [dims] if isinstance(dims, int) else list(dims or range(given["self"].dim()))
 
 
@@ -75,7 +78,7 @@ def _reduce_with(neutral: float) -> Callable[[Any, dict[str, Any]], Any]:
 
 def _take_moments(func: Any, given: dict[str, Any]) -> Any:
     x, dims = given["self"], _dims(given)
-    correction = given.get("correction")
+    correction = given.get("correction")  # a mean has none
     mean, variance = _moments(x, dims, 1 if correction is None else correction)
     moments = [mean, variance, variance.sqrt()]
     if not given.get("keepdim", False):
@@ -130,15 +133,15 @@ def _convolve(func: Any, given: dict[str, Any]) -> Any:
     """An absent filter makes an absent channel; an absent channel adds nothing."""
     weight = given["weight"]
     result = func(**{**given, "input": _zeroed(given["input"]), "weight": _zeroed(weight)})
-    rows = weight.transpose(0, 1) if given["transposed"] else weight
+    rows = weight.transpose(0, 1) if given.get("transposed") else weight
     absent = rows.isnan().flatten(1).all(1).repeat(result.shape[1] // len(rows))
     return result.masked_fill(absent.view(-1, *(1,) * (weight.dim() - 2)), torch.nan)
 
 
 def _multiply(func: Any, given: dict[str, Any]) -> Any:
     """Matrix products: absent rows of the first and columns of the second are absent."""
-    first, second = [name for name in given if name in ("self", "mat1", "batch1", "mat2", "batch2",
-                     "vec", "tensor")][-2:]  # fmt: skip
+    operands = ("self", "mat1", "batch1", "mat2", "batch2", "vec", "tensor", "other")
+    first, second = [name for name in given if name in operands][-2:]
     a, b = given[first], given[second]
     result = func(**{**given, first: _zeroed(a), second: _zeroed(b)})
     if a.dim() > 1:
@@ -149,8 +152,18 @@ def _multiply(func: Any, given: dict[str, Any]) -> Any:
     return result
 
 
+def _normalise_weight(_: Any, given: dict[str, Any]) -> Any:
+    """Weight norm: an absent slice has no part in the length of a filter."""
+    v, g = given["v"], given["g"]
+    dims = [d for d in range(v.dim()) if d != given["dim"] % v.dim()]
+    length = _zeroed(v).square().sum(dims, keepdim=True).sqrt()
+    return v * (g / length), length
+
+
 _RULES: dict[Any, Callable[[Any, dict[str, Any]], Any]] = {
     aten.convolution.default: _convolve,
+    torch.ops.torchvision.deform_conv2d.default: _convolve,
+    aten._weight_norm_interface.default: _normalise_weight,
     aten.native_layer_norm.default: _normalise_within,
     aten.native_group_norm.default: _normalise_groups,
     aten.native_batch_norm.default: _normalise_batch,
@@ -165,6 +178,6 @@ _RULES: dict[Any, Callable[[Any, dict[str, Any]], Any]] = {
     **dict.fromkeys((aten.amin.default, aten.min.dim, aten.min.default), _reduce_with(math.inf)),
     **dict.fromkeys(
         (aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default,
-         aten.mv.default, aten.dot.default), _multiply,
+         aten.mv.default, aten.dot.default, aten.vdot.default), _multiply,
     ),
 }  # fmt: skip

@@ -27,11 +27,12 @@ def fold_means(
         kept: the kept channels of each group that loses some.
         passes: forward passes of the model over a batch, each run when it is asked for.
     """
+    modules = dict(model.named_modules(remove_duplicate=False))
     readers = {
         path: module
         for name in kept
         for path in graph.groups[name].consumers
-        if isinstance(module := model.get_submodule(path), nn.Conv2d | nn.Linear)
+        if isinstance(module := modules.get(path), nn.Conv2d | nn.Linear)
         and getattr(module, "groups", 1) == 1
     }
     with evaluating(model):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.models.copying import copy_model
-from secateur.models.shapes import update_counts
-from secateur.pruning.graph.groups import ChannelGraph, module_path
+from secateur.models.shapes import layer_path, update_counts
+from secateur.pruning.graph.groups import ChannelGraph
 
 # Indices of the kept channels, ascending, by the group's name; a group that is not named keeps all.
 Selection = Mapping[str, Tensor]
@@ -73,11 +73,20 @@ def mask_filters(
     """
     masked = copy_model(model)
     statistics = {name for name in selection if graph.groups[name].statistics}
+    # A direction of length zero would be no number; its filter is zero by its length alone.
+    kept_rows = {
+        (member.name, member.dim)
+        for name in selection
+        for member in graph.groups[name].of_role("follower")
+        if member.name in graph.directions
+    }
     for names, value in ((selection.keys() - statistics, 0.0), (statistics, torch.nan)):
         part = {name: selection[name] for name in names}
         for name, kept in kept_positions(graph, part).items():
             tensor = _tensor(masked, name).detach()
             for dim, positions in kept.items():
+                if (name, dim) in kept_rows:
+                    continue
                 removed = torch.ones(tensor.shape[dim], dtype=torch.bool, device=tensor.device)
                 removed[positions.to(tensor.device)] = False
                 indices = removed.nonzero().flatten()
@@ -143,7 +152,7 @@ def _recount(
 ) -> None:
     """Update the channel counts of layers whose tensors were cut."""
     for name in kept_by_tensor:
-        update_counts(model.get_submodule(module_path(name)))
+        update_counts(model.get_submodule(layer_path(name)))
     for name, indices in selection.items():
         group = graph.groups[name]
         for path, times in group.counts:

@@ -62,7 +62,7 @@ def prunable_blocks(
     found: dict[tuple[nn.Parameter, int], Tensor] = {}
     for name in match_groups(graph, groups):
         for member in graph.groups[name].members:
-            if member.role == "follower" or member.name not in graph.parameters:
+            if member.role == "follower" or member.name not in graph.parameters - graph.directions:
                 continue
             if member.name not in parameters:
                 raise PruningError(

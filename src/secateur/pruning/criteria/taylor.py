@@ -59,6 +59,8 @@ def _gate_gradient(
     # Of what follows the channels, a scale of another kind would be a second gate.
     layers = [module_path(scale) for scale in norm_scales(graph, group)] or group.producers
     gates = {f"{layer}.{entry}" for layer in layers for entry in ("weight", "bias")}
+    if layers == group.producers:  # also those of weights that are computed
+        gates |= {member.name for member in group.of_role("producer")}
     total = torch.zeros(group.units).double()
     for member in group.members:
         if member.role == "consumer" or member.name not in gates & parameters.keys():

@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
+from secateur.pruning.graph.computed import Computed, axes_of, compute, rule_of
 from secateur.pruning.graph.groups import (
     ChannelGraph,
     ChannelGroup,
@@ -57,6 +58,8 @@ class Flow:
         outputs: labels of the channels that each weight produces, in the layer's order.
         grouped: the weight of each grouped convolution, and its dimension of input channels.
         omitting: labels of the channels that each statistic over channels reads.
+        lazy: nodes that are computed from parameters alone; ``computed`` follows their channels.
+        directions: weights whose length does not matter, because a weight norm sets it.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -74,6 +77,9 @@ class Flow:
         self.zero: set[fx.Node] = set()
         self.grouped: set[Key] = set()
         self.omitting: list[Tensor] = []
+        self.lazy: dict[fx.Node, Computed | None] = {}
+        self.pending: dict[Key, Tensor] = {}
+        self.directions: set[str] = set()
         self.spread: dict[fx.Node, set[int]] = {}
         self.sources: dict[fx.Node, str] = {}
         self.values: dict[fx.Node, Any] = {}
@@ -146,11 +152,16 @@ class Flow:
             return torch.tensor(NONE).expand(node.meta["val"].shape)
         if isinstance(target, torch._ops.HigherOrderOperator):
             return self.region(node)
+        if self.is_lazy(node):
+            self.lazy[node] = value = compute(self, node)
+            shape = value.shape if value is not None else node.meta["val"].shape
+            self.note_copies(node, shape)
+            return None
         if stays_zero(self, node):
             self.zero.add(node)
         elif isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable:
             self.zero.clear()  # any value may be another view of what was written to
-        if not any(n in self.sources or tensors(self.values.get(n)) for n in node.all_input_nodes):
+        if not any(self.is_known(n) for n in node.all_input_nodes):
             return self.foreign(node, f"{node.name} has values that belong to no channel")
         rule = RULES.get(target)
         if rule is not None:
@@ -183,6 +194,8 @@ class Flow:
             node: what is read.
             dim: of a parameter that spans several dimensions, the one that holds channels.
         """
+        if node in self.lazy:
+            return self.read_computed(node, dim)
         if node not in self.sources:
             return self.values.get(node)
         name = self.sources[node]
@@ -201,11 +214,106 @@ class Flow:
     def dimension(self, name: str, dim: int, role: Role) -> Tensor:
         """Labels along one dimension of a parameter, (size,)."""
         key = (name, dim)
-        if key not in self.labels:
-            self.labels[key] = self.forest.fresh(self.tensors[name].shape[dim])
+        self.labels[key] = self.entries(key)
+        self.pending.pop(key, None)
         if role != "follower" or key not in self.roles:
             self.roles[key] = role
         return self.labels[key]
+
+    def entries(self, key: Key) -> Tensor:
+        """Labels along one dimension of a parameter that may yet turn out to hold no channels."""
+        if key in self.labels:
+            return self.labels[key]
+        name, dim = key
+        if key not in self.pending:
+            self.pending[key] = self.forest.fresh(self.tensors[name].shape[dim])
+        return self.pending[key]
+
+    def is_known(self, node: fx.Node) -> bool:
+        """Say whether a node is a parameter, computed from some, or has labels."""
+        return node in self.sources or node in self.lazy or bool(tensors(self.values.get(node)))
+
+    def is_lazy(self, node: fx.Node) -> bool:
+        """Say whether a node is computed from parameters alone."""
+        inputs = node.all_input_nodes
+        static = bool(inputs) and all(n in self.sources or n in self.lazy for n in inputs)
+        return static and rule_of(node) is not None
+
+    def computed(self, node: fx.Node) -> Computed | None:
+        """Return the axes of a parameter, or of what is computed from some; None if unknown."""
+        if node in self.sources:
+            return axes_of(self, self.sources[node])
+        return self.lazy.get(node)
+
+    def note_copies(self, node: fx.Node, before: torch.Size) -> None:
+        """Record the dimensions along which an operator made copies of a value of that shape."""
+        after = node.meta["val"].shape if isinstance(node.meta["val"], Tensor) else before
+        offset = len(after) - len(before)
+        self.spread[node] = {
+            d for d, n in enumerate(after) if d < offset or before[d - offset] == 1 < n
+        }
+
+    def read_computed(self, node: fx.Node, dim: int | None) -> Tensor:
+        """Labels of what is computed from parameters, along one dimension."""
+        value = self.lazy[node]
+        axes = [] if value is None else [a for a in value.axes if dim is None or a.dim == dim]
+        if len(axes) == 1:
+            self.dimension(*axes[0].key, "follower")
+            return axes[0].labels.expand(node.meta["val"].shape)
+        if value is not None and not value.axes:
+            return torch.tensor(NONE).expand(node.meta["val"].shape)
+        reason = f"{node.name} is computed from parameters"
+        for axis in axes:
+            self.forest.fix(axis.labels, reason)
+        inputs = node.all_input_nodes if value is None else ()
+        for each in inputs:
+            if each in self.lazy:
+                self.read_computed(each, None)
+            else:
+                self.forest.fix(self.read(each), reason)
+        return cast(Tensor, self.foreign(node, reason))
+
+    def axis(self, node: fx.Node, dim: int, role: Role) -> Tensor | None:
+        """Labels along one dimension of a layer's weight; None if they cannot be followed."""
+        name = self.weight_name(node)
+        value = self.computed(node)
+        if name is None or value is None:
+            return None
+        axis = value.axis(dim)
+        if node in self.sources or (axis is None and node.meta["val"].shape[dim] == 1):
+            return self.dimension(name, dim, role)
+        if axis is None:
+            return None
+        self.dimension(*axis.key, role)
+        self.omit(axis.labels, exact=value.zero)
+        return axis.entries
+
+    def can_follow(self, weight: fx.Node) -> bool:
+        """Say whether a weight is a parameter, or is computed from some in a known way."""
+        value = self.computed(weight)
+        sizes = weight.meta["val"].shape[:2]
+        axes = [value is not None and (n == 1 or value.axis(d)) for d, n in enumerate(sizes)]
+        return self.weight_name(weight) is not None and (weight in self.sources or all(axes))
+
+    def lead(self, weight: fx.Node, dim: int) -> str:
+        """Return the parameter that stands for one dimension of a weight."""
+        value = self.computed(weight)
+        axis = None if value is None else value.axis(dim)
+        return cast(str, self.weight_name(weight)) if axis is None else axis.key[0]
+
+    def weight_name(self, node: fx.Node) -> str | None:
+        """Return the name of a weight, or of the largest parameter that it is computed from."""
+        if node in self.sources:
+            return self.sources[node]
+        names = [self.weight_name(n) for n in node.all_input_nodes] if node in self.lazy else []
+        known = [name for name in names if name is not None]
+        size = node.meta["val"].numel()
+        return next((name for name in known if self.tensors[name].numel() == size), None)
+
+    def omit(self, labels: Tensor, *, exact: bool = False) -> None:
+        """Record a statistic over channels, unless it is the same for channels that are zero."""
+        if not exact:
+            self.omitting.append(labels)
 
     def read_by(self, channels: Tensor, entries: Tensor) -> None:
         """Unite channels with the entries of a parameter that read them."""
@@ -284,14 +392,14 @@ class Flow:
         if not isinstance(value, Tensor):
             return self.unknown(node, f"{node.name} gives several results")
         rank = value.dim()
-        nodes = [n for n in node.all_input_nodes if n in self.sources or tensors(self.values[n])]
+        nodes = [n for n in node.all_input_nodes if self.is_known(n)]
         spans: set[int] = set()
         operands: list[tuple[Tensor, set[int]]] = []
         # Parameters come last: the other operands show which dimension holds channels.
-        for source in sorted(nodes, key=lambda n: n in self.sources):
+        for source in sorted(nodes, key=lambda n: n in self.sources or n in self.lazy):
             dim = None
-            if source in self.sources:
-                shape = self.tensors[self.sources[source]].shape
+            if source in self.sources or source in self.lazy:
+                shape = source.meta["val"].shape
                 if len(spans) == 1:
                     dim = next(iter(spans)) - rank + len(shape)
                     if dim < 0 or shape[dim] == 1:
@@ -339,7 +447,7 @@ class Flow:
         for name, tensor in every.items():
             if (first := names[id(tensor)]) in self.uncut:
                 self.uncut[name] = self.uncut[first]
-        for (name, _), labels in self.labels.items():
+        for (name, _), labels in {**self.labels, **self.pending}.items():
             if name in self.uncut:
                 self.forest.fix(labels, self.uncut[name])
 
@@ -352,8 +460,18 @@ class Flow:
                 if len(varying(squeeze_out(roots[compact(labels)[0]]))) > 1:
                     self.forest.fix(labels, f"{node.name}: its channels are mixed with positions")
 
+    def register_pending(self, roots: Tensor) -> None:
+        """Register those dimensions of parameters that turn out to have a layer's channels."""
+        known = torch.zeros(len(roots), dtype=torch.bool)
+        for labels in self.labels.values():
+            known[roots[labels]] = True
+        for (name, dim), labels in list(self.pending.items()):
+            if bool(known[roots[labels]].any()):
+                self.dimension(name, dim, "follower")
+
     def graph(self, roots: Tensor) -> ChannelGraph:
         """Group channels that occur in the same tensors, equally often, and are equally fixed."""
+        self.register_pending(roots)
         reasons = self.forest.reasons(roots)
         omitted = torch.zeros(len(roots), dtype=torch.bool)
         for labels in self.omitting:
@@ -419,7 +537,13 @@ class Flow:
             for name, tensor in self.tensors.items()
             if isinstance(tensor, nn.Parameter)
         }
-        return ChannelGraph(groups, shapes, self.positions, frozenset(parameters.values()))
+        return ChannelGraph(
+            groups,
+            shapes,
+            self.positions,
+            frozenset(parameters.values()),
+            frozenset(self.directions),
+        )
 
 
 def tensors(value: Any) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """The channel graph: channel groups, and the tensors that shrink with them."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,11 @@ import torch
 from torch import Tensor
 
 from secateur.errors import PruningError
+
+# A layer's weight, also as weight norm, spectral norm and recurrent layers name it.
+_WEIGHT = re.compile(
+    r"\.(weight(_v|_g|_orig|_ih(_l0(_reverse)?)?)?|parametrizations\.weight\.original\d?)$"
+)
 
 Role = Literal["producer", "consumer", "follower"]
 
@@ -123,12 +129,15 @@ class ChannelGraph:
             output, or of a transposed convolution's input; a layer's MACs are its weight's
             elements × positions.
         parameters: the paths among ``shapes`` that are parameters.
+        directions: those whose length does not matter, because a weight norm sets it; they are not
+            made sparse.
     """
 
     groups: dict[str, ChannelGroup]
     shapes: dict[str, tuple[int, ...]]
     positions: dict[str, int]
     parameters: frozenset[str]
+    directions: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         """One line a group: channels, layers, and why it is fixed."""
@@ -161,7 +170,7 @@ class ChannelGraph:
 
 def layer_name(weight: str) -> str:
     """Name a layer by its weight: the module's path, or the parameter's where it has no module."""
-    return weight.removesuffix(".weight")
+    return _WEIGHT.sub("", weight)
 
 
 def module_path(parameter: str) -> str:

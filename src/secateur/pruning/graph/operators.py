@@ -9,15 +9,21 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+import torchvision.ops  # noqa: F401 # registers its operators
 from torch import Tensor, fx, nn
 
 from secateur.pruning.graph.labels import NONE, along, compact, varying
 from secateur.pruning.graph.layers import (
     convolve,
+    deform,
+    einsum,
+    embed,
+    multiply,
     normalise,
     normalise_groups,
     normalise_within,
     prelu,
+    recur,
 )
 from secateur.pruning.graph.nodes import argument
 
@@ -29,16 +35,27 @@ aten = torch.ops.aten
 
 def _pool(flow: "Flow", node: fx.Node) -> Any:
     """Pooling and resizing treat each channel separately."""
-    labels = flow.read(cast(fx.Node, node.args[0]))
+    x = cast(fx.Node, node.args[0])
     (rank,) = re.findall(r"([123])d", str(node.target))
-    dim = labels.dim() - int(rank) - 1
-    into = flow.channels(labels, dim)
+    dim = x.meta["val"].dim() - int(rank) - 1
+    into = flow.channels(flow.read(x, dim), dim)
     if into is None:
         return flow.unknown(node, f"{node.name}: its channels are mixed with positions")
     values = node.meta["val"]
     if isinstance(values, Tensor):
         return along(into, dim, values.shape)
     return [along(into, dim, value.shape) for value in values]
+
+
+def _sample(flow: "Flow", node: fx.Node) -> Any:
+    """Values at places that the other inputs name, for each channel separately."""
+    x, *places = node.all_input_nodes
+    into = flow.channels(flow.read(x), 1)
+    for place in places:
+        flow.forest.fix(flow.read(place), f"{node.name} reads places, not channels")
+    if into is None:
+        return flow.unknown(node, f"{node.name}: its channels are mixed with positions")
+    return along(into, 1, node.meta["val"].shape)
 
 
 def _pad(flow: "Flow", node: fx.Node) -> Any:
@@ -164,10 +181,10 @@ def _reduce(flow: "Flow", node: fx.Node) -> Any:
     is_norm = node.target == aten.linalg_vector_norm.default
     blind = is_sum or (is_norm and argument(node, "ord", 2) in (1, 2))
     # Two dimensions of different channels are none that a sum over one of them leaves whole.
-    if left or not (blind or node.target in _STATISTICS) or _takes_indices(node):
+    if left or not (blind or node.target in STATISTICS) or _takes_indices(node):
         return flow.unknown(node, f"{node.name} reduces over channels")
     if not blind or source not in flow.zero:
-        flow.omitting.append(labels)
+        flow.omit(labels)
     return flow.foreign(node, f"{node.name} is a statistic over channels")
 
 
@@ -182,10 +199,7 @@ def _spread(flow: "Flow", node: fx.Node) -> Any:
     """Copies along a dimension are the same for all channels."""
     labels = flow.read(cast(fx.Node, node.args[0]))
     shape = node.meta["val"].shape
-    offset = len(shape) - labels.dim()
-    flow.spread[node] = {
-        d for d in range(len(shape)) if d < offset or labels.shape[d - offset] == 1 < shape[d]
-    }
+    flow.note_copies(node, labels.shape)
     return labels.expand(shape)
 
 
@@ -204,8 +218,10 @@ def _expand(labels: Tensor, shape: torch.Size) -> Tensor:
 def stays_zero(flow: "Flow", node: fx.Node) -> bool:
     """Say whether this value is zero for every channel that is masked where it is produced."""
     rule = RULES.get(node.target)
-    if rule is convolve:
+    if rule in (convolve, deform, embed):
         return True
+    if rule is multiply:
+        return any(n in flow.zero or n in flow.sources for n in node.all_input_nodes)
     if rule in (normalise, normalise_groups) and isinstance(
         argument(node, "weight", None), fx.Node
     ):
@@ -223,7 +239,7 @@ def stays_zero(flow: "Flow", node: fx.Node) -> bool:
         return any(n in flow.zero for n in tensors)
     if node.target in (aten.ones_like.default, aten.full_like.default):
         return False
-    if node.target in _KEEPS_ZERO or rule in (_pool, _pad, _pass, normalise, normalise_groups):
+    if node.target in _KEEPS_ZERO or rule in _KEEP_ZERO:
         return tensors[0] in flow.zero
     return False
 
@@ -242,6 +258,12 @@ def _rules() -> Iterator[tuple[Callable[["Flow", fx.Node], Any], tuple[str, ...]
     yield normalise_within, ("layer_norm", "rms_norm")
     yield _within, ("softmax", "log_softmax", "cumsum", "cumprod")
     yield prelu, ("prelu",)
+    yield multiply, ("matmul", "mm", "bmm")
+    yield einsum, ("einsum",)
+    yield embed, ("embedding", "embedding_bag")
+    yield recur, ("lstm", "gru", "rnn_tanh", "rnn_relu")
+    yield recur, ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+    yield _sample, ("grid_sampler",)
     yield (
         _pool,
         tuple(
@@ -296,6 +318,8 @@ RULES: dict[Any, Callable[["Flow", fx.Node], Any]] = {
         }.items()
         for overload in overloads
     },
+    torch.ops.torchvision.deform_conv2d.default: deform,
+    torch.ops.torchvision.roi_align.default: _sample,
     aten._assert_tensor_metadata.default: lambda flow, node: None,  # noqa: ARG005
 }
 
@@ -339,8 +363,9 @@ _KEEPS_ZERO = set(
 ) | {aten.pow.Tensor_Scalar, aten.div.Tensor}  # fmt: skip
 _WITH_INDICES = {aten.max.dim, aten.min.dim}
 # Reductions that verification can compute without the removed channels.
-_STATISTICS = _WITH_INDICES | set(
+STATISTICS = _WITH_INDICES | set(
     _overloads("mean", "sum", "var", "std", "var_mean", "amax", "amin", "linalg_vector_norm")
 ) | {aten.max.default, aten.min.default}  # fmt: skip
+_KEEP_ZERO = (_sample, _pool, _pad, _pass, normalise, normalise_groups)
 _PRODUCTS = {aten.mul.Tensor, aten.mul_.Tensor}
 _SUMS = {aten.add.Tensor, aten.add_.Tensor, aten.sub.Tensor, aten.sub_.Tensor}
