@@ -34,8 +34,8 @@ removals on them. The network may be in train or eval mode, and frozen or not; i
 
 ## What is understood
 
-- Convolutions of one to three dimensions, also transposed, grouped, depthwise and deformable; linear
-  layers; embeddings; matrix products and `einsum` with a parameter.
+- Convolutions of one to three dimensions, also transposed, grouped, depthwise and deformable;
+  linear layers; embeddings; matrix products and `einsum` with a parameter.
 - Weights that are computed from parameters: weight norm, spectral norm (both of torch's forms),
   standardised weights, sums and products with other parameters.
 - The input side of LSTM, GRU and RNN; their own units are not removed.
@@ -73,7 +73,7 @@ statistics, and not with one in which they are zero.
 | … mixes positions | a product over positions, the same for every channel |
 | … and … are one tensor | of two layers: a cut for one would be a cut for the other |
 | … meets values that belong to no channel | made in the forward pass, one entry per channel |
-| the operator … is not known to keep channels apart | products of maps, indexing, custom operators |
+| the operator … is not known to keep channels apart | products of maps, indexing, your own |
 | the forward pass counts on all of these channels | a number in the code, `x.view(b, 32, h, w)` |
 | the forward pass in training counts on all … | the same, in code that only training runs |
 | the forward pass computes with the number … | `x / x.shape[1] ** 0.5`: write the number instead |

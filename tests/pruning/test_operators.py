@@ -52,7 +52,7 @@ def boxes(x: Tensor) -> Tensor:
     return torch.tensor([[0, 0, 0, 4, 4.0], [1, 1, 1, 7, 7]], dtype=x.dtype, device=x.device)
 
 
-# Layers, a forward pass of them, and each prunable group's producers with its channels. a and c
+# Layers, a forward pass of them, and each prunable group's producers with its units. a and c
 # make 8 channels of the picture, b reads 8.
 OPERATORS: dict[str, tuple[Layers, Forward, dict[tuple[str, ...], int]]] = {
     "grid sample": (
@@ -295,8 +295,10 @@ COMPUTED: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 def half(graph: ChannelGraph) -> dict[str, Tensor]:
-    """Keep every other channel."""
-    return {name: torch.arange(0, g.channels, 2) for name, g in graph.prunable().items()}
+    """Keep every other unit."""
+    return {
+        name: g.channels_of(torch.arange(0, g.units, 2)) for name, g in graph.prunable().items()
+    }
 
 
 def check(net: nn.Module, graph: ChannelGraph, fresh: nn.Module) -> None:
@@ -317,7 +319,7 @@ def test_operator_is_cut(name: str) -> None:
     layers, forward, groups = OPERATORS[name]
     net = Net(forward, a=conv(3, 8), b=conv(8, 2), c=conv(3, 8), **copy.deepcopy(layers))
     graph = channel_groups(net, PICTURES)
-    assert {g.producers: g.channels for g in graph.prunable().values()} == groups
+    assert {g.producers: g.units for g in graph.prunable().values()} == groups
     check(net, graph, copy.deepcopy(net))
 
 
