@@ -243,6 +243,35 @@ def second_process(case: Case) -> Tried:
     return code, line, case.compress()
 
 
+def other_files(case: Case) -> Tried:
+    """The run folder holds other people's files."""
+    figure = case.run / "figures" / "mine.png"
+    figure.parent.mkdir(parents=True)
+    figure.touch()
+    code = case.compress()
+    line = case.last_line()
+    if [path for path in case.run.rglob("*") if path.is_file()] != [figure]:
+        raise SystemExit(f"{case.run}: its files were changed")
+    shutil.rmtree(case.run)
+    return code, line, case.compress()
+
+
+def linked_step(case: Case) -> Tried:
+    """The folder of a step is a link to one elsewhere."""
+    case.compress()
+    link, elsewhere = case.run / "steps" / "dense", case.folder / "elsewhere"
+    link.rename(elsewhere)
+    link.symlink_to(elsewhere)
+    before = {path: path.stat().st_mtime_ns for path in elsewhere.iterdir()}
+    code = case.compress("seed=1")
+    line = case.last_line()
+    if {path: path.stat().st_mtime_ns for path in elsewhere.iterdir()} != before:
+        raise SystemExit(f"{elsewhere}: its files were changed")
+    link.unlink()
+    elsewhere.rename(link)
+    return code, line, case.compress("seed=1")
+
+
 def broken_network(case: Case) -> Tried:
     """The network file of a step is truncated."""
     case.compress()
@@ -284,6 +313,8 @@ FAULTS: dict[Callable[[Case], Tried], tuple[int, str]] = {
     class_without_example: (0, "star"),
     batches_without_boxes: (0, "report: "),
     second_process: (2, "another process is working"),
+    other_files: (2, "is not the folder of a run"),
+    linked_step: (2, "is a link"),
     broken_network: (2, "is missing or damaged"),
     broken_record: (2, "step.json: cannot be read"),
 }

@@ -62,9 +62,8 @@ class Stages:
     def __call__(self, place: str, value: int, *, pool: bool = True) -> Step:
         def make(folder: Path) -> dict[str, Any]:
             self.done.append(place)
-            write_text(folder / "network.txt", f"made of {value}")
-            (folder / "parts").mkdir(exist_ok=True)
-            write_text(folder / "parts" / "one.txt", f"part of {value}")
+            write_text(folder / "network.safetensors", f"made of {value}")
+            write_text(folder / "by_class.json", f"part of {value}")
             return output(2 * value)
 
         shared = self.root / "pool" if pool else None
@@ -119,7 +118,7 @@ def test_a_stage_is_found_in_the_pool_by_its_key(stages: Stages) -> None:
     for name in ("output_key", "result_key", "seconds", "result"):
         assert getattr(second, name) == getattr(first, name)
     assert files(second.folder) == files(first.folder) == files(pooled(stages, 3))
-    names = {"network.txt", "parts/one.txt", "output.json", "step.json"}
+    names = {"network.safetensors", "by_class.json", "output.json", "step.json"}
     assert set(files(second.folder)) == names
     for name in names:
         assert (second.folder / name).samefile(first.folder / name), "linked, not copied"
@@ -129,7 +128,7 @@ def test_a_stage_with_another_key_is_done(stages: Stages) -> None:
     stages("a", 3)
     assert value_of(stages("b", 4)) == 8
     assert stages.done == ["a", "b"]
-    assert files(stages.root / "a/dense")["network.txt"] == "made of 3"
+    assert files(stages.root / "a/dense")["network.safetensors"] == "made of 3"
     assert sorted(path.name for path in (stages.root / "pool").iterdir()) == sorted(
         pooled(stages, value).name for value in (3, 4)
     )
@@ -141,16 +140,16 @@ def test_a_changed_run_takes_what_another_run_has_done(stages: Stages) -> None:
     # The stage of a is replaced by that of b, and comes back from the pool.
     for value in (4, 3):
         assert value_of(stages("a", value)) == 2 * value
-        assert files(stages.root / "a/dense")["network.txt"] == f"made of {value}"
+        assert files(stages.root / "a/dense")["network.safetensors"] == f"made of {value}"
     assert stages.done == ["a", "b"]
-    assert files(pooled(stages, 3))["network.txt"] == "made of 3"
+    assert files(pooled(stages, 3))["network.safetensors"] == "made of 3"
 
 
 def test_a_file_replaced_in_one_run_is_unchanged_in_the_others(stages: Stages) -> None:
     stages("a", 3)
     stages("b", 3)
     before = files(stages.root / "b/dense")
-    write_text(stages.root / "a/dense/network.txt", "altered")
+    write_text(stages.root / "a/dense/network.safetensors", "altered")
     write_json(stages.root / "a/dense/step.json", {})
     assert files(stages.root / "b/dense") == files(pooled(stages, 3)) == before
 
@@ -161,13 +160,13 @@ def test_redoing_a_linked_stage_changes_no_other_run(stages: Stages) -> None:
     before = files(stages.root / "b/dense")
     stages("a", 4, pool=False)  # in the folder whose files are linked
     assert stages.said[-1] == "dense: redone: what it depends on has changed"
-    assert files(stages.root / "a/dense")["network.txt"] == "made of 4"
+    assert files(stages.root / "a/dense")["network.safetensors"] == "made of 4"
     assert files(stages.root / "b/dense") == files(pooled(stages, 3)) == before
 
 
 def test_a_failed_stage_is_not_pooled(tmp_path: Path) -> None:
     def fail(folder: Path) -> dict[str, Any]:
-        write_text(folder / "network.txt", "half")
+        write_text(folder / "network.safetensors", "half")
         raise RunError("no more room")
 
     folder, pool = tmp_path / "a/dense", tmp_path / "pool"
@@ -182,8 +181,8 @@ def test_a_failed_stage_is_not_pooled(tmp_path: Path) -> None:
 def test_a_stopped_stage_is_replaced_by_the_complete_one_of_the_pool(stages: Stages) -> None:
     stages("a", 3)
     stopped = stages.root / "b/dense"
-    write_text(stopped / "network.txt", "half")
-    write_text(stopped / "left over.txt", "of a stage that was stopped")
+    write_text(stopped / "network.safetensors", "half")
+    write_text(stopped / ".by_class.json.7.part", "of a stage that was stopped")
     stages("b", 3)
     assert stages.done == ["a"]
     assert files(stopped) == files(pooled(stages, 3))
@@ -195,14 +194,16 @@ def test_what_another_run_pools_at_the_same_time_is_kept(stages: Stages) -> None
     def make(folder: Path) -> dict[str, Any]:
         other = stages("b", 3, pool=False)
         shutil.copytree(other.folder, pooled(stages, 3), copy_function=os.link)
-        write_text(folder / "network.txt", "made of 3")
+        write_text(folder / "network.safetensors", "made of 3")
         return output(6)
 
     pool = stages.root / "pool"
     slow = stage({"value": 3}, make)
     assert value_of(run_stage(stages.root / "a/dense", slow, stages.said.append, pool)) == 6
     assert [path.name for path in pool.iterdir()] == [pooled(stages, 3).name], "no draft is left"
-    assert (pooled(stages, 3) / "network.txt").samefile(stages.root / "b/dense/network.txt")
+    assert (pooled(stages, 3) / "network.safetensors").samefile(
+        stages.root / "b/dense/network.safetensors"
+    )
 
 
 def test_two_processes_do_a_shared_stage_once(tmp_path: Path) -> None:

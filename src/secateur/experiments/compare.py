@@ -22,14 +22,13 @@ from secateur.experiments.series import (
     standard_error,
     write_result,
 )
-from secateur.files.lock import lock
 from secateur.run.context import Reporter, open_run
-from secateur.run.folder import clear_drafts
+from secateur.run.folder import COMPARISON, check_folder, locked_run
 from secateur.run.network_stages import POOR, evaluate_network, train_dense
 from secateur.run.pipeline import compress_recipe
 from secateur.run.records import EvaluationRecord, Summary, TrainingRecord, read_record
 
-RESULT_FILE = "comparison.json"
+RESULT_FILE = COMPARISON.mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +127,10 @@ def compare(
 
     Raises:
         RecipeError: a method is unknown, or does not fit the recipe.
+        RunError: the folder holds anything but a comparison.
         SecateurError: as for ``compress_recipe``.
     """
+    check_folder(folder, COMPARISON)
     names, budgets = list(dict.fromkeys(methods)), list(dict.fromkeys(keep_macs))
     check_recipes(recipe, [method_recipe(recipe, name, min(budgets), 0) for name in names])
     if SCRATCH in names:  # it takes the widths that ours ends with
@@ -195,8 +196,7 @@ def _from_scratch(
     ours = _run_folder(folder, OURS, keep, seed) / "summary.json"
     summary = read_record(ours, Summary, f"compare {OURS} first: {SCRATCH} takes its widths")
     run = _run_folder(folder, method, keep, seed)
-    with lock(run):
-        clear_drafts(run)
+    with locked_run(run):
         opened = open_run(scratch_recipe(recipe, summary.slim.filters, seed), run, reporter)
         network, trained = train_dense(opened)
         evaluated = evaluate_network(opened, "dense", network)

@@ -25,10 +25,11 @@ from secateur.experiments.series import (
 )
 from secateur.models.ssd import SSDArchitecture, grid_sizes, layer_names
 from secateur.run.context import Reporter
+from secateur.run.folder import SCALES, check_folder
 from secateur.run.pipeline import compress_recipe
 from secateur.run.records import Summary
 
-RESULT_FILE = "scales.json"
+RESULT_FILE = SCALES.mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,10 @@ def compare_scales(
 
     Raises:
         RecipeError: the recipe is a classifier's, or does not allow that many layers.
+        RunError: the folder holds anything but such a comparison.
         SecateurError: as for ``compress_recipe``.
     """
+    check_folder(folder, SCALES)
     counts = layer_counts(layers, detection_layers(recipe))
     if recipe.train.steps == 0:
         raise RecipeError(

@@ -79,6 +79,13 @@ class Charts:
             yield from value if isinstance(value, list) else [value] if value else []
 
 
+def is_key(key: str) -> bool:
+    """Whether a chart may have this key; the names of old figures are recognised by it."""
+    alone = "headline|filters|accuracy|class-accuracy|nonzeros"
+    several = "training|precision-recall|confusion|weights|threshold|selection"
+    return bool(re.fullmatch(rf"{alone}|({several})-[\w-]+", key, re.ASCII))
+
+
 def draw_charts(run: RunRecord, counts: LayerCounts | None) -> Charts:
     """Draw every chart for which a run has the records."""
     dense, slim = run.by_class.get("dense"), run.by_class.get("slim")

@@ -34,6 +34,12 @@ def render(template: str, **content: Any) -> str:
     )
 
 
+def is_page(path: Path) -> bool:
+    """Whether a file begins as the pages that ``render`` gives."""
+    with path.open("rb") as file:
+        return b'<meta name="generator" content="secateur ' in file.read(1000)
+
+
 @cache
 def _environment() -> Environment:
     """Text from a run, class names above all, is escaped."""

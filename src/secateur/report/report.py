@@ -8,10 +8,11 @@ from secateur.files.atomic_write import write_text
 from secateur.files.progress import Bar, no_bar
 from secateur.report.charts.theme import write_figure
 from secateur.report.comparison import comparison_page
-from secateur.report.figures import draw_charts
+from secateur.report.figures import draw_charts, is_key
 from secateur.report.layer_counts import count_layers
 from secateur.report.markdown import run_markdown
 from secateur.report.page import run_page
+from secateur.report.rendering import is_page
 from secateur.report.run_record import read_run
 
 REPORT_FILE = "report.html"
@@ -48,7 +49,7 @@ def write_report(folder: Path, out: Path | None = None, bar: Bar = no_bar) -> Pa
     every = list(charts)
     keys = {chart.key for chart in every}
     for old in (folder / FIGURES).glob("*.*"):
-        if old.suffix in (".svg", ".png") and old.stem not in keys:
+        if old.suffix in (".svg", ".png") and is_key(old.stem) and old.stem not in keys:
             old.unlink()  # of an earlier recipe
     with bar("figures", len(every)) as advance:
         for chart in every:
@@ -75,6 +76,8 @@ def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
         raise RunError("a run is named twice; name each once")
     path = out or _common_parent(folders) / REPORT_FILE
     _check_page(path)
+    if out is None and path.is_file() and not is_page(path):
+        raise RunError(f"{path}: was not written by secateur; name another file with --out")
     write_text(path, comparison_page([read_run(folder) for folder in folders]))
     return path
 

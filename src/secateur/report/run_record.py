@@ -13,7 +13,7 @@ from secateur.errors import RunError
 from secateur.models.layer_costs import layer_costs
 from secateur.models.network import layers
 from secateur.models.network_file import read_structure
-from secateur.run.folder import TRIALS
+from secateur.run.folder import RUN, TRIALS, refuse_links
 from secateur.run.records import (
     ByClassRecord,
     EvaluationRecord,
@@ -174,10 +174,11 @@ def read_run(folder: Path) -> RunRecord:
     Stages of an earlier recipe, which the last execution did not use, are not read.
 
     Raises:
-        RunError: the folder is not a run's, or a record in it is not valid.
+        RunError: the folder is not a run's, or holds a link, or a record in it is not valid.
     """
     _check_folder(folder)
-    stage_list = read_record(folder / "steps.json", StageList)
+    refuse_links(folder)
+    stage_list = read_record(folder / RUN.mark, StageList)
     recipe = load_recipe(folder / "recipe.json")
     stages = [stage for name in stage_list.steps if (stage := _stage(folder, name))]
     summary = _summary(folder, recipe, stage_list)

@@ -28,6 +28,7 @@ from secateur.models.architecture import Architecture
 from secateur.models.network_file import load_network
 from secateur.models.weights import check_weights
 from secateur.pruning.selection.measured_rounding import check_runtime
+from secateur.run.folder import RUN
 from secateur.run.phases import check_norms, check_phases
 from secateur.run.stage import Make, Stage, Step, Trail, fingerprint, run_stage
 from secateur.tasks.task import Task, task_of
@@ -153,6 +154,7 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
             for name, part in (("train", splits.train), ("validation", splits.validation))
         }
         written = recipe.model_dump(mode="json")
+        trail = Trail(folder / RUN.mark)  # the first file, by which a run's folder is recognised
         write_json(
             folder / "split.json",
             {name: [str(each[0]) for each in pictures] for name, pictures in described.items()},
@@ -160,7 +162,6 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
         write_json(folder / "recipe.json", written)
     digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
     processes.check_same(fingerprint([written, digest]))
-    trail = Trail(folder / "steps.json")
     return Run(recipe, folder, task, splits, processes, reporter, digest, trail, pool)
 
 

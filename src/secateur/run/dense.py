@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import cast
 
 from secateur.config.recipe import Recipe
-from secateur.files.lock import lock
 from secateur.models.layer_costs import DENSE_FILE
 from secateur.models.network_file import save_network
 from secateur.run.context import Reporter, open_run
+from secateur.run.folder import locked_run
 from secateur.run.network_stages import train_dense
 from secateur.run.records import TrainingRecord
 
@@ -26,7 +26,7 @@ def train_recipe(recipe: Recipe, folder: Path, reporter: Reporter) -> Path:
     Raises:
         SecateurError: as for ``compress_recipe``.
     """
-    with lock(folder):
+    with locked_run(folder):
         run = open_run(recipe, folder, reporter)
         dense, step = train_dense(run)
         file = run.folder / DENSE_FILE

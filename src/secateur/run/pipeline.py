@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import cast
 
 from secateur.config.recipe import Recipe
-from secateur.files.lock import lock
 from secateur.models.network import build_network, layer_widths
 from secateur.models.network_file import save_network
 from secateur.pruning.phase import Outcome, Phase, run_phase
 from secateur.run.context import Handle, Reporter, Run, open_run, provenance
 from secateur.run.example_pictures import choose_examples
-from secateur.run.folder import clear_drafts
+from secateur.run.folder import locked_run
 from secateur.run.network_stages import evaluate_network, train_dense
 from secateur.run.phase_steps import PhaseSteps
 from secateur.run.phases import network_groups, phase_groups, recipe_phases
@@ -67,10 +66,8 @@ def compress_recipe(
         SecateurError: anything is wrong with the recipe, the data or the run; what was done before
             is kept.
     """
-    with lock(folder):
-        run = open_run(recipe, folder, reporter, pool)
-        clear_drafts(run.folder)
-        return _compress(run)
+    with locked_run(folder):
+        return _compress(open_run(recipe, folder, reporter, pool))
 
 
 def _compress(run: Run) -> Summary:

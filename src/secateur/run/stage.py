@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from secateur.errors import RunError
 from secateur.files.atomic_write import write_json
 from secateur.files.lock import lock
+from secateur.run.folder import clear_step
 from secateur.run.records import (
     RUN_CURE,
     PhaseSummary,
@@ -156,7 +157,7 @@ def _run_stage(folder: Path, stage: Stage, say: Callable[[str], None], pooled: P
 
     found = read_step(folder)
     if pooled and current(found) is None and current(read_step(pooled)) is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+        clear_step(folder)
         _link(pooled, folder)
         found = read_step(folder)
     if found is not None and (result := current(found)) is not None:
@@ -165,7 +166,7 @@ def _run_stage(folder: Path, stage: Stage, say: Callable[[str], None], pooled: P
         return Step(folder, output_key, result_key, found.seconds, result)
     kept = found is not None and found.output_key == output_key
     if not kept:
-        shutil.rmtree(folder, ignore_errors=True)
+        clear_step(folder)
     before = found.seconds if found is not None and kept else 0.0
     redone = "re-evaluated: evaluation settings" if kept else "redone: what it depends on has"
     say(f"{folder.name}: {redone} changed" if found and found.result else folder.name)

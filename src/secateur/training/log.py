@@ -1,7 +1,6 @@
 """Event files with the curves of a training, for TensorBoard."""
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from secateur.files.atomic_write import unwritable
 
 MAX_POINTS = 1000  # of a curve
 MAX_SLOW_POINTS = 50  # of a curve whose values take long to compute
+# TensorBoard finds files by this name and reads them in the order of their times, which follow it.
+_EVENTS = "events.out.tfevents."
 
 Log = Callable[[Mapping[str, float], int], None]
 
@@ -35,10 +36,10 @@ def training_log(folder: Path, done: int = 0) -> Iterator[Log]:
     """
     try:
         if done == 0:
-            shutil.rmtree(folder, ignore_errors=True)
+            for earlier in folder.glob(f"{_EVENTS}*"):
+                earlier.unlink()
         folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard finds files by this name and reads them in the order of their times.
-        writer = RecordWriter(str(folder / f"events.out.tfevents.{time.time_ns()}"))
+        writer = RecordWriter(str(folder / f"{_EVENTS}{time.time_ns()}"))
         writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
         if done:
             restart = SessionLog(status=SessionLog.SessionStatus.Value("START"))

@@ -19,10 +19,12 @@ from secateur.files.atomic_write import write_text
 from secateur.models.cost import count_macs, count_params
 from secateur.models.network import example_input, raw_network
 from secateur.run.context import Handle, Reporter
+from secateur.run.folder import delete_own
 from secateur.run.pipeline import compress_recipe
 
 RESULT_FILE = "sweep.json"
 FRONT = "front"
+FRONT_FILES = ("[0-9]*.yaml", "[0-9]*.safetensors")
 _STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "given up",
@@ -73,7 +75,7 @@ def finish(
             metrics = {name: value for name, value in found.metrics.items() if value is not None}
             study.set_user_attr(f"test {key}", metrics)
     tests, model = study.user_attrs, dense.load()
-    shutil.rmtree(folder / FRONT, ignore_errors=True)  # an earlier one, of fewer trials
+    delete_own(folder / FRONT, FRONT_FILES)  # an earlier one, of fewer trials
     points = [_point(trial, space, folder, tests) for trial in front]
     result = Sweep(
         recipe.name,

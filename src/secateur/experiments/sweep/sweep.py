@@ -27,9 +27,9 @@ from secateur.experiments.sweep.result import OBJECTIVES, Sweep
 from secateur.experiments.sweep.space import Goal, Space, described, search_space
 from secateur.experiments.sweep.storage import check_recipe, connected, default_storage, open_study
 from secateur.experiments.sweep.trial import Context, Outcome, run_trial, trial_folder, untested
-from secateur.files.lock import lock
 from secateur.files.optional import quiet
 from secateur.run.context import Reporter, open_run
+from secateur.run.folder import check_folder, locked_run
 from secateur.run.network_stages import train_dense
 from secateur.run.records import TrainingRecord
 
@@ -63,12 +63,13 @@ def sweep(
         SecateurError: the storage cannot be used or holds another recipe's sweep, or as for
             ``compress_recipe``.
     """
+    check_folder(folder)
     url = storage or default_storage(folder)
     directions = [each for name, each in OBJECTIVES.items() if name != "latency" or latency]
     about = {"goal": goal, "latency": latency}
     with quiet("optuna"), connected(url) as database:
         check_recipe(database, recipe, about)
-        with lock(folder, reporter.say):
+        with locked_run(folder, reporter.say):
             run = open_run(untested(recipe), folder, reporter, folder / POOL)
             architecture = recipe_architecture(recipe, run.splits.train.classes)
             space = search_space(recipe, goal, architecture)
@@ -81,7 +82,7 @@ def sweep(
         )
         context = Context(folder, reporter, accuracy, latency)
         _work(queue, space, context)
-        with lock(folder, reporter.say):
+        with locked_run(folder, reporter.say):
             return finish(study, space, folder, reporter, dense, context.dense)
 
 
