@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import optuna
 import pytest
+from sqlalchemy.engine import make_url
 
 from commands import Outcome, one_error
 from secateur.benchmark.preparation import Conditions
@@ -24,6 +25,7 @@ from secateur.errors import BudgetError, DivergedError, PruningError, RunError
 from secateur.experiments.sweep import trial as trial_module
 from secateur.experiments.sweep.early_stopping import Finished
 from secateur.experiments.sweep.storage import connected, default_storage
+from secateur.experiments.sweep.storage_url import without_password
 from secateur.files.optional import quiet
 from secateur.models.network_file import load_network
 from secateur.run.context import Run
@@ -580,6 +582,19 @@ def test_other_data_are_refused_but_the_folder_may_move(
         ("mysql://me:secret@127.0.0.1:9/sweeps", "driver"),
         ("nothing", "--storage"),
         ("noql://host/name", "noql"),
+        # The password in an option, before no host, with characters that end it, and as a port.
+        ("postgresql://127.0.0.1:9/sweeps?user=me&password=secret", "refused"),
+        ("postgresql://me@127.0.0.1:9/sweeps?sslpassword=secret", "refused"),
+        ("postgresql://me@127.0.0.1:9/sweeps?password=secret&connect_timeout=secret", "timeout"),
+        ("postgresql://me:secret", "%40"),
+        ("postgresql://me:secret/sweeps", "%40"),
+        ("postgresql:me:secret@127.0.0.1/sweeps", "%40"),
+        ("postgresql://me:a@secret@127.0.0.1:9/sweeps", "%40"),
+        ("postgresql://me:secret@127.0.0.1@9/sweeps", "%40"),
+        ("postgresql://me:a/secret@127.0.0.1:9/sweeps", "refused"),
+        ("postgresql://me:a%40secret@127.0.0.1:9/sweeps", "refused"),
+        ("sqlite://me:secret@/sweeps", "Invalid"),
+        ("secret", "%40"),
     ],
 )
 def test_storages_that_cannot_be_used(
@@ -595,6 +610,25 @@ def test_storages_that_cannot_be_used(
     one_error(outcome, words)
     assert "secret" not in outcome.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "text", "shown_text"),
+    [
+        ("postgresql://me:a%40b@host/s", "no a@b, no a%40b", "no ***, no ***"),
+        (
+            "postgresql://host/s?password=x+y&sslpassword=zz",
+            "'x y', x+y, zz, s",
+            "'***', ***, ***, s",
+        ),
+        ("postgresql://me:4711/s", "port 4711", "port ***"),
+        ("postgresql://me@host:5432/s", "port 5432", "port 5432"),
+        ("sqlite:////folder/sweep.db", "unable to open", "unable to open"),
+    ],
+)
+def test_messages_of_drivers_show_no_password(url: str, text: str, shown_text: str) -> None:
+    # A password without a host is taken for the port of the host "me".
+    assert without_password(text, make_url(url)) == shown_text
 
 
 @pytest.mark.parametrize("package", ["optuna", "psycopg"])

@@ -11,17 +11,19 @@ from typing import Any, Literal
 import optuna
 from optuna.exceptions import DuplicatedStudyError, OptunaError
 from optuna.storages import RDBStorage
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from secateur.config.recipe import Recipe
-from secateur.errors import RunError
+from secateur.errors import RunError, first_line
+from secateur.experiments.sweep.storage_url import parse_url, shown, without_password
 from secateur.files.atomic_write import unwritable
 from secateur.files.optional import require
 
 Direction = Literal["maximize", "minimize"]
 
 STORAGE_FILE = "sweep.db"
+_POSTGRESQL = "postgresql+psycopg"
 # Creating the tables fails while another process creates them; a second attempt finds them.
 _ATTEMPTS = 5
 _PAUSE = 0.5
@@ -57,8 +59,9 @@ def connected(url: str) -> Iterator[RDBStorage]:
             installed.
         MissingExtraError: PostgreSQL's driver is not installed.
     """
-    with _errors_in_one_line(url):
-        storage = _open(url)
+    parsed = parse_url(url)
+    with _errors_in_one_line(parsed):
+        storage = _open(parsed)
         try:
             yield storage
         finally:
@@ -85,9 +88,9 @@ def check_recipe(storage: RDBStorage, recipe: Recipe, about: dict[str, Any]) -> 
         if name.partition(" ")[0] == recipe.name and name != own and summary.n_trials:
             difference = _difference(summary.user_attrs.get("recipe", {}), content)
             raise RunError(
-                f"{_shown(storage.url)}: holds a sweep of {recipe.name} with another recipe "
-                f"({difference}); use that recipe, or another name (--set name=…), or another "
-                "--run without --storage"
+                f"{shown(parse_url(storage.url))}: holds a sweep of {recipe.name} with another "
+                f"recipe ({difference}); use that recipe, or another name (--set name=…), or "
+                "another --run without --storage"
             )
 
 
@@ -127,37 +130,40 @@ def open_study(
 
 
 @contextmanager
-def _errors_in_one_line(url: str) -> Iterator[None]:
+def _errors_in_one_line(url: URL) -> Iterator[None]:
     try:
         yield
     except (OptunaError, SQLAlchemyError) as error:
         raise RunError(
-            f"{_shown(url)}: cannot be used as a storage ({_reason(error)}); check the URL and "
+            f"{shown(url)}: cannot be used as a storage ({_reason(error, url)}); check the URL and "
             "that the database is running, and repeat the command"
-        ) from error
+        ) from None
 
 
-def _open(url: str) -> RDBStorage:
-    if url.startswith(("postgresql:", "postgres:", "postgresql+psycopg:")):
+def _open(url: URL) -> RDBStorage:
+    if url.drivername in ("postgresql", "postgres", _POSTGRESQL):
         require("psycopg")
-        url = f"postgresql+psycopg:{url.partition(':')[2]}"
+        url = url.set(drivername=_POSTGRESQL)
     # SQLite allows one writer at a time; the others wait.
-    arguments = {"timeout": _WAIT} if url.startswith("sqlite:") else {}
+    arguments = {"timeout": _WAIT} if url.get_backend_name() == "sqlite" else {}
     engine = {"pool_pre_ping": True, "connect_args": arguments}
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return RDBStorage(url, engine_kwargs=engine)
-        except ImportError as error:
+            return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=engine)
+        except ImportError:
             raise RunError(
-                f"{_shown(url)}: the driver of this database is not installed; install it, or "
+                f"{shown(url)}: the driver of this database is not installed; install it, or "
                 "use postgresql://, whose driver comes with secateur[sweep]"
-            ) from error
+            ) from None
         except (OptunaError, SQLAlchemyError):
             if attempt == _ATTEMPTS:
                 raise
             time.sleep(_PAUSE)
-        except RuntimeError as error:  # the tables are of another version of Optuna
-            raise RunError(f"{_shown(url)}: {_reason(error)}") from error
+        # The tables are of another version of Optuna, or the driver refuses an option of the URL.
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{shown(url)}: cannot be used as a storage ({_reason(error, url)}); check the URL"
+            ) from None
     raise AssertionError
 
 
@@ -182,16 +188,8 @@ def _difference(one: Any, other: Any, place: str = "") -> str:
     return f"{place} was {json.dumps(one)}, now {json.dumps(other)}"
 
 
-def _shown(url: str) -> str:
-    """The URL without its password."""
-    try:
-        return make_url(url).render_as_string()
-    except SQLAlchemyError:
-        return "--storage"
-
-
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, url: URL) -> str:
     """The first line of the error that caused the others."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return without_password(first_line(error), url)
