@@ -134,6 +134,8 @@ def _torchvision(network: str) -> nn.Module:
         ("deeplab", "fcn", "lraspp", "ssd", "retina", "fcos", "faster", "key", "mask")
     ):
         settings["weights_backbone"] = None
+    if "rcnn" in network or network.startswith(("retina", "fcos")):
+        settings["min_size"] = SIDES["torchvision"]  # 800 by default
     if network in ("googlenet", "inception_v3"):
         settings["init_weights"] = False  # its truncated normal takes half a minute
     if network.startswith("fcn"):

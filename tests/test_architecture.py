@@ -85,7 +85,7 @@ def test_no_cycles() -> None:
 
 def test_pruning_knows_nothing_of_detection() -> None:
     known = {"errors", "files", "pruning", "runtimes", "models"}
-    of_models = {"copying", "cost", "example_inputs", "modes", "shapes", "module_file"}
+    of_models = {"copying", "cost", "example_inputs", "modes", "raw_parts", "shapes", "module_file"}
     for path in (SOURCE / "pruning").rglob("*.py"):
         names = imported(path.relative_to(SOURCE).as_posix())
         assert {_room(name) for name in names} <= known, path.name

@@ -16,6 +16,7 @@ from secateur.errors import PruningError, first_line
 from secateur.models.copying import copy_model
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.models.modes import attributes_restored, evaluating
+from secateur.models.raw_parts import raw_parts
 from secateur.pruning.absence import Absence
 from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup
 from secateur.pruning.graph.trial_cut import can_be_cut, search, trial_selection, with_fixed
@@ -33,6 +34,8 @@ def verify_removal(
 ) -> float:
     """Check ``slim(x) == masked(x)`` in double precision, in which rounding does not matter.
 
+    Of a detector of torchvision, the raw outputs are compared.
+
     Returns:
         The largest difference in any output, as a share of that output's largest magnitude.
 
@@ -41,9 +44,10 @@ def verify_removal(
     """
     masked = mask_filters(model, graph, selection, absent=True).double()
     slim = copy_model(slim).double()
-    args, kwargs = call_arguments(
-        map_tensors(lambda x: x.double() if x.is_floating_point() else x, example_inputs)
-    )
+    inputs = map_tensors(lambda x: x.double() if x.is_floating_point() else x, example_inputs)
+    slim, _ = raw_parts(slim, inputs)
+    masked, inputs = raw_parts(masked, inputs)
+    args, kwargs = call_arguments(inputs)
     # A hook that was copied may still write to the model that it was made for.
     untouched = attributes_restored(model)
     with untouched, _double_precision(), torch.no_grad(), evaluating(masked), evaluating(slim):

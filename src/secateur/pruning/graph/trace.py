@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from secateur.errors import PruningError, first_line
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.models.modes import attributes_restored, evaluating, training
+from secateur.models.raw_parts import raw_parts
 from secateur.pruning.graph.flow import Flow
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.graph.trial_cut import fix_breaking
@@ -28,8 +29,8 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGr
     """Find the channel groups of a network.
 
     Args:
-        model: any module that ``torch.export`` can trace, in any mode, frozen or not; it is left
-            as it was.
+        model: any module that ``torch.export`` can trace, or a detector of torchvision, in any
+            mode, frozen or not; it is left as it was.
         example_inputs: of any values, on the model's device: a tensor, a tuple of arguments, or a
             mapping of them by name.
 
@@ -39,7 +40,7 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGr
     """
     _check_inputs(model, example_inputs)
     with attributes_restored(model), _quiet():
-        return _trace(model, example_inputs)
+        return _trace(*raw_parts(model, example_inputs))
 
 
 def _trace(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGraph:
