@@ -272,6 +272,29 @@ def linked_step(case: Case) -> Tried:
     return code, line, case.compress("seed=1")
 
 
+def linked_list(case: Case) -> Tried:
+    """A list of pictures is a link to a file outside the data folder."""
+    names, elsewhere = case.pictures / "ImageSets" / "Main" / "train.txt", case.folder / "train.txt"
+    names.rename(elsewhere)
+    names.symlink_to(elsewhere)
+    code = case.compress()
+    line = case.last_line()
+    names.unlink()
+    elsewhere.rename(names)
+    return code, line, case.compress()
+
+
+def unescaped_password(case: Case) -> Tried:
+    """The password in the URL of a sweep's database has an @ that is not escaped."""
+    url = "postgresql://me:pass@word@127.0.0.1:9/sweeps"
+    options = ("--run", str(case.run), "--trials", "1", "--storage", url)
+    recipe, log = case.folder / "tiny.yaml", case.folder / "log"
+    code = start("sweep", recipe, *options, log=log).wait(TOO_LONG)
+    if "word@" in case.log:
+        raise SystemExit("the password was shown")
+    return code, case.last_line(), case.compress()
+
+
 def broken_network(case: Case) -> Tried:
     """The network file of a step is truncated."""
     case.compress()
@@ -315,6 +338,8 @@ FAULTS: dict[Callable[[Case], Tried], tuple[int, str]] = {
     second_process: (2, "another process is working"),
     other_files: (2, "is not the folder of a run"),
     linked_step: (2, "is a link"),
+    linked_list: (2, "points outside"),
+    unescaped_password: (2, "is not the URL of a database"),
     broken_network: (2, "is missing or damaged"),
     broken_record: (2, "step.json: cannot be read"),
 }

@@ -24,10 +24,12 @@ from secateur.config.recipe import load_recipe
 from secateur.data.detection_set import annotated_picture
 from secateur.data.formats.class_folders import read_class_folders
 from secateur.data.formats.coco import read_coco
+from secateur.data.formats.gtsdb import read_gtsdb
 from secateur.data.formats.gtsrb import read_gtsrb
 from secateur.data.formats.voc import read_voc
 from secateur.data.formats.yolo import read_yolo
 from secateur.data.loaders import read_picture
+from secateur.data.safe_paths import check_inside
 from secateur.errors import DataError, RecipeError
 
 ROOT = Path(__file__).parents[2]
@@ -241,6 +243,54 @@ def test_links_that_lead_out(tmp_path: Path) -> None:
     (root / "train").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=r"a\.png: points outside"):
         read_coco(root, "train", None)
+
+
+XML = "<annotation><object><name>cat</name></object></annotation>"
+# By a text file of a layout: the reader, and what its folder holds beside a picture.
+TEXTS: dict[str, tuple[Callable[..., object], dict[str, str]]] = {
+    "data.yaml": (read_yolo, {"data.yaml": "names: [cat]"}),
+    "classes.txt": (read_yolo, {"classes.txt": "cat"}),
+    "labels/train/a.txt": (read_yolo, {"classes.txt": "cat", "labels/train/a.txt": ""}),
+    "train.json": (read_coco, {"train.json": "{}"}),
+    "train/_annotations.coco.json": (read_coco, {"train/_annotations.coco.json": "{}"}),
+    "ImageSets/Main/train.txt": (read_voc, {"ImageSets/Main/train.txt": "a"}),
+    "Annotations/a.xml": (read_voc, {"ImageSets/Main/train.txt": "a", "Annotations/a.xml": XML}),
+    "gt.txt": (lambda root, split, _: read_gtsdb(root, split), {"gt.txt": "00000.ppm;1;2;3;4;0"}),
+    "Final_Test/Images/GT-final_test.csv": (
+        lambda root, _split, _: read_gtsrb(root, "test", 8),
+        {"Final_Test/Images/GT-final_test.csv": "Filename;ClassId\na.ppm;0"},
+    ),
+}
+
+
+@pytest.mark.parametrize("of_folder", [False, True])
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_that_bring_other_texts_in(name: str, of_folder: bool, tmp_path: Path) -> None:
+    """Their contents, such as class names, would be in all that is sent to others."""
+    read, files = TEXTS[name]
+    root, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    for folder in ("images/train", "labels/train", "JPEGImages", "Annotations", "train"):
+        (root / folder).mkdir(parents=True)
+    Image.new("RGB", (8, 6)).save(root / "images/train/a.png")
+    for file, text in files.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text(text)
+    link = root / name
+    if of_folder and link.parent != root:
+        link = link.parent
+    link.rename(elsewhere)
+    link.symlink_to(elsewhere)
+    with pytest.raises(DataError) as error:
+        read(root, "train", None)
+    assert str(error.value) == (
+        f"{root / name}: points outside {root}; put the file itself there, not a link"
+    )
+    # Within the folder a link may lead anywhere, and the folder itself may be one.
+    link.unlink()
+    link.symlink_to(elsewhere.rename(root / "inside"))
+    root.rename(tmp_path / "moved")
+    root.symlink_to(tmp_path / "moved")
+    check_inside(root / name, root)
 
 
 def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ width and height, to which boxes refer, are those of the rotated picture. Of an 
 frame is read.
 """
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from secateur.data.safe_paths import check_inside
 from secateur.errors import DataError
 
 # Not every format of Pillow: it passes PostScript to another program, for example.
@@ -97,11 +97,7 @@ def _check_path(path: Path, root: Path | None) -> None:
     except UnicodeEncodeError:
         raise DataError(f"{path}: its name is not UTF-8; rename it") from None
     if root is not None:
-        inside, real = os.path.realpath(root), os.path.realpath(path)
-        if os.path.commonpath([inside, real]) != inside:
-            raise DataError(
-                f"{path}: points outside {inside}; put the picture itself there, not a link"
-            )
+        check_inside(path, root, "picture")
     # Reading a pipe or a device might never end.
     if path.exists() and not path.is_file():
         raise DataError(f"{path}: not a readable picture; replace it or remove it")

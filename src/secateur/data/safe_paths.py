@@ -1,5 +1,6 @@
 """Paths and text files named by annotation files from strangers, checked before they are opened."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
@@ -18,17 +19,35 @@ def check_root(root: Path) -> None:
         raise DataError(f"{root}: data folder not found; correct the path or put the data there")
 
 
-def read_text(path: Path, cure: str) -> str:
+def check_inside(path: Path, root: Path, what: str = "file") -> None:
+    """Check that no link leads out of the data folder.
+
+    Args:
+        path: a file of the data set.
+        root: the data folder, which itself may be a link.
+        what: what the message calls the file.
+
+    Raises:
+        DataError: ``path`` leads to another place.
+    """
+    inside, real = os.path.realpath(root), os.path.realpath(path)
+    if os.path.commonpath([inside, real]) != inside:
+        raise DataError(f"{path}: points outside {inside}; put the {what} itself there, not a link")
+
+
+def read_text(path: Path, root: Path, cure: str) -> str:
     """Read a UTF-8 file, with or without a byte order mark.
 
     Args:
         path: the file.
+        root: the data folder, out of which no link may lead.
         cure: what to do if the file is missing; part of the message.
 
     Raises:
-        DataError: the file is missing or is not UTF-8 text.
+        DataError: the file is missing, is not UTF-8 text, or is outside the data folder.
     """
     try:
+        check_inside(path, root)
         if path.exists() and not path.is_file():  # reading a pipe or a device might never end
             raise OSError
         return path.read_text(encoding="utf-8-sig")

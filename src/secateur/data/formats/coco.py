@@ -72,7 +72,7 @@ def read_coco(root: Path, split: str, classes: Sequence[str] | None) -> Detectio
             f"{root}: no annotation file of the split {split!r}; put it at "
             f"annotations/{split}.json or correct the split's name"
         )
-    content = _read_file(file)
+    content = _read_file(file, root)
     categories = sorted(content.categories, key=lambda category: category.id)
     if classes is None:
         classes = tuple(dict.fromkeys(category.name for category in categories))
@@ -121,9 +121,9 @@ def annotation_file(root: Path, split: str) -> Path | None:
     return next(filter(is_file, candidates), None)
 
 
-def _read_file(file: Path) -> _CocoFile:
+def _read_file(file: Path, root: Path) -> _CocoFile:
     try:
-        return _CocoFile.model_validate_json(read_text(file, "restore it"))
+        return _CocoFile.model_validate_json(read_text(file, root, "restore it"))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"

@@ -94,7 +94,7 @@ def read_gtsdb(root: Path, split: str, scheme: str = "43") -> DetectionSet:
     source = root / "gt.txt"
     boxes: dict[int, list[tuple[int, int, int, int]]] = {}
     kinds: dict[int, list[int]] = {}
-    for number, line in enumerate(read_text(source, "restore it").splitlines(), start=1):
+    for number, line in enumerate(read_text(source, root, "restore it").splitlines(), start=1):
         if not line.strip():
             continue
         match = _LINE.fullmatch(line.strip())

@@ -89,7 +89,7 @@ def _read_folders(root: Path, folder: Path, size: int, order: tuple[str, ...]) -
     for number in numbers:
         if number not in found:
             raise DataError(f"{folder / number}: folder not found; restore this class")
-        _check_complete(found[number])
+        _check_complete(found[number], root)
     by_name = {name: found[number] for number, name in numbers.items()}
     dataset = pictures_by_class(root, {name: by_name[name] for name in order}, size)
     # A file's name without its last part, the number of the frame.
@@ -103,11 +103,11 @@ def _stem(name: str) -> str:
     return Path(name).with_suffix("").as_posix()
 
 
-def _check_complete(folder: Path) -> None:
+def _check_complete(folder: Path, root: Path) -> None:
     """Refuse a class folder without a picture that the folder's own list names."""
     source = folder / f"GT-{folder.name}.csv"
     if source.is_file():
-        for name, _ in _read_list(source):
+        for name, _ in _read_list(source, root):
             if not is_file(listed_path(folder, name, source)):
                 raise DataError(
                     f"{folder / name}: picture not found, but {source} names it; restore it"
@@ -123,7 +123,7 @@ def _read_published_test(
         (place / _TEST_LIST for place in places if (place / _TEST_LIST).is_file()),
         folder / _TEST_LIST,
     )
-    entries = _read_list(source)
+    entries = _read_list(source, root)
     paths = [listed_path(folder, name, source) for name, _ in entries]
     return ClassificationSet(
         order,
@@ -133,9 +133,9 @@ def _read_published_test(
     )
 
 
-def _read_list(source: Path) -> list[tuple[str, int]]:
+def _read_list(source: Path, root: Path) -> list[tuple[str, int]]:
     """File name and class number of each picture in a list."""
-    text = read_text(source, "unpack GTSRB_Final_Test_GT.zip there")
+    text = read_text(source, root, "unpack GTSRB_Final_Test_GT.zip there")
     entries: list[tuple[str, int]] = []
     try:
         for row in csv.DictReader(io.StringIO(text), delimiter=";"):

@@ -16,6 +16,7 @@ from defusedxml import ElementTree
 from secateur.data.detection_set import AnnotatedPicture, DetectionSet, annotated_picture
 from secateur.data.formats.format import Format, Recognised
 from secateur.data.safe_paths import (
+    check_inside,
     check_root,
     existing_picture,
     is_file,
@@ -84,7 +85,7 @@ def read_class_names(root: Path, split: str) -> tuple[str, ...]:
         DataError: a file is missing or broken.
     """
     files = (annotation for annotation, _ in _entries(root, split))
-    return tuple(sorted({found.name for file in files for found in _read_objects(file)[1]}))
+    return tuple(sorted({found.name for file in files for found in _read_objects(file, root)[1]}))
 
 
 def voc_folder(root: Path) -> Path:
@@ -113,7 +114,7 @@ def _entries(root: Path, split: str) -> list[tuple[Path, Path]]:
         year, _, list_name = part.rpartition("/")
         folder = listed_path(root, year, root) if year else voc_folder(root)
         file = folder / "ImageSets" / "Main" / f"{list_name}.txt"
-        text = read_text(file, "write this list of picture names or correct the split's name")
+        text = read_text(file, root, "write this list of picture names or correct the split's name")
         for name in filter(None, map(str.strip, text.splitlines())):
             annotation = listed_path(folder / "Annotations", f"{name}.xml", file)
             entries[annotation, folder / "JPEGImages" / f"{name}.jpg"] = None
@@ -125,7 +126,7 @@ def _entries(root: Path, split: str) -> list[tuple[Path, Path]]:
 def _read_picture(
     root: Path, annotation: Path, picture: Path, labels: dict[str, int]
 ) -> AnnotatedPicture:
-    size, objects = _read_objects(annotation)
+    size, objects = _read_objects(annotation, root)
     for found in objects:
         if found.name not in labels:
             raise DataError(
@@ -148,12 +149,13 @@ def _read_picture(
     return read
 
 
-def _read_objects(file: Path) -> tuple[tuple[int, int] | None, list[_Object]]:
+def _read_objects(file: Path, root: Path) -> tuple[tuple[int, int] | None, list[_Object]]:
     """The picture's width and height, None if the file does not give them, and the objects."""
     if not is_file(file):
         raise DataError(
             f"{file}: annotation not found; restore it or remove it from the split's list"
         )
+    check_inside(file, root)
     try:
         tree = ElementTree.parse(file)
     # An unknown encoding raises LookupError, and what defusedxml forbids raises ValueError.

@@ -107,14 +107,14 @@ def _read_names(root: Path, classes: Sequence[str] | None) -> Sequence[str]:
         file = root / "classes.txt"
         if classes is not None and not file.is_file():
             return classes
-        text = read_text(file, "write one class name per line, or a data.yaml with names")
+        text = read_text(file, root, "write one class name per line, or a data.yaml with names")
         names = [line.strip() for line in text.rstrip().splitlines()]
         if "" in names or not names:
             line = names.index("") + 1 if names else 1
             raise DataError(f"{file}: line {line} names no class; write one class name per line")
         return names
     try:
-        found = _DataFile.model_validate(parse_yaml(read_text(file, "restore it"))).names
+        found = _DataFile.model_validate(parse_yaml(read_text(file, root, "restore it"))).names
     except ValidationError:
         raise DataError(
             f"{file}: no class names; write names as a list or as a map from ids to names, with "
@@ -134,7 +134,7 @@ def _read_names(root: Path, classes: Sequence[str] | None) -> Sequence[str]:
 def _read_picture(
     root: Path, path: Path, file: Path | None, ids: Sequence[int | None]
 ) -> AnnotatedPicture:
-    file, text = (path, "") if file is None else (file, read_text(file, "restore it"))
+    file, text = (path, "") if file is None else (file, read_text(file, root, "restore it"))
     width, height = picture_size(path, file, root)
     boxes, labels = [], []
     for number, line in enumerate(text.splitlines(), start=1):
