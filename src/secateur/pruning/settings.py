@@ -119,7 +119,7 @@ class RemovalSettings:
     """
 
     reconstruct: bool = True
-    pictures: int = 128
+    pictures: int = 256
     fold_means: bool = True
     reestimate_norms: bool = True
     batches: int = 50
