@@ -280,25 +280,6 @@ def test_a_small_error_in_small_outputs_is_seen() -> None:
         verify_removal(net, slim, graph, {"0": torch.tensor([0, 2])}, x)
 
 
-def test_network_that_cannot_be_proven_is_an_error() -> None:
-    class Single(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.b(self.a(x).float())
-
-    net, x = Single(), torch.zeros(1, 3, 2, 2)
-    graph = channel_groups(net, x)
-    selection = {"a": torch.tensor([0, 1])}
-    slim = remove_filters(net, graph, selection)
-    with pytest.raises(
-        PruningError, match=r"does not run in double precision .*follow the inputs'"
-    ):
-        verify_removal(net, slim, graph, selection, x)
-
-
 def test_zeros_of_the_forward_pass_are_proven_in_double_precision_too() -> None:
     class Sum(nn.Module):
         def __init__(self) -> None:

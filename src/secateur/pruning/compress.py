@@ -265,6 +265,12 @@ class _InMemory:
             f"  removed {lost or 'no'} filters: {params:,} parameters, {macs:,} MACs, "
             f"metric {metric:.5g}"
         )
+        difference = removed.slim_minus_masked
+        if difference.precision == "own":
+            self.say(
+                "  verified in the network's own precision, since it does not run in double: "
+                f"differs by {difference:.2g} of the output, {difference.allowed:.2g} is rounding"
+            )
         if removed.reconstruction is not None and (skipped := removed.reconstruction.skipped):
             layers = "; ".join(f"{path} ({reason})" for path, reason in skipped.items())
             self.say(f"  not reconstructed: {layers}")

@@ -37,7 +37,7 @@ from secateur.pruning.selection.rounding import RoundTo
 from secateur.pruning.settings import Method, check_goal
 from secateur.pruning.sparsity import apply_threshold, prunable_weights, zero_share
 from secateur.pruning.threshold import Threshold, layer_deviations, search_threshold
-from secateur.pruning.verification import verify_removal
+from secateur.pruning.verification import Difference, verify_removal
 
 N = TypeVar("N")  # a network as the steps keep it
 # Batches whose loss a criterion may ask for.
@@ -232,7 +232,7 @@ class Removed:
 
     model: nn.Module
     choice: Choice
-    slim_minus_masked: float
+    slim_minus_masked: Difference
     rounding: MeasuredSteps | None
     reconstruction: Reconstruction | None
 
