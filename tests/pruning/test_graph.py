@@ -15,7 +15,7 @@ from secateur.models.ssd import RawSSD, build_ssd, convolutions, ssd_architectur
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.graph.trace import channel_groups
 from secateur.pruning.removal import mask_filters, remove_filters
-from secateur.pruning.verification import verify_removal
+from secateur.pruning.verification import fix_unverified, verify_removal
 
 torch.set_num_threads(1)
 PICTURE = torch.zeros(1, 3, 8, 8)
@@ -504,6 +504,33 @@ def test_group_norm_by_hand() -> None:
     slim = remove_filters(net, graph, {"0": torch.tensor([0, 1, 4, 5])})
     assert (slim[1].num_groups, slim[1].num_channels) == (2, 4)
     assert slim[0].weight.tolist() == net[0].weight[[0, 1, 4, 5]].tolist()
+
+
+class OwnForward(nn.GroupNorm):
+    """Group norm with a forward pass of its own, like timm's."""
+
+    literal: int | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = self.literal or self.num_groups
+        return F.group_norm(x, groups, self.weight, self.bias).relu()
+
+
+def test_a_kind_of_group_norm_with_its_own_forward_loses_groups() -> None:
+    net = nn.Sequential(conv(3, 6), OwnForward(3, 6), conv(6, 2)).eval()
+    graph = channel_groups(net, PICTURE)
+    kept = {"0": torch.tensor([0, 1, 4, 5])}
+    slim = remove_filters(net, graph, kept)
+    assert (slim[1].num_groups, slim[1].num_channels) == (2, 4)
+    assert verify_removal(net, slim, graph, kept, PICTURE) < 1e-12
+
+
+@pytest.mark.parametrize("literal", [2, 4])
+def test_a_number_of_groups_that_stands_in_forward_is_found(literal: int) -> None:
+    net = nn.Sequential(conv(3, 16), OwnForward(4, 16), conv(16, 2)).eval()
+    net[1].literal = literal
+    graph = fix_unverified(net, channel_groups(net, PICTURE), PICTURE)
+    assert graph.groups["0"].fixed is not None
 
 
 @pytest.mark.parametrize(

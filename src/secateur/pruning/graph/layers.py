@@ -219,7 +219,7 @@ def normalise_groups(flow: "Flow", node: fx.Node) -> Any:
         return _follow(flow, node, ("weight", "bias"))
     _, module = module_of(flow, node)
     # Only the layer's own count of groups can be lowered.
-    if getattr(type(module), "forward", None) is not nn.GroupNorm.forward:
+    if not isinstance(module, nn.GroupNorm) or module.num_groups != groups:
         return flow.unknown(node, f"{node.name}: its number of groups stands in forward")
     if not isinstance(argument(node, "weight", None), fx.Node):
         # The number of groups left could not be read off a file of tensors.
