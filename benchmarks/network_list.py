@@ -19,7 +19,7 @@ from torch import Tensor, nn
 NAMES: dict[str, str] = {
     "torchvision": """
         alexnet convnext_tiny densenet121 densenet161 densenet169 densenet201 efficientnet_b0
-        efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_v2_s googlenet inception_v3
+        efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_v2_s googlenet inception_v3@299
         maxvit_t@224 mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2 mobilenet_v3_large
         mobilenet_v3_small regnet_x_1_6gf regnet_x_400mf regnet_x_800mf regnet_y_1_6gf
         regnet_y_400mf regnet_y_800mf resnet18 resnet34 resnet50 resnet101 resnext50_32x4d

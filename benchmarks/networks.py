@@ -85,7 +85,7 @@ def try_network(name: str) -> Row:
     row: Row = {"inputs": [list(each.shape) for each in tree_leaves(x)]}
     seconds: dict[str, float] = {}
     row["seconds"] = seconds
-    mark_end_of_building()
+    print(BUILT, flush=True)
     try:
         with clock(seconds, "trace"):
             graph = secateur.channel_groups(model, x)
@@ -97,14 +97,14 @@ def try_network(name: str) -> Row:
             slim = secateur.remove_filters(model, graph, kept)
         try:
             with clock(seconds, "verification"):
-                row["difference"] = secateur.verify_removal(model, slim, graph, kept, x)
+                row |= verified(model, slim, graph, kept, x)
         except PruningError as error:
             row["first_refusal"] = first_line(error)
             with clock(seconds, "fixing"):
                 graph = fix_unverified(model, graph, x)
                 kept = half(graph)
                 slim = secateur.remove_filters(model, graph, kept)
-                row["difference"] = secateur.verify_removal(model, slim, graph, kept, x)
+                row |= verified(model, slim, graph, kept, x)
             row |= sizes(graph)
             if not kept:
                 return row | {"status": "nothing"}
@@ -120,6 +120,14 @@ def try_network(name: str) -> Row:
         print(traceback.format_exc(), file=sys.stderr)
         return row | {"status": "failed", "message": f"{type(error).__name__}: {first_line(error)}"}
     return row | {"status": "verified"}
+
+
+def verified(
+    model: nn.Module, slim: nn.Module, graph: ChannelGraph, kept: dict[str, Tensor], x: Any
+) -> Row:
+    """Verify the removal, and say in which precision."""
+    found = secateur.verify_removal(model, slim, graph, kept, x)
+    return {"difference": float(found), "precision": found.precision}
 
 
 def half(graph: ChannelGraph) -> dict[str, Tensor]:
@@ -175,7 +183,10 @@ def way_back(name: str, slim: nn.Module) -> nn.Module:
         path = Path(folder) / "slim.safetensors"
         secateur.save(path, slim)
         torch.manual_seed(SEED + 1)
-        return secateur.shrink_to(build(name), path)
+        print(BUILDING, flush=True)
+        fresh = build(name)
+        print(BUILT, flush=True)
+        return secateur.shrink_to(fresh, path)
 
 
 @torch.no_grad()
@@ -207,12 +218,8 @@ def clock(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 # ---- a process for each network ----
 
-BUILT = "-- built --"
-
-
-def mark_end_of_building() -> None:
-    """Separate what a definition prints from what Secateur prints."""
-    print(BUILT, flush=True)
+# They separate what a definition prints from what Secateur prints.
+BUILDING, BUILT = "-- building --", "-- built --"
 
 
 def apart(work: Callable[[str], Row], name: str, log: Path, seconds: float) -> Row:
@@ -236,7 +243,8 @@ def apart(work: Callable[[str], Row], name: str, log: Path, seconds: float) -> R
         message = f"took longer than {seconds:g} s" if late else f"died: {process.exitcode}"
         row = {"status": "failed", "message": message}
     text = log.read_text("utf-8", errors="replace")
-    printed = text.partition(BUILT)[2].strip() if row["status"] != "failed" else ""
+    parts = [] if row["status"] == "failed" else text.split(BUILT)[1:]
+    printed = "".join(part.partition(BUILDING)[0].strip() for part in parts)
     row["printed_lines"] = len(printed.splitlines())
     if "message" in row:  # a list of symbols may be pages long
         row["message"] = row["message"][:LONGEST]

@@ -47,6 +47,9 @@ class Difference(float):
         made.precision, made.allowed = precision, allowed
         return made
 
+    def __getnewargs__(self) -> tuple[Any, ...]:  # copies and pickles are made by these
+        return float(self), self.precision, self.allowed
+
 
 def verify_removal(
     model: nn.Module,
