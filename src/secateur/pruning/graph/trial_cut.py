@@ -7,18 +7,24 @@ cut breaks it are fixed.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from secateur.errors import first_line
 from secateur.models.copying import copy_model
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup
 from secateur.pruning.removal import cut_in_place
+
+_BATCH_NORM = inspect.signature(functional.batch_norm)
 
 
 def fix_breaking(
@@ -145,8 +151,25 @@ class _Trial:
         cut_in_place(slim, self.graph, {g.name: self.left[g.name] for g in groups})
         inputs = map_tensors(hollow, self.inputs)
         slim.train(training)
-        with mode, torch.no_grad():
+        with mode, _ShapesOfNorms(), torch.no_grad():
             args, kwargs = call_arguments(map_tensors(self.copied, inputs))
             outputs = slim(*args, **kwargs)
         leaves = torch.utils._pytree.tree_leaves(outputs)
         return [leaf.shape for leaf in leaves if isinstance(leaf, Tensor)]
+
+
+class _ShapesOfNorms(TorchFunctionMode):
+    """Checks the shapes of a batch norm without computing it, which takes most of a trial."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Replace batch norms; call any other function."""
+        kwargs = kwargs or {}
+        if func is not functional.batch_norm:
+            return func(*args, **kwargs)
+        x, *vectors = _BATCH_NORM.bind(*args, **kwargs).args[:5]
+        sizes = {len(each) for each in vectors if isinstance(each, Tensor)}
+        if not sizes <= {x.shape[1]}:
+            raise RuntimeError(f"a batch norm of {max(sizes)} channels reads {x.shape[1]}")
+        return torch.empty_like(x)
