@@ -339,6 +339,24 @@ def test_a_place_below_a_file(
         one_error(secateur(*arguments, target), place, "cannot be written")
 
 
+def test_no_output_replaces_an_input(
+    folder: Path, secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    model, recipe = tmp_path / "slim.safetensors", tmp_path / "recipe.yaml"
+    for file in (model, recipe):
+        file.write_bytes((folder / file.name).read_bytes())
+    (tmp_path / "link.safetensors").symlink_to(model)
+    (tmp_path / "same.safetensors").hardlink_to(model)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in ("slim", "link", "same"):
+        out = tmp_path / f"{name}.safetensors"
+        for command in (("export", model, "--format", "torch"), ("benchmark", model)):
+            one_error(secateur(*command, "--out", out), f"{out}: is read by this command and would")
+    measured = secateur("benchmark", model, "--data", recipe, "--out", recipe)
+    one_error(measured, f"{recipe}: is read by this command and would be replaced")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 # An export that waits where it would be verified.
 WAITING = """
 import sys, time

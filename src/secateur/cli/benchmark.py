@@ -83,8 +83,10 @@ def benchmark(
     from secateur.benchmark.benchmark import benchmark as measure
     from secateur.benchmark.preparation import Conditions
     from secateur.export.target import picture_shape
-    from secateur.files.atomic_write import write_json
+    from secateur.files.atomic_write import check_output, write_json
 
+    if out is not None:
+        check_output(out, [*map(Path, models), data])
     reporter = ConsoleReporter(open_console(stderr=True))
     conditions = Conditions(
         runtimes=runtimes or (),

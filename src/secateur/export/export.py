@@ -19,7 +19,7 @@ from secateur.export.pictures import VerificationPictures, own_recipe, verificat
 from secateur.export.table import EXPORTS, write_file
 from secateur.export.target import Target, check_suffix, export_header
 from secateur.export.verification import Accuracy, Agreement, verify_accuracy, verify_agreement
-from secateur.files.atomic_write import unwritable, write_json
+from secateur.files.atomic_write import check_output, unwritable, write_json
 from secateur.files.progress import Bar, no_bar
 from secateur.inference.evaluate import is_recipe
 from secateur.inference.predictor import Predictor, open_predictor, predictor_of
@@ -84,6 +84,7 @@ def export_network(
     """
     header = export_header(network, target)
     check_suffix(out, target.format)
+    check_output(out, [Path(network.name), data])
     pictures = verification_pictures(network, header.shape, data, split)
     settings = _settings(network, data)
     if target.score is not None:

@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it may not exist, or no longer
             draft.unlink()
+
+
+def check_output(out: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse a file to write that a command also reads.
+
+    Raises:
+        RunError: ``out`` is one of ``inputs``, under whatever name.
+    """
+    for each in inputs:
+        if each is not None and out.exists() and each.exists() and out.samefile(each):
+            raise RunError(f"{out}: is read by this command and would be replaced; name another")
 
 
 def unwritable(path: Path, error: OSError | SafetensorError) -> RunError:
