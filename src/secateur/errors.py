@@ -9,7 +9,7 @@
 ├── ``ExportError``    a network cannot be exported, or the export failed its verification
 ├── ``MissingExtraError``   an optional package is not installed
 └── ``RunError``       a run folder is wrong or in use
-    ├── ``DivergedError``   the loss or the gradients of a training are not finite
+    ├── ``DivergedError``   the loss, the gradients or the network of a training are not finite
     └── ``LostError``   another process of the run has ended
 
 Each message is one line that names the file or the entry, what is wrong, and the cure. The command
@@ -54,7 +54,7 @@ class RunError(SecateurError):
 
 
 class DivergedError(RunError):
-    """The loss or the gradients of a training are not finite."""
+    """The loss, the gradients or the network of a training are not finite."""
 
 
 class LostError(RunError):

@@ -211,6 +211,52 @@ def test_torch_files_of_odd_tensors(tmp_path: Path) -> None:
         load_weights(model, str(path))
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("weight", lambda t: t.index_fill(0, torch.tensor(1), torch.nan), "values that are not"),
+        ("weight", lambda t: t * torch.inf, "values that are not finite"),
+        ("weight", lambda t: t.double() * 1e300, "values that are not finite"),  # in float32
+        ("bias", lambda t: t.to(torch.int8), "is of type int8"),
+        ("bias", lambda t: t.to(torch.int64), "is of type int64"),
+        ("bias", lambda t: t > 0, "is of type bool"),
+        ("bias", lambda t: t.to(torch.complex64), "is of type complex64"),
+        ("running_mean", lambda t: t - torch.inf, "values that are not finite"),
+        ("running_var", lambda t: -t, "has negative variances"),
+        ("num_batches_tracked", lambda t: t.double(), "is of type float64"),
+        ("num_batches_tracked", lambda t: t > 0, "is of type bool"),
+    ],
+)
+def test_weights_that_no_training_gives(
+    tmp_path: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor], message: str
+) -> None:
+    path = tmp_path / "w.pth"
+    state = nn.BatchNorm1d(3).state_dict()
+    for kind in (torch.float16, torch.bfloat16, torch.float64):  # of more or of fewer bits
+        torch.save({n: t.to(kind) if t.is_floating_point() else t for n, t in state.items()}, path)
+        assert load_weights(nn.BatchNorm1d(3), str(path), whole=True) == []
+    torch.save({**state, name: change(state[name])}, path)
+    model = nn.BatchNorm1d(3)
+    with pytest.raises(ModelError, match=rf"w\.pth: .*{message}") as error:
+        load_weights(model, str(path))
+    assert "\n" not in str(error.value)
+    assert all(torch.equal(t, state[n]) for n, t in model.state_dict().items()), "is unchanged"
+
+
+def test_variances_of_a_network_file_are_not_negative(tmp_path: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    made = ssd_architecture(
+        "ssd300", ("stop",), size=96, detection_layers=1, widths=1 / 64, batch_norm=True
+    )
+    model = build_ssd(made)
+    save_network(path, model, made, {})
+    load_network(path)
+    next(each for name, each in model.named_buffers() if name.endswith("running_var")).neg_()
+    save_network(path, model, made, {})
+    with pytest.raises(ModelError, match=r"running_var has negative variances; write the file"):
+        load_network(path)
+
+
 def test_downloaded_weights_are_not_unpickled_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 

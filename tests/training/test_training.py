@@ -226,3 +226,33 @@ def test_gradients_that_are_not_finite() -> None:
     schedule = replace(SGD, clip=1.0)
     with pytest.raises(DivergedError, match=r"diverged at step 1 of 3 \(loss \d"):
         train(fabric(), network(), steep, batches(3), schedule)
+
+
+@pytest.mark.parametrize("name", ["1.running_var", "1.running_mean", "0.weight"])
+def test_a_network_that_is_not_finite_although_its_loss_is(name: str) -> None:
+    def hidden(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        value = loss(model, x, y)
+        with torch.no_grad():
+            model.state_dict()[name].view(-1)[0] = torch.inf
+        return value.detach() * model[3].weight.sum()
+
+    message = rf"the training diverged by step 1 \({name} is not finite\); lower the learning rate"
+    with pytest.raises(DivergedError, match=message):
+        train(fabric(), network(), hidden, batches(1), SGD)
+
+
+def test_a_network_whose_activations_overflow_is_not_written() -> None:
+    """The norm's variance is infinite, and the loss, with it as the batch's, is still finite."""
+
+    class Huge(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+            self.last = nn.Linear(3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.last(self.norm(x * 1e30).nan_to_num())
+            return found
+
+    with pytest.raises(DivergedError, match=r"norm\.running_var is not finite"):
+        train(fabric(), Huge(), loss, batches(2), SGD)

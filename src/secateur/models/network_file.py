@@ -126,6 +126,8 @@ def load_network(path: str | Path) -> NetworkFile:
     for name, tensor in load_tensors(path, model).items():
         if not tensor.isfinite().all():
             raise ModelError(f"{path}: {name} has values that are not finite; write the file again")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise ModelError(f"{path}: {name} has negative variances; write the file again")
     return NetworkFile(model.eval(), structure.architecture, structure.provenance)
 
 

@@ -111,6 +111,8 @@ def _fitting(model: nn.Module, source: str, *, whole: bool) -> tuple[dict[str, T
         raise ModelError(
             f"{source}: none of its weights fits this network; check network, widths, batch_norm"
         )
+    for name, tensor in fits.items():
+        _check_values(source, name, tensor, own[name])
     unfilled = [name for name in own if name not in fits]
     # Older files lack the number of batches that a norm has seen, which nothing depends on.
     missing = [name for name in unfilled if not name.endswith("num_batches_tracked")]
@@ -123,6 +125,34 @@ def _fitting(model: nn.Module, source: str, *, whole: bool) -> tuple[dict[str, T
             "classes that it was trained with, or train the rest (train.steps)"
         )
     return fits, unfilled
+
+
+def _check_values(source: str, name: str, tensor: Tensor, own: Tensor) -> None:
+    """Refuse numbers that no trained network has, and those that copying would change."""
+    if tensor.is_meta or tensor.layout != torch.strided:
+        raise ModelError(
+            f"{source}: holds tensors that cannot be copied; save model.state_dict() of a network "
+            "on the CPU"
+        )
+    if tensor.is_floating_point() != own.is_floating_point() or not _is_number(tensor):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise ModelError(
+            f"{source}: {name} is of type {kind}, which cannot be trained further; give the "
+            "weights in float32"
+        )
+    if not tensor.float().isfinite().all():
+        raise ModelError(
+            f"{source}: {name} has values that are not finite; give weights of a training that "
+            "did not diverge"
+        )
+    if name.endswith("running_var") and (tensor < 0).any():
+        raise ModelError(
+            f"{source}: {name} has negative variances; give the weights as they were trained"
+        )
+
+
+def _is_number(tensor: Tensor) -> bool:
+    return tensor.dtype != torch.bool and not tensor.is_complex() and not tensor.is_quantized
 
 
 def torchvision_weights(source: str) -> WeightsEnum:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from secateur.config.train import Training
 from secateur.data.loaders import TrainingLoader
+from secateur.errors import DivergedError
 from secateur.models.network_file import save_network
 from secateur.pruning.penalties.penalty import Penalties
 from secateur.pruning.sparsity import zero_share
@@ -54,6 +55,9 @@ class StageTraining:
 
         Returns:
             The loss, averaged over about a hundred equal spans of steps.
+
+        Raises:
+            DivergedError: as for ``train``, with the stage's name.
         """
         run, steps = self.run, self.settings.steps
         state = TrainingState(
@@ -62,7 +66,10 @@ class StageTraining:
         trace: list[float] = []
         if steps:
             with training_log(run.folder / "logs" / self.name, state.steps_done(steps)) as log:
-                trace = self._train(model, penalty, state, log)
+                try:
+                    trace = self._train(model, penalty, state, log)
+                except DivergedError as error:
+                    raise DivergedError(f"{self.name}: {error}") from None
         save_network(self.folder / NETWORK_FILE, model, run.architecture, {"step": self.name})
         span = max(1, len(trace) // 100)
         parts = [trace[i : i + span] for i in range(0, len(trace), span)]

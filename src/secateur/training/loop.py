@@ -66,7 +66,7 @@ def train(
         The loss of each step, including the steps before a resumption; the mean over processes.
 
     Raises:
-        DivergedError: the loss or the gradients are not finite.
+        DivergedError: the loss, the gradients, or a tensor of the trained network is not finite.
     """
     penalty = penalty or Penalties()
     seed = torch.initial_seed()  # before a checkpoint restores another
@@ -105,19 +105,27 @@ def train(
                 _average_statistics(fabric, model)
             trace.append(float(cast(Tensor, fabric.all_reduce(value.detach()))))
             if not math.isfinite(trace[-1]) or (norm is not None and not math.isfinite(norm)):
-                raise DivergedError(
-                    f"the training diverged at step {step} of {steps} (loss {trace[-1]:g}); lower "
-                    f"the learning rate (now {schedule.lr:g}) or set clip: 1.0"
-                )
+                raise _diverged(f"at step {step} of {steps} (loss {trace[-1]:g})", schedule)
             if on_step is not None:
                 on_step(step, trace[-1])
             if state is not None:
                 state.write_when_due(model, plain_optimizer, trace)
     finally:
         objective.__dict__.pop("forward", None)  # recorded passes hold memory and themselves
+    # A norm's variance may be infinite although the loss, which uses the batch's, is not.
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise _diverged(f"by step {steps} ({name} is not finite)", schedule)
     model.to(memory_format=torch.contiguous_format)
     model.eval()
     return trace
+
+
+def _diverged(where: str, schedule: Schedule) -> DivergedError:
+    return DivergedError(
+        f"the training diverged {where}; lower the learning rate (now {schedule.lr:g}) or set "
+        "clip: 1.0"
+    )
 
 
 @torch.no_grad()
