@@ -41,13 +41,15 @@ removals on them. The network may be in train or eval mode, and frozen or not; i
 - The input side of LSTM, GRU and RNN; their own units are not removed.
 - Sums and products of maps, squeeze-and-excitation, gates, scales, learned positions.
 - Concatenations along channels or positions, stacks, equal chunks, gated linear units.
+- Parts whose sizes are read off a tensor, as `x[:, : x.shape[1] // 2]`, and views such as a channel
+  shuffle's and a split attention's: every part loses the same channels.
 - Batch and instance norm; group norm, which loses whole groups.
 - Statistics over channels: layer norm and root mean square norm, also written by hand, a group norm
   of one group, global response normalisation; means, norms, deviations, maxima and minima.
 - All activations and dropouts of torch; pooling, resizing and padding of positions; grid sampling,
   pooling of regions of interest.
 - Flattening before a linear layer: a channel is then a block of columns. Linear features reshaped
-  to maps by `view(b, -1, h, w)`.
+  to maps, by `view(b, -1, h, w)` or with sizes that are read off a tensor.
 - Pixel shuffle and unshuffle, channel shuffle by torch's operator, unfold.
 - A layer that is used several times, and a module under two names; layers that only training runs,
   such as auxiliary heads.
@@ -68,7 +70,8 @@ statistics, and not with one in which they are zero.
 | … works on all its channels together | softmax, running sums |
 | … reduces over channels | a product, the position of a maximum |
 | … takes channels by their positions | `x[:, :8]` takes others after a removal |
-| its channels are mixed with positions | a channel is not one slice, as in ShuffleNet's shuffle |
+| its channels are mixed with positions | a channel is not one slice of the tensor |
+| its channels could only be removed all together | such as in a chain of channel shuffles |
 | its weights are computed | in a way that is not known, or from the input |
 | … mixes positions | a product over positions, the same for every channel |
 | … and … are one tensor | of two layers: a cut for one would be a cut for the other |
@@ -80,7 +83,8 @@ statistics, and not with one in which they are zero.
 | … is a buffer that no file of the network holds | a non-persistent buffer; make it persistent |
 
 Numbers in the code are found by running the network with fewer channels, on shapes alone, which
-takes almost no time.
+takes almost no time. Networks that take parts of channels are also traced a second time without
+some of them, and every value must have the expected shape.
 
 A matrix product of two maps fixes the channels that it reads, so of a transformer only the inner
 layers of its MLPs are pruned.

@@ -196,15 +196,15 @@ HELD = torch.arange(4.0).view(1, 4, 1, 1)
         (lambda n, x: n.b(n.a(x) * n.a(x).argmax(1, keepdim=True)), "argmax reduces over channels"),
         (lambda n, x: n.b(n.a(x) + n.a(x).max(1, True)[1]), "max_1 reduces over channels"),
         (lambda n, x: n.b(n.a(x)[:, [1, 0, 3, 2]]), "aten.index.Tensor is not known"),
-        (lambda n, x: n.b(n.a(x)[:, :2].repeat(1, 2, 1, 1)), "takes channels by their positions"),
+        (lambda n, x: n.b(n.a(x)[:, :2].repeat(1, 2, 1, 1)), "counts on all of these channels"),
         (lambda n, x: n.b(torch.cat(n.a(x).split(2, 1)[::-1], 1)), "by their positions"),
         (lambda n, x: n.b(n.a(x)[:, 1:].repeat(1, 4, 1, 1)[:, :4]), "by their positions"),
         (lambda n, x: n.b(n.a(x).roll(1, 1)), "by their positions"),
         (
             lambda n, x: n.b(n.a(x).view(1, 2, 2, 8, 8).transpose(1, 2).reshape(1, 4, 8, 8)),
-            "mixed with positions",
+            "counts on all of these channels",
         ),
-        (lambda n, x: n.b(n.a(x).unflatten(1, (2, 2)).sum(1).repeat(1, 2, 1, 1)), "reduces over"),
+        (lambda n, x: n.b(n.a(x).unflatten(1, (2, 2)).sum(1).repeat(1, 2, 1, 1)), "counts on all"),
         (
             lambda n, x: n.b(F.conv2d(n.a(x), n.c.weight[:, :1] * 2, groups=4)),
             "weights are computed",

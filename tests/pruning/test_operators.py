@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -228,6 +228,176 @@ OPERATORS: dict[str, tuple[Layers, Forward, dict[tuple[str, ...], int]]] = {
 }  # fmt: skip
 
 
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]
+
+
+def gate(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] * parts[1].sigmoid()
+
+
+def first_quarter(net: Net, x: Tensor) -> Tensor:
+    """As in FasterNet, whose partial convolutions read a part of the channels."""
+    size = x.shape[1] // 4
+    part, rest = x.split([size, x.shape[1] - size], 1)
+    return torch.cat([net.d(part), rest], 1)
+
+
+def shuffle(x: Tensor, groups: int) -> Tensor:
+    """As in ShuffleNet."""
+    n, channels, h, w = x.shape
+    return x.view(n, groups, channels // groups, h, w).transpose(1, 2).reshape(n, -1, h, w)
+
+
+def shuffle_back(x: Tensor, groups: int) -> Tensor:
+    n, channels, h, w = x.shape
+    return x.view(n, channels // groups, groups, h, w).transpose(1, 2).reshape(n, -1, h, w)
+
+
+def split_attention(net: Net, x: Tensor) -> Tensor:
+    """As in ResNeSt: a softmax over two parts, by which they are added."""
+    x = net.a(x).relu()
+    parts = x.view(len(x), 2, x.shape[1] // 2, 8, 8)
+    means = net.e(net.d(parts.sum(1).mean((2, 3), keepdim=True)).relu())
+    weights = means.view(len(x), 2, -1, 1, 1).softmax(1)
+    return net.f((weights * parts).sum(1))
+
+
+def maps_of_features(net: Net, x: Tensor) -> Tensor:
+    """As in DCGAN."""
+    x = net.norm(net.e(features(net, x)))
+    x = net.norm2(x.reshape(len(x), x.shape[1] // 16, 4, 4))
+    return net.d(net.up(x.relu()))
+
+
+def attend(net: Net, x: Tensor) -> Tensor:
+    """One of three parts of a linear layer's features, as queries, keys and values are."""
+    x = net.qkv(last(net.a(x)).flatten(1, 2))
+    q, k, v = x.reshape(len(x), 64, 3, 2, x.shape[2] // 6).permute(2, 0, 3, 1, 4).unbind(0)
+    return net.d((q * k.sigmoid() + v).transpose(1, 2).flatten(2))
+
+
+# As OPERATORS; sizes are read off a tensor.
+SIZES: dict[str, tuple[Layers, Forward, dict[tuple[str, ...], int]]] = {
+    "halves": ({"d": conv(4, 2)}, lambda n, x: n.d(gate(halves(n.a(x)))), {("a",): 4}),
+    "split": (
+        {"d": conv(4, 2)},
+        lambda n, x: n.d(gate(n.a(x).split(n.a(x).shape[1] // 2, 1))),
+        {("a",): 4},
+    ),
+    "parts in another order": (
+        {},
+        lambda n, x: n.b(torch.cat(halves(n.a(x))[::-1], 1)),
+        {("a",): 4},
+    ),
+    "last half": (
+        {"d": conv(4, 2)},
+        lambda n, x: n.d(n.a(x)[:, -(n.a(x).shape[1] // 2) :]),
+        {("a",): 4},
+    ),
+    "narrow": (
+        {"d": conv(4, 2)},
+        lambda n, x: n.d(n.a(x).narrow(1, n.a(x).shape[1] // 2, n.a(x).shape[1] // 2)),
+        {("a",): 4},
+    ),
+    "a quarter and the rest": (
+        {"d": conv(2, 2)},
+        lambda n, x: n.b(first_quarter(n, n.a(x))),
+        {("a",): 2, ("d",): 2},
+    ),
+    "tensor split": ({"d": conv(4, 2)}, lambda n, x: n.d(gate(n.a(x).tensor_split(2, 1))),
+                     {("a",): 4}),
+    "tensor split at bounds": (
+        {"d": conv(4, 2)},
+        lambda n, x: n.d(gate(n.a(x).tensor_split([n.a(x).shape[1] // 2], 1))),
+        {("a",): 4},
+    ),
+    "shuffle": ({}, lambda n, x: n.b(shuffle(n.a(x), 2)), {("a",): 4}),
+    "shuffle between grouped convolutions": (
+        {"d": conv(8, 8, groups=2)},
+        lambda n, x: n.b(n.d(shuffle(n.a(x), 2))),
+        {("a",): 2, ("d",): 4},
+    ),
+    "split attention": (
+        {"d": conv(4, 6), "e": conv(6, 8), "f": conv(4, 2)},
+        split_attention,
+        {("a", "e"): 4, ("d",): 6},
+    ),
+    "transposed convolution of features": (
+        {"e": nn.Linear(8, 64), "norm": nn.BatchNorm1d(64), "norm2": nn.BatchNorm2d(4),
+         "up": nn.ConvTranspose2d(4, 6, 4, 2, 1), "d": conv(6, 2)},
+        maps_of_features,
+        {("a",): 8, ("e",): 4, ("up",): 6},
+    ),
+    "maps that a layer lays out": (
+        {"e": nn.Linear(8, 64), "unflatten": nn.Unflatten(1, (-1, 4, 4)),
+         "up": nn.ConvTranspose2d(4, 6, 4, 2, 1), "d": conv(6, 2)},
+        lambda n, x: n.d(n.up(n.unflatten(n.e(features(n, x))))),
+        {("a",): 8, ("e",): 4, ("up",): 6},
+    ),
+    "queries, keys and values": (
+        {"qkv": nn.Linear(8, 24), "d": nn.Linear(8, 2)},
+        attend,
+        {("a",): 8, ("qkv",): 4},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_that_are_read_off_a_tensor(name: str) -> None:
+    check_case(*SIZES[name])
+
+
+@pytest.mark.parametrize(
+    ("forward", "reason"),
+    [
+        # These run with fewer channels, and take others.
+        (lambda n, x: n.b(torch.cat(n.a(x).split(4, 1)[::-1], 1)), "split takes channels by their"),
+        (
+            lambda n, x: n.b(torch.cat([n.a(x)[:, 4:], n.a(x)[:, :4]], 1)),
+            "slice_1 takes channels by their positions",
+        ),
+        (lambda n, x: n.b(shuffle_back(n.a(x), 2)), "view takes channels by their positions"),
+        # These do not.
+        (lambda n, x: n.d(gate(n.a(x).split(4, 1))), "counts on all of these channels"),
+        (lambda n, x: n.d(n.a(x)[:, 4:]), "counts on all of these channels"),
+        # These are not parts of one size.
+        (lambda n, x: n.d(n.a(x)[:, ::2]), "slice_1 takes channels by their positions"),
+        (lambda n, x: n.d(n.a(x)[:, 1:5]), "slice_1 takes channels by their positions"),
+        (lambda n, x: n.b(n.a(x).roll(1, 1)), "roll takes channels by their positions"),
+    ],
+)
+def test_sizes_that_stand_in_the_code(forward: Forward, reason: str) -> None:
+    net = Net(forward, a=conv(3, 8), b=conv(8, 2), d=conv(4, 2))
+    assert reason in reasons(channel_groups(net, PICTURES))["a"]
+
+
+def test_sizes_that_stand_in_the_code_of_training() -> None:
+    class Auxiliary(nn.Module):
+        def __init__(self, size: int | None) -> None:
+            super().__init__()
+            self.a, self.b, self.c = conv(3, 8), conv(8, 2), conv(8, 2)
+            self.size = size
+
+        def forward(self, x: Tensor) -> object:
+            x = self.a(x)
+            if not self.training:
+                return self.b(x)
+            size = self.size or x.shape[1] // 2
+            return self.b(x), self.c(torch.cat([x[:, size:], x[:, :size]], 1))
+
+    assert channel_groups(Auxiliary(None), PICTURES).prunable()["a"].units == 4
+    fixed = reasons(channel_groups(Auxiliary(4), PICTURES))["a"]
+    assert "takes channels by their positions" in fixed
+
+
+def test_shuffles_that_leave_nothing_to_remove_are_named() -> None:
+    """Parts of seven channels and of two have no common unit but all."""
+    net = Net(lambda n, x: n.d(shuffle(shuffle(n.a(x), 2), 7)), a=conv(3, 14), d=conv(14, 2))
+    graph = channel_groups(net, PICTURES)
+    assert reasons(graph)["a"] == "its channels could only be removed all together"
+
+
 class Standardised(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         w = self.weight
@@ -315,8 +485,11 @@ def check(net: nn.Module, graph: ChannelGraph, fresh: nn.Module) -> None:
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operator_is_cut(name: str) -> None:
+    check_case(*OPERATORS[name])
+
+
+def check_case(layers: Layers, forward: Forward, groups: dict[tuple[str, ...], int]) -> None:
     torch.manual_seed(0)
-    layers, forward, groups = OPERATORS[name]
     net = Net(forward, a=conv(3, 8), b=conv(8, 2), c=conv(3, 8), **copy.deepcopy(layers))
     for weight in net.parameters():
         if weight.is_floating_point():

@@ -30,7 +30,7 @@ GROUPS = {
     "EfficientNet-B0": 40,
     "ConvNeXt-Tiny": 22,
     "GoogLeNet": 61,
-    "ShuffleNetV2 0.5×": 18,  # those within the branches
+    "ShuffleNetV2 0.5×": 20,
     "SSDlite on MobileNetV3-Large": 37,
     "SSD on ResNet-18": 16,
     "U-Net, batch norm": 17,

@@ -114,11 +114,11 @@ def move(_: "Flow", node: fx.Node, inputs: list[Computed]) -> Computed | None:
     target = cast(Any, node.target)
     target = aten.reshape.default if target in VIEWS else target
     target = aten.reshape_as.default if target == aten.view_as.default else target
-    nodes = zip(node.all_input_nodes, inputs, strict=True)
-    values = {n: torch.empty(value.shape, device="meta") for n, value in nodes}
+    values = {n: torch.empty(n.meta["val"].shape, device="meta") for n in node.all_input_nodes}
     axes = []
     for axis in inputs[0].axes:
-        values[cast(fx.Node, node.args[0])] = axis.labels
+        source = cast(fx.Node, node.args[0])
+        values[source] = axis.labels.expand(source.meta["val"].shape)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
         try:
             labels = target(*args, **kwargs)

@@ -7,6 +7,7 @@ only move values (view, permute, cat, …) run on the labels themselves and need
 own. An operator that mixes channels in an unknown way fixes them, and the reason names it.
 """
 
+import math
 import operator
 from collections import Counter
 from typing import Any, cast
@@ -32,10 +33,13 @@ from secateur.pruning.graph.labels import (
     squeeze_out,
     varying,
 )
+from secateur.pruning.graph.nodes import argument
 from secateur.pruning.graph.operators import (
     AT_POSITIONS,
+    BOUNDS,
     ELEMENTWISE,
     MOVING,
+    ONE_INDEX,
     RULES,
     UNFLATTEN,
     UNIFORM,
@@ -58,6 +62,8 @@ class Flow:
         outputs: labels of the channels that each weight produces, in the layer's order.
         grouped: the weight of each grouped convolution, and its dimension of input channels.
         omitting: labels of the channels that each statistic over channels reads.
+        assumed: labels of channels that are right only if sizes are read off a tensor.
+        roots: what each label's set of channels is called, once all graphs are walked.
         lazy: nodes that are computed from parameters alone; ``computed`` follows their channels.
         directions: weights whose length does not matter, because a weight norm sets it.
     """
@@ -77,6 +83,8 @@ class Flow:
         self.zero: set[fx.Node] = set()
         self.grouped: set[Key] = set()
         self.omitting: list[Tensor] = []
+        self.assumed: list[Tensor] = []
+        self.roots = torch.empty(0, dtype=torch.int64)
         self.lazy: dict[fx.Node, Computed | None] = {}
         self.pending: dict[Key, Tensor] = {}
         self.directions: set[str] = set()
@@ -92,9 +100,10 @@ class Flow:
             self.walk_program(program)
             self.counting = False
         self.fix_what_is_shared()
-        roots = self.forest.solve()
-        self.fix_what_is_mixed(roots)
-        return self.graph(roots)
+        if self.part_views(self.forest.solve()):
+            self.roots = self.forest.solve()
+        self.fix_what_is_mixed(self.roots)
+        return self.graph(self.roots)
 
     def walk_program(self, program: torch.export.ExportedProgram) -> None:
         """Walk one graph."""
@@ -337,17 +346,52 @@ class Flow:
         return self.foreign(node, reason)
 
     def channels(self, labels: Tensor, dim: int) -> Tensor | None:
-        """Labels along one dimension if they differ along no other, else None."""
+        """Labels along one dimension, or None if they differ only along others.
+
+        Where they differ along others too, as those of features that a view lays out as maps, all
+        that is at one index is one channel.
+        """
+        along_dim = labels[tuple(slice(None) if d == dim else 0 for d in range(labels.dim()))]
         if set(varying(labels)) - {dim}:
-            return None
-        return labels[tuple(slice(None) if d == dim else 0 for d in range(labels.dim()))]
+            if dim not in varying(labels):
+                return None
+            self.forest.unite(labels, along(along_dim, dim, labels.shape))
+            self.assumed.append(along_dim)
+        return along_dim
+
+    def level(self, labels: Tensor, dims: set[int]) -> Tensor:
+        """Let what differs along some dimensions be lost together, if others hold channels too."""
+        spans = set(varying(labels))
+        if not dims & spans or spans <= dims:
+            return labels
+        first = labels[tuple(slice(1) if d in dims else slice(None) for d in range(labels.dim()))]
+        self.forest.unite(labels, first.expand(labels.shape))
+        self.assumed.append(first)
+        return first.expand(labels.shape)
+
+    def part(self, node: fx.Node, dim: int, bounds: list[int]) -> bool:
+        """Let parts of a dimension, cut at these bounds, lose the same channels.
+
+        Returns:
+            Whether that keeps the parts apart: a part of one channel would be all of them.
+        """
+        labels = squeeze_out(self.read(node))
+        size = math.gcd(*bounds, labels.shape[dim])
+        if varying(labels) != [dim] or size == 1:
+            return False
+        into = labels.movedim(dim, 0).reshape(labels.shape[dim], -1)[:, 0]
+        self.forest.unite(into, into[:size].repeat(len(into) // size))
+        self.assumed.append(into)
+        return True
 
     # ---- operators of a kind ---------------------------------------------------------------
 
     def move(self, node: fx.Node) -> Any:
         """Run an operator that only moves values on the labels themselves."""
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.read)
+        args, kwargs = cast(Any, fx.node.map_arg((node.args, node.kwargs), self.read))
         target = cast(Any, node.target)
+        if target in ONE_INDEX:  # one of the parts into which a view laid channels out
+            args = (self.level(args[0], {argument(node, "dim", 0) % args[0].dim()}), *args[1:])
         # Expanded labels have other strides than the values, so a view may need a copy.
         target = torch.ops.aten.reshape.default if target in VIEWS else target
         try:
@@ -358,9 +402,10 @@ class Flow:
             return result
         if target in AT_POSITIONS:
             # x[:, :8] takes other channels after a removal; x[:, :, :8] does not.
-            before = sequence(squeeze_out(self.read(node.all_input_nodes[0])))
+            before = sequence(squeeze_out(args[0]))
             parts = [sequence(squeeze_out(part)) for part in tensors(result)]
-            if any(not torch.equal(before, part) for part in parts):
+            equal = all(torch.equal(before, part) for part in parts)
+            if not equal and not (target in BOUNDS and self.part(*BOUNDS[target](node))):
                 return self.unknown(node, f"{node.name} takes channels by their positions")
         if isinstance(result, Tensor):
             return self.unflattened(node, squeeze_out(result))
@@ -460,6 +505,30 @@ class Flow:
                 if len(varying(squeeze_out(roots[compact(labels)[0]]))) > 1:
                     self.forest.fix(labels, f"{node.name}: its channels are mixed with positions")
 
+    def part_views(self, roots: Tensor) -> bool:
+        """Let the parts into which a view lays channels out lose the same of them.
+
+        As in a channel shuffle, x.view(b, 2, c // 2, h, w), the last of the dimensions shrinks.
+
+        Returns:
+            Whether there are such views.
+        """
+        self.roots = roots
+        found = False
+        for node, value in self.values.items():
+            if node.target not in {*VIEWS, UNFLATTEN} or not isinstance(value, Tensor):
+                continue
+            (small,) = compact(value)
+            spans = varying(squeeze_out(roots[small]))
+            if len(spans) > 1:
+                last = small[
+                    tuple(slice(None if d == spans[-1] else 1) for d in range(small.dim()))
+                ]
+                self.forest.unite(small, last.expand(small.shape))
+                self.assumed.append(last)
+                found = True
+        return found
+
     def register_pending(self, roots: Tensor) -> None:
         """Register those dimensions of parameters that turn out to have a layer's channels."""
         known = torch.zeros(len(roots), dtype=torch.bool)
@@ -524,6 +593,9 @@ class Flow:
             fixed = "no layer known to us makes these channels" if lead.role != "producer" else None
             if reason_of[k] < len(self.forest.fixes):
                 fixed = self.forest.fixes[reason_of[k]][1]
+            units, made = found_members[0].index.shape[0], outputs.get((k, lead.name), lead.index)
+            if fixed is None and units == 1 < made.numel():
+                fixed = "its channels could only be removed all together"
             least = 2 if any((m.name, m.dim) in self.grouped for m in found_members) else 1
             filters = outputs.get((k, lead.name), lead.index)
             unit_of = filters.flatten().argsort() // filters.shape[1]

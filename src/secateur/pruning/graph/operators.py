@@ -3,6 +3,7 @@
 An operator that is in none of these tables fixes the channels that it reads.
 """
 
+import itertools
 import operator
 import re
 from collections.abc import Callable, Iterator
@@ -98,8 +99,10 @@ def _concatenate(flow: "Flow", node: fx.Node) -> Any:
 
 def _chunk(flow: "Flow", node: fx.Node) -> Any:
     """Equal parts remain equal if each loses the same channels."""
+    if not isinstance(node.args[1], int):  # their bounds
+        return flow.move(node)
     labels = flow.read(cast(fx.Node, node.args[0]))
-    count, dim = cast(int, node.args[1]), cast(int, argument(node, "dim", 0)) % labels.dim()
+    count, dim = node.args[1], cast(int, argument(node, "dim", 0)) % labels.dim()
     if dim not in varying(labels):
         return [_expand(labels.narrow(dim, 0, 1), value.shape) for value in node.meta["val"]]
     if labels.shape[dim] % count:
@@ -153,7 +156,11 @@ def _unfold(flow: "Flow", node: fx.Node) -> Any:
 def _within(flow: "Flow", node: fx.Node) -> Any:
     """Softmax and running sums mix values along one dimension."""
     labels = flow.read(cast(fx.Node, node.args[0]))
-    if labels.dim() and argument(node, "dim", -1) % labels.dim() in varying(labels):
+    if not labels.dim():
+        return labels
+    dim = argument(node, "dim", -1) % labels.dim()
+    labels = flow.level(labels, {dim})
+    if dim in varying(labels):
         flow.forest.fix(labels, f"{node.name} works on all its channels together")
     return labels
 
@@ -171,6 +178,7 @@ def _reduce(flow: "Flow", node: fx.Node) -> Any:
     dims = argument(node, "dim", None)
     dims = [dims] if isinstance(dims, int) else dims or range(labels.dim())
     dims = {d % labels.dim() for d in dims if labels.dim()}
+    labels = flow.level(labels, dims)
     left = [d for d in varying(labels) if d not in dims]
     if not dims & set(varying(labels)):
         kept = labels[tuple(slice(0, 1) if d in dims else slice(None) for d in range(labels.dim()))]
@@ -283,7 +291,7 @@ def _rules() -> Iterator[tuple[Callable[["Flow", fx.Node], Any], tuple[str, ...]
     )
     yield _pad, ("pad", "constant_pad_nd")
     yield _concatenate, ("cat", "stack")
-    yield _chunk, ("chunk",)
+    yield _chunk, ("chunk", "tensor_split")
     yield _gate, ("glu",)
     yield _shuffle_channels, ("channel_shuffle",)
     yield _shuffle_pixels, ("pixel_shuffle",)
@@ -330,7 +338,42 @@ VIEWS = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
 AT_POSITIONS = set(
     _overloads(
         *("slice", "select", "narrow", "split", "split_with_sizes", "unbind", "roll", "unfold"),
+        *("tensor_split",),
     )
+)
+
+# Movers that take one index of a dimension, or each one.
+ONE_INDEX = {aten.select.int, aten.unbind.int}
+
+
+def _bounds(node: fx.Node) -> tuple[fx.Node, int, list[int]]:
+    """Return what is cut into parts, the dimension, and the positions of the cuts."""
+    x = cast(fx.Node, node.args[0])
+    shape = x.meta["val"].shape
+    dim = cast(int, argument(node, "dim", 0)) % len(shape)
+    size = shape[dim]
+    if node.target in (aten.slice.Tensor, aten.narrow.default):
+        start = cast(int, argument(node, "start", 0) or 0)
+        end = argument(node, "end", None)
+        end = start + argument(node, "length", size) if end is None else end
+        stepped = argument(node, "step", 1) != 1
+        return x, dim, [1] if stepped else [_at(start, size), _at(end, size)]
+    if node.target == aten.tensor_split.indices:
+        return x, dim, [_at(index, size) for index in cast(list[int], node.args[1])]
+    return x, dim, list(itertools.accumulate(part.shape[dim] for part in node.meta["val"]))
+
+
+def _at(index: int, size: int) -> int:
+    return max(0, index + size) if index < 0 else min(index, size)
+
+
+# Operators that cut a dimension into parts whose sizes are numbers in the trace.
+BOUNDS = dict.fromkeys(
+    (
+        *(aten.slice.Tensor, aten.narrow.default, aten.tensor_split.indices),
+        *_overloads("split", "split_with_sizes"),
+    ),
+    _bounds,
 )
 
 UNFLATTEN = aten.unflatten.int

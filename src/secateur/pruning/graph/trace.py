@@ -22,6 +22,7 @@ from secateur.models.modes import attributes_restored, evaluating, training
 from secateur.models.raw_parts import raw_parts
 from secateur.pruning.graph.flow import Flow
 from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.graph.sizes import Export, fix_constant_sizes
 from secateur.pruning.graph.trial_cut import fix_breaking
 
 
@@ -46,10 +47,10 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGr
 def _trace(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGraph:
     name = type(model).__name__
     args, kwargs = call_arguments(example_inputs)
-    with evaluating(model), torch.no_grad():
-        try:
-            program = _export(model, example_inputs)
-        except Exception as error:
+    try:
+        program = _export(model, example_inputs)
+    except Exception as error:
+        with evaluating(model), torch.no_grad():
             try:
                 model(*args, **kwargs)
             except Exception as cause:
@@ -57,12 +58,13 @@ def _trace(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGraph:
                     f"{name} does not run on the example inputs ({first_line(cause)}); give "
                     "inputs that its forward pass takes"
                 ) from cause
-            raise PruningError(
-                f"{name} cannot be traced by torch.export ({first_line(error)}); its forward "
-                "pass must be torch operators, without branches that depend on values"
-            ) from error
+        raise PruningError(
+            f"{name} cannot be traced by torch.export ({first_line(error)}); its forward "
+            "pass must be torch operators, without branches that depend on values"
+        ) from error
+    traces = [(program, _export), *_training_program(model, program, example_inputs)]
     flow = Flow(model)
-    graph = flow.run(program, *_training_program(model, program, example_inputs))
+    graph = flow.run(*(each for each, _ in traces))
     if flow.layers == 0:
         raise PruningError(
             f"{name} runs no convolution and no linear layer on the example inputs, so there is "
@@ -71,25 +73,29 @@ def _trace(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGraph:
     (end,) = program.graph.find_nodes(op="output")
     if not any(isinstance(node.meta.get("val"), Tensor) for node in end.all_input_nodes):
         raise PruningError(f"{name}.forward gives no tensor; return the network's outputs")
-    return fix_breaking(model, graph, example_inputs)
+    graph = fix_breaking(model, graph, example_inputs)
+    for each, export in traces:
+        graph = fix_constant_sizes(flow, graph, each.graph, example_inputs, export)
+    return graph
 
 
 def _training_program(
     model: nn.Module, program: torch.export.ExportedProgram, example_inputs: ExampleInputs
-) -> list[torch.export.ExportedProgram]:
+) -> list[tuple[torch.export.ExportedProgram, Export]]:
     """Trace training mode too if some layers run only there, such as an auxiliary head.
 
-    Nothing is returned if there are none, or if it needs more than the example inputs to train.
+    Returns:
+        The trace, and the function that made it. Nothing, if there are no such layers, or if it
+        needs more than the example inputs to train.
     """
     parameters = program.graph_signature.inputs_to_parameters
     nodes = program.graph.find_nodes(op="placeholder")
     if all(node.users for node in nodes if node.name in parameters):
         return []
     for copies in (1, 2):  # a batch norm cannot train on one value a channel
-        inputs = map_tensors(partial(_repeated, copies=copies), example_inputs)
+        export = partial(_export, copies=copies)
         try:
-            with training(model), torch.no_grad():
-                return [_export(model, inputs)]
+            return [(export(model, example_inputs), export)]
         except Exception:  # noqa: S112 # a forward pass may raise anything
             continue
     return []
@@ -99,11 +105,18 @@ def _repeated(x: Tensor, copies: int) -> Tensor:
     return torch.cat([x] * copies) if x.dim() else x
 
 
-def _export(model: nn.Module, example_inputs: ExampleInputs) -> torch.export.ExportedProgram:
+def _export(
+    model: nn.Module, example_inputs: ExampleInputs, *, copies: int = 0
+) -> torch.export.ExportedProgram:
+    """Trace a network in evaluation mode; or in training, on copies of the inputs."""
+    if copies:
+        example_inputs = map_tensors(partial(_repeated, copies=copies), example_inputs)
     args, kwargs = call_arguments(example_inputs)
+    mode = training(model, mode=copies > 0)
     # torch takes tensors that a forward pass stored off the modules, and leaves plain values: the
     # next run would meet one without the other.
-    with attributes_restored(model), _no_stack_traces(), warnings.catch_warnings():
+    restored = attributes_restored(model)
+    with restored, mode, torch.no_grad(), _no_stack_traces(), warnings.catch_warnings():
         # About tensors that a forward pass stores in modules; groups ignore them.
         warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
         return torch.export.export(model, args, kwargs, strict=False)
