@@ -37,7 +37,7 @@ from secateur.models.cost import count_macs
 from secateur.pruning.graph.trace import channel_groups
 from secateur.pruning.removal import remove_filters
 from secateur.pruning.selection.budget import Budget
-from secateur.pruning.selection.by_budget import select_by_budget
+from secateur.pruning.selection.by_budget import choose_by_budget
 from secateur.pruning.selection.match import match_groups
 from secateur.pruning.verification import verify_removal
 from secateur.report.charts.number_text import set_log_ticks
@@ -160,7 +160,7 @@ def prune_chain(layers: int) -> dict[str, Any]:
     graph = channel_groups(model, example)
     tensors = {name: weight.detach() for name, weight in model.named_parameters()}
     budget = 0.5 * count_macs(model, example)
-    choice = select_by_budget(graph, match_groups(graph, None), tensors, Budget(macs=budget))
+    choice = choose_by_budget(graph, match_groups(graph, None), tensors, Budget(macs=budget))
     slim = remove_filters(model, graph, choice.kept)
     verify_removal(model, slim, graph, choice.kept, example)
     return {"seconds": time.perf_counter() - start, "mib": None}

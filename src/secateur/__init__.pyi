@@ -17,6 +17,10 @@ from secateur.models.network_file import (
     save_network as save_network,
 )
 from secateur.pruning.compress import Calibration as Calibration, compress as compress
+from secateur.pruning.graph.groups import (
+    ChannelGraph as ChannelGraph,
+    ChannelGroup as ChannelGroup,
+)
 from secateur.pruning.graph.trace import channel_groups as channel_groups
 from secateur.pruning.penalties.group import (
     GroupProximal as GroupProximal,
@@ -40,10 +44,13 @@ from secateur.pruning.removal import (
 )
 from secateur.pruning.result import Measure as Measure, PhaseResult as PhaseResult, Result as Result
 from secateur.pruning.selection.budget import Budget as Budget
-from secateur.pruning.selection.by_budget import select_by_budget as select_by_budget
-from secateur.pruning.selection.by_sparsity import select_by_sparsity as select_by_sparsity
 from secateur.pruning.selection.goal import Goal as Goal
-from secateur.pruning.selection.select import select_filters as select_filters
+from secateur.pruning.selection.levels import Choice as Choice
+from secateur.pruning.selection.select import (
+    select_by_budget as select_by_budget,
+    select_by_sparsity as select_by_sparsity,
+    select_filters as select_filters,
+)
 from secateur.pruning.settings import (
     Method as Method,
     PenaltySettings as PenaltySettings,

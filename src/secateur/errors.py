@@ -1,10 +1,12 @@
 """The exceptions of secateur, all in one place.
 
 ``SecateurError``
+├── ``WrongTypeError``   an argument of a public function is of a wrong type; also a ``TypeError``
 ├── ``RecipeError``    the recipe is wrong: an unknown key, a value out of range
 ├── ``DataError``      an image, an annotation or a folder of them is wrong
 ├── ``ModelError``     a network file or an architecture is wrong
 ├── ``PruningError``   a step of the method cannot be carried out as asked
+│   ├── ``WrongValueError``   a setting is out of range or unknown; also a ``ValueError``
 │   └── ``BudgetError``   the smallest network that is allowed exceeds the budget
 ├── ``ExportError``    a network cannot be exported, or the export failed its verification
 ├── ``MissingExtraError``   an optional package is not installed
@@ -21,6 +23,10 @@ class SecateurError(Exception):
     """The input is wrong; the message says what and how to correct it."""
 
 
+class WrongTypeError(SecateurError, TypeError):
+    """An argument of a public function is of a wrong type."""
+
+
 class RecipeError(SecateurError):
     """The recipe is wrong."""
 
@@ -35,6 +41,10 @@ class ModelError(SecateurError):
 
 class PruningError(SecateurError):
     """A step of the method cannot be carried out as asked."""
+
+
+class WrongValueError(PruningError, ValueError):
+    """A setting is out of range or unknown."""
 
 
 class BudgetError(PruningError):

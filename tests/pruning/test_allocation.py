@@ -142,8 +142,14 @@ def test_least_filters_and_a_budget_out_of_reach(keep: Any) -> None:
     params, macs = graph.cost({"0": 3, "1": 3})
     kept = listed(keep(graph, WORTH, Budget(params=params), min_filters=3))
     assert kept == {"0": [0, 2, 4], "1": [0, 1, 2]}
-    for budget in ({"params": params - 1}, {"macs": macs - 1}):
-        with pytest.raises(BudgetError, match="cannot be met: with min_filters kept in every"):
+    assert (graph.cost(), (params, macs)) == ((68, 56 * 9), (35, 27 * 9))
+    for budget, least in (
+        ({"params": params - 1}, r"35 parameters \(51.5 %\)"),
+        ({"macs": macs - 1}, r"243 MACs \(48.3 %\)"),
+        ({"params": 20, "macs": 9}, r"35 parameters \(51.5 %\) and 243 MACs \(48.3 %\)"),
+    ):
+        words = f"cannot be met: {least} are left even with 3 filters in every layer"
+        with pytest.raises(BudgetError, match=words):
             keep(graph, WORTH, Budget(**budget), min_filters=3)
     # A layer that has no more than that keeps what it has.
     least, _ = graph.cost({"0": 5, "1": 4})

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import secateur
-from secateur.errors import BudgetError, ModelError, PruningError
+from secateur.errors import BudgetError, ModelError, PruningError, WrongTypeError
 from secateur.models.cost import count_macs, count_params
 from secateur.pruning.penalties.l1 import L1Proximal
 from secateur.pruning.penalties.penalty import Penalties
@@ -82,6 +82,7 @@ def compress(model: nn.Module, inputs: Any = EXAMPLE, **changes: Any) -> secateu
         take(secateur.RemovalSettings),
         distill=options.pop("distill", 0.0),
         phases=options.pop("phases", None),
+        ignore=options.pop("ignore", None),
     )
     return secateur.compress(model, inputs, goal, method=method, **options)
 
@@ -470,6 +471,28 @@ def test_a_penalty_that_costs_much_is_named() -> None:
     assert lines[2].startswith("  sparsified, strength 0.01: ")
 
 
+def test_layers_that_are_ignored_lose_nothing() -> None:
+    result = compress(net(), keep_params=0.8, ignore=["hid*", "back"])
+    # stem meets back in a sum.
+    assert [list(phase.kept) for phase in result.phases] == [["next"]]
+    slim = result.model
+    assert (slim.stem.out_channels, slim.hidden.out_features) == (8, 12)
+    assert slim.next.out_channels < 10
+
+
+@pytest.mark.parametrize(
+    ("penalty", "cure"),
+    [
+        ("proximal", "(raise the strength, the learning rate or the number of steps for more)"),
+        ("subgradient", "(this penalty makes weights small; the threshold makes them zero)"),
+    ],
+)
+def test_no_zeros_come_with_their_cure(penalty: str, cure: str) -> None:
+    lines: list[str] = []
+    compress(net(), keep_params=0.5, penalty=penalty, strength=1e-9, report=lines.append)
+    assert f"0.0% exact zeros, metric 1 {cure}" in lines[2]
+
+
 # ---- refusals ----------------------------------------------------------------------------------
 
 
@@ -484,8 +507,9 @@ def never(_model: nn.Module, _penalty: Penalties) -> None:
         ({"keep_params": 0.5, "max_drop": 1.0}, "state one goal"),
         ({"max_drop": -1.0}, "max_drop is -1"),
         ({"max_drop": 1.0, "attempts": 0}, "attempts is 0"),
-        ({"max_drop": 1.0, "attempts": 1.5}, "attempts is 1.5"),
-        ({"keep_macs": 0.5, "min_filters": 2.5}, "min_filters is 2.5"),
+        ({"keep_macs": 0.5, "min_filters": 0}, "min_filters is 0"),
+        ({"keep_macs": 0.5, "ignore": "layer9"}, "'layer9' matches no layer"),
+        ({"keep_macs": 0.5, "ignore": ["stem", "next", "hidden"]}, "is ignored; ignore fewer"),
         ({"keep_macs": 0.5, "strength": math.nan}, "strength must be a finite number"),
         ({"keep_macs": 0.5, "group_strength": math.inf}, "strength must be a finite number"),
         ({"keep_macs": 0.5, "threshold_drop": -1.0}, "max_drop of the threshold is -1"),
@@ -678,16 +702,27 @@ def test_public_protocol_of_penalties() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"model": net().state_dict()}, "model is a OrderedDict; give a torch.nn.Module"),
-        ({"model": net().to("meta")}, "the model is on meta"),
+        ({"model": net().state_dict()}, "model is an OrderedDict; give a torch.nn.Module"),
         ({"train": 3}, "train is 3; give a function"),
         ({"evaluate": 3}, "evaluate is 3; give a function"),
+        ({"max_drop": "1"}, "Goal: max_drop is '1'; give a number or None"),
+        ({"attempts": 1.5}, "Goal: attempts is 1.5; give a whole number"),
+        ({"min_filters": 2.5}, "SelectionSettings: min_filters is 2.5; give a whole number"),
+        (
+            {"phases": "stem"},
+            "Method: phases is 'stem'; give a list of strings or lists of strings",
+        ),
     ],
 )
 def test_arguments_that_are_something_else(change: dict[str, Any], words: str) -> None:
     model = change.pop("model", None) or net()
-    with pytest.raises(PruningError, match=words):
+    with pytest.raises(WrongTypeError, match=words):
         compress(model, **{"train": never, "keep_params": 0.5, **change})
+
+
+def test_a_model_without_weights() -> None:
+    with pytest.raises(PruningError, match="the model is on meta"):
+        compress(net().to("meta"), train=never, keep_params=0.5)
 
 
 def test_training_that_diverged() -> None:

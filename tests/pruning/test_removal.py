@@ -245,6 +245,12 @@ def test_proof_fails_for_a_tampered_network() -> None:
     with pytest.raises(PruningError, match="differs from the masked one"):
         verify_removal(net, slim, graph, selection, x)
     slim[2].weight.data = net[2].weight.data
+    with pytest.raises(
+        PruningError, match=r"its 2.weight is \(1, 3, 1, 1\) and not \(1, 2, 1, 1\)"
+    ):
+        verify_removal(net, slim, graph, selection, x)
+    slim = remove_filters(net, graph, selection)
+    slim[1] = nn.Conv2d(3, 2, 1)
     with pytest.raises(PruningError, match="does not run"):
         verify_removal(net, slim, graph, selection, x)
 
@@ -266,7 +272,7 @@ def test_proof_sees_what_is_no_number_in_any_output() -> None:
     slim.c.bias.data[0] = float("nan")
     with pytest.raises(PruningError, match="differs from the masked one by nan"):
         verify_removal(net, slim, graph, selection, x)
-    slim.c = nn.Conv2d(2, 1, 1)  # would broadcast
+    slim.c.stride = (2, 2)  # would broadcast
     with pytest.raises(PruningError, match="other shapes"):
         verify_removal(net, slim, graph, selection, x)
 

@@ -24,11 +24,15 @@ from secateur.pruning.selection.budget import (
     size_between,
     within_reach,
 )
-from secateur.pruning.selection.by_budget import select_by_budget
-from secateur.pruning.selection.by_sparsity import select_by_sparsity
+from secateur.pruning.selection.by_budget import choose_by_budget
+from secateur.pruning.selection.by_sparsity import choose_by_sparsity
 from secateur.pruning.selection.goal import Goal
 from secateur.pruning.selection.match import match_groups
-from secateur.pruning.selection.select import select_filters
+from secateur.pruning.selection.select import (
+    select_by_budget,
+    select_by_sparsity,
+    select_filters,
+)
 from secateur.pruning.verification import verify_removal
 
 torch.set_num_threads(1)
@@ -50,14 +54,14 @@ def test_published_rule_by_hand() -> None:
     _, graph, tensors = chain(5)
     matrix(tensors, 0, [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
     matrix(tensors, 1, [[1, 0, 0, 0, 0], [1, 0, 1, 0, 0]])
-    choice = select_by_sparsity(graph, ["0"], tensors, s_F=1.0, s_F_both=0.75, s_G=1.0)
+    choice = choose_by_sparsity(graph, ["0"], tensors, s_F=1.0, s_F_both=0.75, s_G=1.0)
     # sp(F) 1, ¾, ¾, ½, 0; sp(G) 0, 1, ½, 1, 1: 0 by s_F, 1 by both, equality counts.
     assert choice.levels["0"].F.tolist() == [1.0, 0.75, 0.75, 0.5, 0.0]
     assert choice.levels["0"].G.tolist() == [0.0, 1.0, 0.5, 1.0, 1.0]
     assert choice.kept["0"].tolist() == [2, 3, 4]
-    lower = select_by_sparsity(graph, ["0"], tensors, s_F=1.0, s_F_both=0.5, s_G=0.5)
+    lower = choose_by_sparsity(graph, ["0"], tensors, s_F=1.0, s_F_both=0.5, s_G=0.5)
     assert lower.kept["0"].tolist() == [4]
-    higher = select_by_sparsity(graph, ["0"], tensors, s_F=1.01, s_F_both=0.76, s_G=0.0)
+    higher = choose_by_sparsity(graph, ["0"], tensors, s_F=1.01, s_F_both=0.76, s_G=0.0)
     assert higher.kept["0"].tolist() == [1, 2, 3, 4]
 
 
@@ -68,11 +72,11 @@ def test_what_one_layer_loses_is_not_seen_by_the_next() -> None:
     matrix(tensors, 1, [[5, 0, 0], [0, 1, 1]])
     matrix(tensors, 2, [[1, 1], [1, 1]])
     levels = {"s_F": 0.9, "s_F_both": 0.8, "s_G": 0.9}
-    choice = select_by_sparsity(graph, ["0", "1"], tensors, **levels)
+    choice = choose_by_sparsity(graph, ["0", "1"], tensors, **levels)
     assert choice.kept["0"].tolist() == [1, 2]
     assert choice.levels["1"].F.tolist() == [1.0, 0.0]
     assert choice.kept["1"].tolist() == [1]
-    alone = select_by_sparsity(graph, ["1"], tensors, **levels)
+    alone = choose_by_sparsity(graph, ["1"], tensors, **levels)
     assert alone.levels["1"].F.tolist() == pytest.approx([2 / 3, 1 / 3])
     assert alone.kept["1"].tolist() == [0, 1]
 
@@ -83,16 +87,16 @@ def test_min_filters_stay_by_sparsity_then_index() -> None:
     matrix(tensors, 1, [[1, 0, 1, 0], [1, 0, 1, 1]])
     levels = {"s_F": 0.5, "s_F_both": 0.4, "s_G": 0.5}
     for count, kept in ((1, [3]), (2, [1, 3]), (3, [0, 1, 3]), (9, [0, 1, 2, 3])):
-        choice = select_by_sparsity(graph, ["0"], tensors, **levels, min_filters=count)
+        choice = choose_by_sparsity(graph, ["0"], tensors, **levels, min_filters=count)
         assert choice.kept["0"].tolist() == kept
 
 
 def test_fixed_group() -> None:
     _, graph, tensors = chain(3)
     with pytest.raises(PruningError, match="1 cannot be pruned: the network's output"):
-        select_by_sparsity(graph, ["1"], tensors, s_F=1, s_F_both=1, s_G=1)
+        choose_by_sparsity(graph, ["1"], tensors, s_F=1, s_F_both=1, s_G=1)
     with pytest.raises(PruningError, match="1 cannot be pruned"):
-        select_by_budget(graph, ["0", "1"], tensors, Budget(params=1))
+        choose_by_budget(graph, ["0", "1"], tensors, Budget(params=1))
 
 
 def slow_selection(
@@ -128,7 +132,7 @@ def test_against_a_slow_loop(seed: int) -> None:
     wanted = slow_selection(weights, **levels)
     assert all(wanted), "the draw must not empty a layer"
     assert any(len(stay) < rows for stay, (rows, _) in zip(wanted, shapes, strict=False))
-    choice = select_by_sparsity(graph, ["0", "1", "2"], tensors, **levels)
+    choice = choose_by_sparsity(graph, ["0", "1", "2"], tensors, **levels)
     assert [choice.kept[name].tolist() for name in ("0", "1", "2")] == wanted
 
 
@@ -143,7 +147,7 @@ def test_result_fits_the_budget_and_just_so(share: float, kind: str) -> None:
     params, macs = graph.cost()
     budget = {"params": share * params, "macs": share * macs}
     budget = budget if kind == "both" else {kind: budget[kind]}
-    choice = select_by_budget(graph, ["0", "1", "2"], tensors, Budget(**budget))
+    choice = choose_by_budget(graph, ["0", "1", "2"], tensors, Budget(**budget))
     slim = remove_filters(net, graph, choice.kept)
     cost = {"params": count_params(slim), "macs": count_macs(slim, torch.zeros(1, 4, 3, 3))}
     assert all(cost[name] <= limit for name, limit in budget.items())
@@ -159,7 +163,7 @@ def test_result_fits_the_budget_and_just_so(share: float, kind: str) -> None:
 
 def test_budget_that_fits_already_takes_nothing() -> None:
     _, graph, tensors = chain(3)
-    choice = select_by_budget(graph, ["0"], tensors, Budget(params=graph.cost()[0]))
+    choice = choose_by_budget(graph, ["0"], tensors, Budget(params=graph.cost()[0]))
     assert choice.kept["0"].tolist() == [0, 1, 2]
 
 
@@ -168,7 +172,7 @@ def test_budget_takes_the_least_worth() -> None:
     matrix(tensors, 0, [[1] * 4, [3] * 4, [2] * 4, [0] * 4])
     matrix(tensors, 1, [[1] * 4, [1] * 4])
     params = graph.cost({"0": 2})[0]
-    assert select_by_budget(graph, ["0"], tensors, Budget(params=params)).kept["0"].tolist() == [
+    assert choose_by_budget(graph, ["0"], tensors, Budget(params=params)).kept["0"].tolist() == [
         1,
         2,
     ]
@@ -178,7 +182,7 @@ def test_budget_takes_the_least_of_a_worth_that_is_given() -> None:
     _, graph, tensors = chain(4, 3)
     importance = {"0": torch.tensor([3.0, 1.0, 4.0, 2.0]).double(), "1": torch.ones(3).double()}
     params = graph.cost({"0": 2})[0]
-    choice = select_by_budget(graph, ["0"], tensors, Budget(params=params), importance=importance)
+    choice = choose_by_budget(graph, ["0"], tensors, Budget(params=params), importance=importance)
     assert choice.kept["0"].tolist() == [0, 2]
     # What is seen of the filters is their sparsity all the same.
     assert choice.levels["0"].F.tolist() == [0.0] * 4
@@ -187,7 +191,7 @@ def test_budget_takes_the_least_of_a_worth_that_is_given() -> None:
     for percent in range(30, 100, 5):
         limit = percent / 100 * graph.cost()[0]
         one, other = (
-            select_by_budget(graph, ["0", "1"], tensors, Budget(params=limit), importance=each)
+            choose_by_budget(graph, ["0", "1"], tensors, Budget(params=limit), importance=each)
             for each in (importance, tiny)
         )
         assert [k.tolist() for k in one.kept.values()] == [k.tolist() for k in other.kept.values()]
@@ -199,8 +203,8 @@ def test_without_a_worth_it_is_that_of_both_sides() -> None:
     importance = {name: channel_importance(graph.groups[name], tensors) for name in ("0", "1")}
     for percent in (80, 50, 30):
         macs = percent / 100 * graph.cost()[1]
-        one = select_by_budget(graph, ["0", "1"], tensors, Budget(macs=macs))
-        other = select_by_budget(
+        one = choose_by_budget(graph, ["0", "1"], tensors, Budget(macs=macs))
+        other = choose_by_budget(
             graph, ["0", "1"], tensors, Budget(macs=macs), importance=importance
         )
         assert [k.tolist() for k in one.kept.values()] == [k.tolist() for k in other.kept.values()]
@@ -225,7 +229,7 @@ def test_narrow_layers_are_spared() -> None:
     for tensor in tensors.values():
         tensor.fill_(1.0)  # every channel is worth the same, and a narrow layer's cost more
     params, _ = graph.cost()
-    choice = select_by_budget(graph, ["0", "1"], tensors, Budget(params=0.6 * params), balance=0.0)
+    choice = choose_by_budget(graph, ["0", "1"], tensors, Budget(params=0.6 * params), balance=0.0)
     assert len(choice.kept["0"]) == 2
     assert len(choice.kept["1"]) < 25
 
@@ -233,11 +237,13 @@ def test_narrow_layers_are_spared() -> None:
 def test_impossible_budget() -> None:
     _, graph, tensors = chain(4, 4)
     least, _ = graph.cost({"0": 2, "1": 2})
-    assert select_by_budget(graph, ["0", "1"], tensors, Budget(params=least), min_filters=2)
-    with pytest.raises(PruningError, match="the budget cannot be met: with 2 filters kept"):
-        select_by_budget(graph, ["0", "1"], tensors, Budget(params=least - 1), min_filters=2)
+    assert choose_by_budget(graph, ["0", "1"], tensors, Budget(params=least), min_filters=2)
+    with pytest.raises(
+        PruningError, match=r"met: 22 parameters \(44 %\) are left even with 2 filters"
+    ):
+        choose_by_budget(graph, ["0", "1"], tensors, Budget(params=least - 1), min_filters=2)
     with pytest.raises(PruningError, match="the budget limits nothing"):
-        select_by_budget(graph, ["0"], tensors, Budget())
+        choose_by_budget(graph, ["0"], tensors, Budget())
 
 
 # ---- multiples ---------------------------------------------------------------------------------
@@ -257,14 +263,14 @@ def test_bundles_by_hand() -> None:
     ):
         params = graph.cost({"0": most})[0]
         assert (
-            select_by_budget(graph, ["0"], tensors, Budget(params=params), round_to=4)
+            choose_by_budget(graph, ["0"], tensors, Budget(params=params), round_to=4)
             .kept["0"]
             .tolist()
             == kept
         )
-    words = r"with 1 filters \(rounded up to round_to\) kept in every group"
+    words = r"even with 1 filter \(rounded up to round_to\) in every layer"
     with pytest.raises(BudgetError, match=words):
-        select_by_budget(graph, ["0"], tensors, Budget(params=graph.cost({"0": 3})[0]), round_to=4)
+        choose_by_budget(graph, ["0"], tensors, Budget(params=graph.cost({"0": 3})[0]), round_to=4)
 
 
 def test_channels_of_equal_worth_go_in_whole_bundles() -> None:
@@ -272,7 +278,7 @@ def test_channels_of_equal_worth_go_in_whole_bundles() -> None:
     for tensor in tensors.values():
         tensor.fill_(1.0)
     for percent in range(100, 20, -4):
-        choice = select_by_budget(
+        choice = choose_by_budget(
             graph, ["0", "1"], tensors, Budget(macs=percent / 100 * graph.cost()[1]), round_to=4
         )
         assert len(choice.kept["0"]) % 4 == 0 or len(choice.kept["0"]) == 30
@@ -287,13 +293,13 @@ def test_a_bundle_is_weighed_as_a_whole() -> None:
     params = graph.cost()[0] - 1
     # Filter 0 of layer 0 is worth least by far; but four of layer 1 lose less than it and three
     # of its like: 0.35 for 44 parameters, against 0.52 for 52.
-    single = select_by_budget(graph, ["0", "1"], tensors, Budget(params=params))
+    single = choose_by_budget(graph, ["0", "1"], tensors, Budget(params=params))
     assert single.kept["0"].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert single.kept["1"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
-    fours = select_by_budget(graph, ["0", "1"], tensors, Budget(params=params), round_to=4)
+    fours = choose_by_budget(graph, ["0", "1"], tensors, Budget(params=params), round_to=4)
     assert fours.kept["0"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     assert fours.kept["1"].tolist() == [4, 5, 6, 7]
-    mixed = select_by_budget(graph, ["0", "1"], tensors, Budget(params=params), round_to={"1": 4})
+    mixed = choose_by_budget(graph, ["0", "1"], tensors, Budget(params=params), round_to={"1": 4})
     assert mixed.kept["0"].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert mixed.kept["1"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
 
@@ -313,11 +319,11 @@ def test_published_rule_keeps_more_to_make_a_multiple() -> None:
         (4, [1, 2, 3, 4]),
         (5, [0, 1, 2, 3, 4]),
     ):
-        choice = select_by_sparsity(graph, ["0"], tensors, **levels, round_to=step)
+        choice = choose_by_sparsity(graph, ["0"], tensors, **levels, round_to=step)
         assert choice.kept["0"].tolist() == kept
-    capped = select_by_sparsity(graph, ["0"], tensors, **levels, round_to={"0": 8})
+    capped = choose_by_sparsity(graph, ["0"], tensors, **levels, round_to={"0": 8})
     assert capped.kept["0"].tolist() == [0, 1, 2, 3, 4, 5]
-    least = select_by_sparsity(graph, ["0"], tensors, **levels, min_filters=3, round_to=2)
+    least = choose_by_sparsity(graph, ["0"], tensors, **levels, min_filters=3, round_to=2)
     assert least.kept["0"].tolist() == [1, 2, 3, 4]
 
 
@@ -420,11 +426,11 @@ def test_bundles_against_a_slow_loop(
     costs = dict(zip(("params", "macs"), graph.cost(least), strict=True))
     if any(costs[what] > limit for what, limit in limits.items()):
         with pytest.raises(BudgetError):
-            select_by_budget(
+            choose_by_budget(
                 graph, groups, tensors, Budget(**limits), min_filters=min_filters, round_to=steps
             )
         return
-    choice = select_by_budget(
+    choice = choose_by_budget(
         graph,
         groups,
         tensors,
@@ -458,8 +464,8 @@ def test_rounding_never_removes_what_the_levels_keep(seed: int, step: int) -> No
     levels = {"s_F": 0.65, "s_F_both": 0.55, "s_G": 0.5}
     # One group at a time, because the next reads what one keeps.
     for name, channels in zip("012", WIDTHS, strict=True):
-        plain = select_by_sparsity(graph, [name], tensors, **levels).kept[name].tolist()
-        kept = select_by_sparsity(graph, [name], tensors, **levels, round_to=step).kept[name]
+        plain = choose_by_sparsity(graph, [name], tensors, **levels).kept[name].tolist()
+        kept = choose_by_sparsity(graph, [name], tensors, **levels, round_to=step).kept[name]
         assert set(plain) <= set(kept.tolist())
         assert len(kept) == min(-(-len(plain) // step) * step, channels)
 
@@ -530,17 +536,17 @@ def test_the_door_leads_to_both_ways() -> None:
     def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
         return {n: k.tolist() for n, k in a.items()} == {n: k.tolist() for n, k in b.items()}
 
-    by_params = select_by_budget(
+    by_params = choose_by_budget(
         graph, ["0", "1"], tensors, Budget(params=params // 2), min_filters=2
     )
     assert same(
         select_filters(graph, net, Goal(keep_params=0.5), min_filters=2).kept, by_params.kept
     )
-    by_macs = select_by_budget(graph, ["1"], tensors, Budget(macs=0.8 * macs), min_filters=4)
+    by_macs = choose_by_budget(graph, ["1"], tensors, Budget(macs=0.8 * macs), min_filters=4)
     assert same(
         select_filters(graph, tensors, Goal(keep_macs=0.8), groups=["1"]).kept, by_macs.kept
     )
-    rounded = select_by_budget(
+    rounded = choose_by_budget(
         graph, ["0", "1"], tensors, Budget(params=0.7 * params), min_filters=1, round_to={"1": 4}
     )
     by_door = select_filters(graph, net, Goal(keep_params=0.7), min_filters=1, round_to={"1": 4})
@@ -589,9 +595,74 @@ def test_floor_of_a_drop_is_spread_over_the_phases() -> None:
     assert [goal.floor(90.0, phase, 4) for phase in (1, 2, 3, 4)] == [89.5, 89.0, 88.5, 88.0]
 
 
+def test_one_form_of_every_selection() -> None:
+    net, graph, tensors = chain(8, 8)
+    goal = Goal(keep_params=0.5)
+    given: dict[str, Any] = {"min_filters": 2, "round_to": 2}
+    choice = select_filters(graph, net, goal, **given)
+    same = select_by_budget(graph, tensors, goal, **given)
+    params, _ = graph.cost()
+    absolute = select_filters(graph, net, Budget(params=int(0.5 * params)), **given)
+    for other in (same, absolute):
+        assert {n: k.tolist() for n, k in other.kept.items()} == {
+            n: k.tolist() for n, k in choice.kept.items()
+        }
+    levels = Goal(s_F=1.0, s_F_both=1.0, s_G=1.0)
+    for select in (select_filters, select_by_sparsity):
+        found = select(graph, net, levels, groups="0", min_filters=2)
+        assert found.kept["0"].tolist() == list(range(8))
+    with pytest.raises(PruningError, match="the goal has no levels; state s_F, s_F_both and s_G"):
+        select_by_sparsity(graph, net, goal)
+    with pytest.raises(PruningError, match="the goal has no budget; state keep_params or"):
+        select_by_budget(graph, net, levels)
+    with pytest.raises(PruningError, match="max_drop needs training"):
+        select_by_budget(graph, net, Goal(max_drop=1.0))
+    with pytest.raises(PruningError, match="a criterion needs a budget"):
+        select_filters(graph, net, levels, criterion="l1")
+
+
+def test_layers_that_are_ignored() -> None:
+    net, graph, _ = chain(8, 8, 8)
+    assert match_groups(graph, ignore="1") == ["0", "2"]
+    assert match_groups(graph, ["0", "1"], ["1", "3"]) == ["0"]
+    assert list(select_filters(graph, net, Goal(keep_params=0.9), ignore=["0", "2"]).kept) == ["1"]
+    with pytest.raises(PruningError, match="'9' matches no layer that produces channels"):
+        match_groups(graph, ignore="9")
+    with pytest.raises(PruningError, match="every layer that could lose filters is ignored"):
+        match_groups(graph, ["0"], ["0", "1"])
+
+
+def test_selection_by_a_criterion() -> None:
+    net, graph, tensors = chain(4)
+    matrix(tensors, 0, [[5, 0, 0, 0], [1, 1, 1, 1], [0, 1.5, 0, 2], [1, 0, 0, 0]])
+    matrix(tensors, 1, [[1, 1, 1, 1], [1, 1, 1, 1]])
+    budget = Budget(params=graph.cost({"0": 2})[0])
+    for criterion, kept in (("l1", [0, 1]), ("l2", [0, 2])):  # 5 4 3.5 1; 5 2 2.5 1
+        for select in (select_filters, select_by_budget):
+            found = select(graph, net, budget, criterion=criterion, min_filters=1)
+            assert found.kept["0"].tolist() == kept
+    own = {"0": torch.tensor([1, 2, 3, 4])}
+    for select in (select_filters, select_by_budget):
+        assert select(graph, tensors, budget, criterion=own, min_filters=1).kept["0"].tolist() == [
+            2,
+            3,
+        ]
+    wrong: tuple[tuple[Any, Any, str], ...] = (
+        (net, "l3", "there is no criterion 'l3'; take sparsity, "),
+        (net, "taylor", "the criterion taylor runs the network; use compress, or give"),
+        (net, "group_norm", "the criterion group_norm runs the network"),
+        (tensors, "l1", "needs the network; give the module, not its tensors"),
+        (net, {"1": own["0"]}, "criterion: 0 has 4 units, but no importance; give one number"),
+        (net, {"0": torch.ones(3)}, r"0 has 4 units, but importance of shape \(3,\)"),
+    )
+    for network, criterion, words in wrong:
+        with pytest.raises(PruningError, match=words):
+            select_filters(graph, network, budget, criterion=criterion, min_filters=1)
+
+
 def test_share_out_of_reach() -> None:
     net, graph, _ = chain(8)
-    with pytest.raises(BudgetError, match="with 4 filters kept"):
+    with pytest.raises(BudgetError, match=r"met: 30 parameters \(51.8 %\) are left even with 4"):
         select_filters(graph, net, Goal(keep_params=0.01))
 
 
@@ -611,7 +682,7 @@ def test_a_phase_leaves_the_end_within_reach_of_later_ones() -> None:
     budgets = within_reach(graph, phases, divide_budget(graph, phases, None, 0.3), [2, 2], [1, 1])
     for budget, names in zip(budgets, phases, strict=True):
         graph = channel_groups(net, x)
-        choice = select_by_budget(
+        choice = choose_by_budget(
             graph,
             names,
             dict(net.named_parameters()),
@@ -636,7 +707,7 @@ def test_neither_limit_takes_what_the_other_leaves_free() -> None:
     graph = channel_groups(net, torch.zeros(1, 3, 16, 16))
     params, macs = graph.cost()
     groups = list(graph.prunable())
-    choice = select_by_budget(
+    choice = choose_by_budget(
         graph, groups, dict(net.named_parameters()), Budget(params=0.3 * params, macs=0.6 * macs)
     )
     left_params, left_macs = graph.cost({name: len(kept) for name, kept in choice.kept.items()})
@@ -652,7 +723,7 @@ def test_evenness_against_a_slow_loop(balance: float, share: float) -> None:
     generator = torch.Generator().manual_seed(0)
     importance = {n: torch.rand(c, generator=generator).double() for n, c in (("0", 6), ("1", 12))}
     macs = share * graph.cost()[1]
-    choice = select_by_budget(
+    choice = choose_by_budget(
         graph,
         ["0", "1"],
         dict(net.named_parameters()),
@@ -685,7 +756,7 @@ def test_evenness_keeps_costly_layers_from_emptying() -> None:
     importance = {name: torch.ones(16).double() for name in ("0", "1", "2")}
     least = []
     for balance in (0.0, 1.0, 4.0, 16.0):
-        choice = select_by_budget(
+        choice = choose_by_budget(
             graph,
             [*importance],
             dict(net.named_parameters()),

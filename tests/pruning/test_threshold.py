@@ -186,7 +186,7 @@ def test_layers_of_unlike_scale_lose_like_shares() -> None:
 
 
 def test_units_for_another_number_of_layers() -> None:
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(PruningError, match="there are 1 units for 2 weights; give one for each"):
         search_threshold(weights(), lambda: 1.0, floor=0.5, units=[1.0])
 
 

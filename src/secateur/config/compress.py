@@ -218,6 +218,9 @@ class Compress(Section):
         "criterion reconstruction, if select names no other, and the rest is reconstructed",
     )
     phases: tuple[Phase, ...] = Field(min_length=1, description="in the order they run")
+    ignore: tuple[str, ...] = Field(
+        (), description="layers that lose no filters in any phase: names, paths or patterns"
+    )
     sparsify: Sparsify
     threshold: ThresholdSearch = ThresholdSearch()
     select: Select

@@ -4,6 +4,7 @@ A recipe is a YAML file, without merge keys. Every key is known, typed and descr
 one is an error that names the nearest known key.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +20,7 @@ from secateur.config.shipped import find_recipe
 from secateur.config.train import DenseTraining, Retrain, Training
 from secateur.data.formats.table import format_names
 from secateur.errors import PruningError, RecipeError
+from secateur.files.arguments import checked
 from secateur.files.safe_yaml import parse_yaml
 from secateur.models.table import NETWORKS
 from secateur.pruning.settings import Method, check_training
@@ -144,7 +146,8 @@ class Recipe(Section):
         return self
 
 
-def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+@checked
+def load_recipe(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe, with some entries changed.
 
     Args:
@@ -155,6 +158,7 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: the file is missing, not YAML, or an entry is unknown or out of range.
     """
+    path = Path(path)
     try:
         content = parse_yaml(find_recipe(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

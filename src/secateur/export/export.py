@@ -19,6 +19,7 @@ from secateur.export.pictures import VerificationPictures, own_recipe, verificat
 from secateur.export.table import EXPORTS, write_file
 from secateur.export.target import Target, check_suffix, export_header
 from secateur.export.verification import Accuracy, Agreement, verify_accuracy, verify_agreement
+from secateur.files.arguments import checked
 from secateur.files.atomic_write import check_output, unwritable, write_json
 from secateur.files.progress import Bar, no_bar
 from secateur.inference.evaluate import is_recipe
@@ -52,12 +53,13 @@ class Export:
     after: float | None = None
 
 
+@checked
 def export_network(
     network: TorchNetwork,
-    out: Path,
+    out: str | os.PathLike[str],
     target: Target = Target(),  # noqa: B008 # immutable
     *,
-    data: Path | None = None,
+    data: str | os.PathLike[str] | None = None,
     split: str | None = None,
     bar: Bar = no_bar,
 ) -> Export:
@@ -82,6 +84,7 @@ def export_network(
         MissingExtraError: the format needs a package that is not installed.
         RunError: the file cannot be written.
     """
+    out, data = Path(out), None if data is None else Path(data)
     header = export_header(network, target)
     check_suffix(out, target.format)
     check_output(out, [Path(network.name), data])

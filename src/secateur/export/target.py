@@ -5,6 +5,7 @@ from pathlib import Path
 
 from secateur.errors import ExportError
 from secateur.export.table import EXPORTS
+from secateur.files.arguments import check_fields
 from secateur.inference.torch_network import TORCHVISION, TorchNetwork
 from secateur.runtimes.header import ExportHeader
 
@@ -31,6 +32,9 @@ class Target:
     shape: tuple[int, int] | None = None
     score: float | None = None
     max_drop: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def file_for(self, model: str) -> Path:
         """Return the default path of a network's export: next to the network's file."""

@@ -20,8 +20,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     The draft is deleted if the block raises.
 
     Raises:
-        RunError: the folder cannot be written to, or the disk is full.
+        RunError: the path is a folder, or cannot be written to, or the disk is full.
     """
+    if not path.name:  # "." or "/", which an empty text is too
+        raise RunError(f"{path}: is a folder; name a file in it")
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """The predictor: a network of any format that finds objects or classifies pictures."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from torchvision.transforms.v2.functional import resize
 from secateur.config.evaluate import Evaluate
 from secateur.data.detection_set import AnnotatedPicture
 from secateur.errors import DataError, ModelError
+from secateur.files.arguments import checked
 from secateur.inference.torch_network import TorchNetwork
 from secateur.runtimes.exported_file import ExportedFile
 from secateur.runtimes.header import ExportHeader
@@ -45,6 +47,7 @@ class Predictor:
     header: ExportHeader
     run: Callable[[Tensor], Any]
 
+    @checked
     def detect(self, pictures: Tensor) -> list[Detections]:
         """Find the objects of each picture of a batch.
 
@@ -58,6 +61,7 @@ class Predictor:
         found: list[Detections] = self.run(pictures)
         return found
 
+    @checked
     def classify(self, pictures: Tensor) -> Tensor:
         """Return the probability of each class for each picture, (N, K).
 
@@ -71,6 +75,7 @@ class Predictor:
         scores: Tensor = self.run(pictures)
         return scores
 
+    @checked
     def detect_picture(self, pixels: Tensor, name: str = "the picture") -> Detections:
         """Find the objects of one picture in memory; boxes are in its own pixels.
 
@@ -89,6 +94,7 @@ class Predictor:
             self._check_size(pixels.shape[1], pixels.shape[2], name)
         return rescale_detections(self.detect(batch)[0], batch.shape[-2:], pixels.shape[-2:])
 
+    @checked
     def detect_files(
         self,
         pictures: Sequence[AnnotatedPicture],
@@ -127,8 +133,9 @@ class Predictor:
             )
 
 
+@checked
 def open_predictor(
-    path: Path,
+    path: str | os.PathLike[str],
     runtime: str | None = None,
     *,
     settings: Evaluate | None = None,
@@ -148,6 +155,7 @@ def open_predictor(
             its format.
         MissingExtraError: the runtime is not installed.
     """
+    path = Path(path)
     return predictor_of(path, load_file(path, runtime, threads), settings or Evaluate())
 
 

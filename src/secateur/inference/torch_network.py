@@ -1,5 +1,6 @@
 """A network in torch together with its header: what is exported, measured and run."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,6 +12,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models.detection.ssd import SSD
 
 from secateur.errors import ModelError
+from secateur.files.arguments import checked
 from secateur.models.architecture import Architecture
 from secateur.models.cost import count_macs
 from secateur.models.network import raw_network
@@ -42,13 +44,15 @@ class TorchNetwork:
     architecture: Architecture | None = None
 
     @classmethod
-    def load(cls, name: str) -> Self:
+    @checked
+    def load(cls, name: str | os.PathLike[str]) -> Self:
         """Load a network file, or ``torchvision:`` and the name of an SSD's trained weights.
 
         Raises:
             ModelError: the file is missing or not a network; torchvision has no such weights, or
                 they are not an SSD's.
         """
+        name = os.fspath(name)
         if name.startswith(TORCHVISION):
             return cls._from_torchvision(name)
         return cls.from_file(name, load_network(Path(name)))
@@ -61,6 +65,7 @@ class TorchNetwork:
         return cls(name, file.model, header, architecture.mean, architecture.std, architecture)
 
     @classmethod
+    @checked
     def from_ssd(cls, name: str, model: SSD, classes: tuple[str, ...]) -> Self:
         """Take a torchvision SSD with any backbone.
 

@@ -1,5 +1,6 @@
 """Files of slim networks whose class is the user's own."""
 
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from secateur.errors import ModelError, first_line
+from secateur.files.arguments import checked
 from secateur.models.network_file import (
     load_network,
     load_tensors,
@@ -19,8 +21,9 @@ from secateur.models.shapes import shrink_to_shapes
 from secateur.models.table import NETWORKS
 
 
+@checked
 def save(
-    path: str | Path,
+    path: str | os.PathLike[str],
     model: nn.Module,
     provenance: Mapping[str, Any] | None = None,
     *,
@@ -52,7 +55,8 @@ def save(
     write_network(Path(path), model, builder, arguments or {}, provenance or {})
 
 
-def shrink_to(model: nn.Module, path: str | Path) -> nn.Module:
+@checked
+def shrink_to(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """Build a slim network from a fresh dense one of the user's class and a slim one's file.
 
     Each tensor is cut down to the file's shape, the layers' own counts (``out_channels``,
@@ -80,8 +84,9 @@ def shrink_to(model: nn.Module, path: str | Path) -> nn.Module:
     return slim
 
 
+@checked
 def load_model(
-    path: str | Path,
+    path: str | os.PathLike[str],
     factory: Callable[..., nn.Module] | None = None,
     *,
     allow_import: bool = False,

@@ -6,6 +6,7 @@ shrinking it to the shapes, and filling it. Nothing is unpickled.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from secateur.errors import ModelError
+from secateur.errors import ModelError, first_line
+from secateur.files.arguments import checked
 from secateur.files.atomic_write import atomic_write
 from secateur.files.file_kind import file_kind
 from secateur.models.architecture import Architecture
@@ -65,8 +67,9 @@ class NetworkFile:
     provenance: dict[str, Any]
 
 
+@checked
 def save_network(
-    path: Path,
+    path: str | os.PathLike[str],
     model: nn.Module,
     architecture: Architecture,
     provenance: Mapping[str, Any],
@@ -85,7 +88,7 @@ def save_network(
     with torch.device("meta"):
         check_shapes(tensor_shapes(build_network(architecture)), tensor_shapes(model))
     arguments = architecture.model_dump(mode="json", exclude={"network"})
-    write_network(path, model, architecture.network, arguments, provenance)
+    write_network(Path(path), model, architecture.network, arguments, provenance)
 
 
 def write_network(
@@ -95,22 +98,34 @@ def write_network(
     arguments: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write a network and its header; arguments as in ``FileHeader``."""
+    """Write a network and its header; arguments as in ``FileHeader``.
+
+    Raises:
+        ModelError: arguments or provenance are not JSON.
+    """
     header = {
         "version": VERSION,
         "builder": builder,
         "arguments": dict(arguments),
         "provenance": dict(provenance),
     }
+    try:
+        text = json.dumps(header)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"{path}: arguments and provenance must be JSON, but {first_line(error)}; give "
+            "numbers, texts, lists and mappings"
+        ) from None
     # Copies, because safetensors refuses tensors that share memory.
     tensors = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_write(path) as draft:
         # One entry only: safetensors writes several in any order, and the same network must give
         # the same file.
-        save_file(tensors, draft, {_KEY: json.dumps(header)})
+        save_file(tensors, draft, {_KEY: text})
 
 
-def load_network(path: str | Path) -> NetworkFile:
+@checked
+def load_network(path: str | os.PathLike[str]) -> NetworkFile:
     """Load a network of the table NETWORKS, dense or slim, on the CPU.
 
     Raises:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PruningError, first_line
+from secateur.files.arguments import check_fields, checked
 from secateur.models.copying import copy_model
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.models.modes import attributes_restored, evaluating
@@ -20,11 +21,20 @@ from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.graph.trace import channel_groups
 from secateur.pruning.graph.trial_cut import with_fixed
 from secateur.pruning.penalties.penalty import Penalties
-from secateur.pruning.phase import Network, Outcome, Phase, Removed, Size, phase_penalty, run_phase
+from secateur.pruning.phase import (
+    Network,
+    Outcome,
+    Phase,
+    Removed,
+    Size,
+    phase_penalty,
+    run_phase,
+    zeros_note,
+)
 from secateur.pruning.result import Measure, PhaseResult, Result
 from secateur.pruning.selection.budget import divide_budget, within_reach
 from secateur.pruning.selection.goal import Goal
-from secateur.pruning.selection.match import match_groups
+from secateur.pruning.selection.match import Layers, match_groups
 from secateur.pruning.settings import Method, SelectionSettings
 from secateur.pruning.threshold import Threshold
 from secateur.pruning.verification import fix_unverified
@@ -50,7 +60,11 @@ class Calibration:
     inputs: Callable[[Any], ExampleInputs] = lambda batch: batch
     loss: Callable[[nn.Module, Any], Tensor] | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
 
+
+@checked
 def compress(
     model: nn.Module,
     example_inputs: ExampleInputs,
@@ -95,12 +109,12 @@ def compress(
         BudgetError: the budget cannot be met; known before anything is trained.
     """
     method = _method(method, train, retrain)
-    needed: dict[str, object] = {"evaluate": evaluate}
+    needed: dict[str, object] = {}
     if method.training:
         needed["retrain"] = retrain or train
     if method.selection.ranks_by.sparsifies:
         needed["train"] = train
-    _check_arguments(model, **needed)
+    _check_needed(model, **needed)
     _check_calibration(model, method, calibration)
     inputs = _nonconstant(example_inputs)
     dense = copy_model(model)
@@ -224,11 +238,12 @@ class _InMemory:
         metric = self.measure(sparse)
         self.metrics["sparsified"] = metric
         (zeros, strength), before_it = self.induced, self.metric_before
-        much_worse = before_it - metric > abs(before_it) / 10
-        note = f" (much worse than {before_it:.5g}: a smaller strength may serve better)"
+        note = zeros_note(zeros, phase)
+        if before_it - metric > abs(before_it) / 10:
+            note = f" (much worse than {before_it:.5g}: a smaller strength may serve better)"
         self.say(
             f"  sparsified, strength {strength or 0.0:.2g}: {zeros:.1%} exact zeros, "
-            f"metric {metric:.5g}{note if much_worse else ''}"
+            f"metric {metric:.5g}{note}"
         )
         return sparse, metric
 
@@ -357,7 +372,7 @@ def _left_out(_model: nn.Module, _penalty: Penalties) -> None:
 
 def _phases(graph: ChannelGraph, goal: Goal, method: Method) -> list[Phase]:
     """The phases with their groups and budgets."""
-    groups = _phase_groups(graph, method.phases)
+    groups = _phase_groups(graph, method.phases, method.ignore)
     selection = method.selection
     budgets = within_reach(
         graph,
@@ -373,15 +388,15 @@ def _phases(graph: ChannelGraph, goal: Goal, method: Method) -> list[Phase]:
 
 
 def _phase_groups(
-    graph: ChannelGraph, phases: Sequence[str | Sequence[str]] | None
+    graph: ChannelGraph, phases: Sequence[str | Sequence[str]] | None, ignore: Layers
 ) -> list[list[str]]:
     """The groups that lose channels in each phase."""
     if phases is None:
-        return [match_groups(graph)]
+        return [match_groups(graph, ignore=ignore)]
     groups = []
     for number, phase in enumerate(phases, start=1):
         try:
-            groups.append(match_groups(graph, [phase] if isinstance(phase, str) else phase))
+            groups.append(match_groups(graph, phase, ignore))
         except PruningError as error:
             raise PruningError(f"phase {number}: {error}") from None
         if not groups[-1]:
@@ -391,15 +406,13 @@ def _phase_groups(
     return groups
 
 
-def _check_arguments(model: object, **functions: object) -> None:
-    """Refuse what is not a network with weights, and what cannot be called."""
-    if not isinstance(model, nn.Module):
-        raise PruningError(f"model is a {type(model).__name__}; give a torch.nn.Module instance")
+def _check_needed(model: nn.Module, **functions: object) -> None:
+    """Refuse a network without weights, and a method without the functions that it calls."""
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         raise PruningError("the model is on meta and has no weights; load them first")
     for name, function in functions.items():
-        if not callable(function):
-            raise PruningError(f"{name} is {function!r}; give a function")
+        if function is None:
+            raise PruningError(f"{name} is None; give a function")
 
 
 def _check_calibration(model: nn.Module, method: Method, calibration: Calibration | None) -> None:

@@ -6,7 +6,7 @@ functions below, which see a network and a ``Trainer``.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
@@ -18,22 +18,21 @@ from secateur.models.example_inputs import ExampleInputs, call_arguments
 from secateur.pruning.criteria.importance import Scored
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.penalties.penalty import Penalties
-from secateur.pruning.penalties.table import make_penalty
+from secateur.pruning.penalties.table import PENALTIES, make_penalty
 from secateur.pruning.recalibration import fold_means, reestimate_norms
 from secateur.pruning.reconstruction.reconstruct import Reconstruction, reconstruct
 from secateur.pruning.removal import remove_filters
-from secateur.pruning.selection.allocation import keep_most_important, keep_same_share
 from secateur.pruning.selection.budget import Budget, bisect_sizes, size_between
-from secateur.pruning.selection.by_budget import select_by_budget
-from secateur.pruning.selection.by_sparsity import select_by_sparsity
+from secateur.pruning.selection.by_sparsity import choose_by_sparsity
 from secateur.pruning.selection.goal import Goal
-from secateur.pruning.selection.levels import Choice, sparsity_levels
+from secateur.pruning.selection.levels import Choice
 from secateur.pruning.selection.measured_rounding import (
     MeasuredSteps,
     measure_width_steps,
     select_within_reach,
 )
 from secateur.pruning.selection.rounding import RoundTo
+from secateur.pruning.selection.select import choose_by_importance
 from secateur.pruning.settings import Method, check_goal
 from secateur.pruning.sparsity import apply_threshold, prunable_weights, zero_share
 from secateur.pruning.threshold import Threshold, layer_deviations, search_threshold
@@ -270,6 +269,20 @@ def sparsify(network: Network, phase: Phase, trainer: Trainer) -> tuple[float, f
     return zero_share(penalty.weights.values()), penalty.strength
 
 
+def zeros_note(zeros: float, phase: Phase) -> str:
+    """Say what to do where a training left hardly any exact zeros; empty where it is in order.
+
+    Args:
+        zeros: share of exact zeros among the penalised weights.
+        phase: the phase.
+    """
+    if zeros >= 0.0005:  # 0.0 % when printed
+        return ""
+    if PENALTIES[phase.method.penalty.kind].makes_zeros:
+        return " (raise the strength, the learning rate or the number of steps for more)"
+    return " (this penalty makes weights small; the threshold makes them zero)"
+
+
 def threshold(
     network: Network,
     phase: Phase,
@@ -326,7 +339,7 @@ def select(
         if phase.goal.levels is None:
             raise PruningError("no budget and no levels are given; state one goal")
         s_F, s_F_both, s_G = phase.goal.levels
-        return select_by_sparsity(
+        return choose_by_sparsity(
             graph,
             names,
             tensors,
@@ -347,21 +360,8 @@ def select(
         raw, graph, names, network.example_inputs, settings.min_filters, seed, losses, inputs
     )
     importance = settings.ranks_by.importance(scored)
-    if settings.divides_by == "cost":
-        return select_by_budget(
-            graph,
-            names,
-            tensors,
-            size.budget,
-            min_filters=settings.min_filters,
-            round_to=round_to,
-            importance=importance,
-            balance=settings.balance,
-        )
-    keep = keep_same_share if settings.divides_by == "share" else keep_most_important
-    kept = keep(graph, importance, size.budget, settings.min_filters)
-    levels = {name: sparsity_levels(graph.groups[name], tensors, {}) for name in names}
-    return Choice(kept, levels)
+    settings = replace(settings, round_to=round_to)
+    return choose_by_importance(graph, names, tensors, size.budget, importance, settings)
 
 
 def remove(

@@ -8,14 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PruningError
+from secateur.files.arguments import checked
 from secateur.models.copying import copy_model
 from secateur.models.shapes import layer_path, update_counts
-from secateur.pruning.graph.groups import ChannelGraph
+from secateur.pruning.graph.groups import ChannelGraph, check_graph, model_tensors
 
 # Indices of the kept channels, ascending, by the group's name; a group that is not named keeps all.
 Selection = Mapping[str, Tensor]
 
+_INTEGERS = (torch.int64, torch.int32)
 
+
+@checked
 def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) -> nn.Module:
     """Remove every channel that a selection does not keep.
 
@@ -35,6 +39,7 @@ def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) 
         PruningError: a group is fixed, unknown, or would lose all its channels, or indices are
             not ascending, out of range, or only a part of what is removed together.
     """
+    check_graph(graph, model_tensors(model))
     kept_by_tensor = kept_positions(graph, selection)
     tensors = ((_tensor(model, name), kept) for name, kept in kept_by_tensor.items())
     # Tensors that are cut are never copied whole.
@@ -56,6 +61,7 @@ def cut_in_place(model: nn.Module, graph: ChannelGraph, selection: Selection) ->
     _recount(model, graph, selection, kept_by_tensor)
 
 
+@checked
 def mask_filters(
     model: nn.Module, graph: ChannelGraph, selection: Selection, *, absent: bool = False
 ) -> nn.Module:
@@ -71,6 +77,8 @@ def mask_filters(
         absent: fill groups that have statistics over channels with NaN instead of zero; the model
             must then run within ``Absence``.
     """
+    check_graph(graph, model_tensors(model))
+    kept_positions(graph, selection)  # refuses what is no selection
     masked = copy_model(model)
     statistics = {name for name in selection if graph.groups[name].statistics}
     # A direction of length zero would be no number; its filter is zero by its length alone.
@@ -106,8 +114,14 @@ def kept_positions(graph: ChannelGraph, selection: Selection) -> dict[str, dict[
         group = graph.groups.get(name)
         if group is None:
             raise PruningError(f"{name}: no such channel group")
-        if len(kept) == 0:
+        if kept.numel() == 0:
             raise PruningError(f"{name} would lose all its filters; keep at least one")
+        if kept.dim() != 1 or kept.dtype not in _INTEGERS:
+            raise PruningError(
+                f"{name}: kept is a tensor of {str(kept.dtype).partition('.')[2]} of shape "
+                f"{tuple(kept.shape)}; give the indices of the channels kept, as "
+                "mask.nonzero().flatten() does"
+            )
         indices = kept.tolist()
         if indices != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= group.channels:
             raise PruningError(

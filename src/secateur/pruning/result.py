@@ -1,12 +1,13 @@
 """The result of a compression in memory."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from secateur.files.arguments import checked
 from secateur.models.module_file import save
 from secateur.pruning.selection.measured_rounding import MeasuredSteps
 from secateur.pruning.threshold import Threshold
@@ -79,7 +80,10 @@ class Result:
     kept: dict[str, Tensor]
     fixed: dict[str, str]
 
-    def save(self, path: str | Path, provenance: Mapping[str, Any] | None = None) -> None:
+    @checked
+    def save(
+        self, path: str | os.PathLike[str], provenance: Mapping[str, Any] | None = None
+    ) -> None:
         """Write the slim network; ``secateur.shrink_to`` loads it.
 
         Args:

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from secateur.errors import PruningError
+from secateur.errors import PruningError, WrongValueError
+from secateur.files.arguments import check_fields
 from secateur.pruning.criteria.table import CRITERIA, Allocation, Criterion
-from secateur.pruning.penalties.table import PENALTIES
+from secateur.pruning.penalties.table import check_penalty
 from secateur.pruning.selection.by_budget import BALANCE
 from secateur.pruning.selection.goal import Goal
+from secateur.pruning.selection.match import Layers
 from secateur.pruning.selection.rounding import RoundTo
 
 
@@ -29,6 +31,10 @@ class PenaltySettings:
     strength: float | None = None
     group_strength: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_penalty(self.kind, self.strength, self.group_strength)
+
 
 @dataclass(frozen=True, slots=True)
 class ThresholdSettings:
@@ -47,10 +53,11 @@ class ThresholdSettings:
     scope: Literal["global", "layer"] = "global"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.max_drop is not None and not 0 <= self.max_drop < math.inf:
-            raise PruningError(f"max_drop of the threshold is {self.max_drop}; give 0 or more")
+            raise WrongValueError(f"max_drop of the threshold is {self.max_drop}; give 0 or more")
         if not 0 < self.resolution < 1:
-            raise PruningError(f"resolution is {self.resolution}; give a share between 0 and 1")
+            raise WrongValueError(f"resolution is {self.resolution}; give a share between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +84,19 @@ class SelectionSettings:
     runtime: str = "onnxruntime"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.criterion not in CRITERIA:
-            raise PruningError(
+            raise WrongValueError(
                 f"there is no criterion {self.criterion!r}; take {', '.join(CRITERIA)}"
             )
-        if not isinstance(self.min_filters, int) or self.min_filters < 1:
-            raise PruningError(f"min_filters is {self.min_filters}; give a whole number, 1 or more")
+        if self.min_filters < 1:
+            raise WrongValueError(
+                f"min_filters is {self.min_filters}; give a whole number, 1 or more"
+            )
         if not 0 <= self.balance < math.inf:
-            raise PruningError(f"balance is {self.balance}; give 0 or more")
+            raise WrongValueError(f"balance is {self.balance}; give 0 or more")
         if self.divides_by != "cost" and self.round_to != 1:
-            raise PruningError("round_to needs allocation: cost")
+            raise WrongValueError("round_to needs allocation: cost")
 
     @property
     def ranks_by(self) -> Criterion:
@@ -125,10 +135,12 @@ class RemovalSettings:
     batches: int = 50
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("pictures", "batches"):
-            count = getattr(self, name)
-            if not isinstance(count, int) or count < 1:
-                raise PruningError(f"{name} is {count}; give a whole number, 1 or more")
+            if getattr(self, name) < 1:
+                raise WrongValueError(
+                    f"{name} is {getattr(self, name)}; give a whole number, 1 or more"
+                )
 
     @property
     def needs_batches(self) -> bool:
@@ -150,6 +162,7 @@ class Method:
             is as good as the reconstruction makes it.
         phases: for each, the layers that lose filters in it, as paths or patterns (``layer1.*``);
             None for one phase of all layers.
+        ignore: layers that lose none in any phase.
     """
 
     penalty: PenaltySettings = PenaltySettings()
@@ -159,22 +172,20 @@ class Method:
     distill: float = 0.0
     training: bool = True
     phases: Sequence[str | Sequence[str]] | None = None
+    ignore: Layers = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         wanted = self.selection.ranks_by.penalty
         kind = self.penalty.kind
         if self.selection.ranks_by.sparsifies:
             owners = {c.penalty for c in CRITERIA.values() if c.penalty is not None}
             if (wanted or kind) != kind or (kind in owners and wanted is None):
-                raise PruningError(
+                raise WrongValueError(
                     f"the penalty {wanted or kind} and the criterion of that name go together"
                 )
-        if self.penalty.group_strength and not PENALTIES[kind].with_group:
-            raise PruningError(
-                f"group_strength cannot be combined with the penalty {kind}; set it to 0"
-            )
         if not 0 <= self.distill < math.inf:
-            raise PruningError(f"distill is {self.distill}; give a weight, 0 or more")
+            raise WrongValueError(f"distill is {self.distill}; give a weight, 0 or more")
         check_training(self.selection, training=self.training)
 
 

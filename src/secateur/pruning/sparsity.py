@@ -1,15 +1,15 @@
 """Sparsity: the weights that a phase makes sparse, and how sparse they are."""
 
-from collections.abc import Iterable, Sequence
-from itertools import repeat
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from secateur.errors import PruningError
-from secateur.pruning.graph.groups import ChannelGraph
-from secateur.pruning.selection.match import match_groups
+from secateur.files.arguments import checked
+from secateur.pruning.graph.groups import ChannelGraph, check_graph, model_tensors
+from secateur.pruning.selection.match import Layers, match_groups
 
 
 class Blocks(NamedTuple):
@@ -28,8 +28,9 @@ class Blocks(NamedTuple):
     block: Tensor | None = None
 
 
+@checked
 def prunable_weights(
-    model: nn.Module, graph: ChannelGraph, groups: Sequence[str] | None = None
+    model: nn.Module, graph: ChannelGraph, groups: Layers = None, ignore: Layers = None
 ) -> list[nn.Parameter]:
     """Weights to make sparse: those that produce or read a removable channel.
 
@@ -39,16 +40,19 @@ def prunable_weights(
     Args:
         model: the network the groups were found in.
         graph: its channel groups.
-        groups: layers that may lose channels, as paths or patterns (``layer1.*``); None for all.
+        groups: layers that may lose filters, as paths or patterns (``layer1.*``); None for all.
+        ignore: layers that shall lose none.
 
     Raises:
         PruningError: as for ``prunable_blocks``.
     """
-    return list(dict.fromkeys(weight for weight, *_ in prunable_blocks(model, graph, groups)))
+    blocks = prunable_blocks(model, graph, groups, ignore)
+    return list(dict.fromkeys(weight for weight, *_ in blocks))
 
 
+@checked
 def prunable_blocks(
-    model: nn.Module, graph: ChannelGraph, groups: Sequence[str] | None = None
+    model: nn.Module, graph: ChannelGraph, groups: Layers = None, ignore: Layers = None
 ) -> list[Blocks]:
     """The same weights, each with the positions of its blocks F_i or G_i.
 
@@ -58,17 +62,13 @@ def prunable_blocks(
         PruningError: a pattern matches nothing that can be pruned, all the weights are frozen, or
             the graph is of another network.
     """
+    check_graph(graph, model_tensors(model))
     parameters = dict(model.named_parameters(remove_duplicate=False))
     found: dict[tuple[nn.Parameter, int], Tensor] = {}
-    for name in match_groups(graph, groups):
+    for name in match_groups(graph, groups, ignore):
         for member in graph.groups[name].members:
             if member.role == "follower" or member.name not in graph.parameters - graph.directions:
                 continue
-            if member.name not in parameters:
-                raise PruningError(
-                    f"the model has no parameter {member.name}; give the very module whose "
-                    "channel groups these are"
-                )
             weight, index = parameters[member.name], member.index.cpu()
             if weight.requires_grad:
                 block = found.setdefault(
@@ -86,6 +86,7 @@ def prunable_blocks(
     ]
 
 
+@checked
 def zero_share(
     weights: Iterable[Tensor], threshold: float = 0.0, units: Iterable[float] | None = None
 ) -> float:
@@ -95,18 +96,37 @@ def zero_share(
         weights: the tensors.
         threshold: t.
         units: the unit of t for each tensor; None for 1.
+
+    Raises:
+        PruningError: there are no elements, or another number of units than of tensors.
     """
     zeros = elements = 0
-    for weight, unit in zip(weights, repeat(1.0) if units is None else units, strict=False):
+    for weight, unit in with_units(weights, units):
         zeros += int(((weight == 0) | (weight.abs() < threshold * unit)).sum())
         elements += weight.numel()
+    if elements == 0:
+        raise PruningError("there are no weights to count zeros of; give one tensor or more")
     return zeros / elements
 
 
+@checked
 @torch.no_grad()
 def apply_threshold(
     weights: Iterable[Tensor], threshold: float, units: Iterable[float] | None = None
 ) -> None:
     """Zero, in place, every weight whose magnitude is below the threshold; as ``zero_share``."""
-    for weight, unit in zip(weights, repeat(1.0) if units is None else units, strict=False):
+    for weight, unit in with_units(weights, units):
         weight.masked_fill_(weight.abs() < threshold * unit, 0)
+
+
+def with_units(
+    weights: Iterable[Tensor], units: Iterable[float] | None
+) -> list[tuple[Tensor, float]]:
+    """Pair each weight with the unit of its threshold."""
+    tensors = list(weights)
+    each = [1.0] * len(tensors) if units is None else list(units)
+    if len(each) != len(tensors):
+        raise PruningError(
+            f"there are {len(each)} units for {len(tensors)} weights; give one for each"
+        )
+    return list(zip(tensors, each, strict=True))

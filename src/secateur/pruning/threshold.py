@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from secateur.errors import PruningError
-from secateur.pruning.sparsity import apply_threshold, zero_share
+from secateur.errors import PruningError, WrongValueError
+from secateur.files.arguments import checked
+from secateur.pruning.sparsity import apply_threshold, with_units, zero_share
 
 # Shares of zeros that are tried first, from the largest down. They are dense where sparse networks
 # end up; bisecting any interval to 1 % takes at most 12 trials in all.
@@ -52,6 +53,7 @@ class Threshold:
     trace: tuple[ThresholdTrial, ...]
 
 
+@checked
 @contextmanager
 def thresholded(
     weights: Sequence[Tensor], threshold: float, units: Sequence[float] | None = None
@@ -66,6 +68,7 @@ def thresholded(
             torch._foreach_copy_([weight.detach() for weight in weights], kept)
 
 
+@checked
 def search_threshold(
     weights: Sequence[Tensor],
     evaluate: Callable[[], float],
@@ -97,9 +100,8 @@ def search_threshold(
     if not weights:
         raise PruningError("there are no weights to threshold; name at least one layer")
     # Of very many weights, a sample gives the quantiles; torch.quantile takes 16 million at most.
-    each = units or [1.0] * len(weights)
     sizes = torch.cat(
-        [weight.detach().abs().flatten().cpu() / u for weight, u in zip(weights, each, strict=True)]
+        [weight.detach().abs().flatten().cpu() / u for weight, u in with_units(weights, units)]
     )
     sizes = sizes[:: -(-len(sizes) // 4_000_000)].sort().values
     trace: list[ThresholdTrial] = []
@@ -144,7 +146,7 @@ def check_resolution(resolution: float) -> None:
         PruningError: it is out of range.
     """
     if not 0 < resolution < 1:
-        raise PruningError(f"resolution is {resolution!r}; give a share between 0 and 1")
+        raise WrongValueError(f"resolution is {resolution!r}; give a share between 0 and 1")
 
 
 def layer_deviations(weights: Sequence[Tensor]) -> list[float]:

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PruningError, first_line
+from secateur.files.arguments import checked
 from secateur.models.copying import copy_model
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.models.modes import attributes_restored, evaluating
 from secateur.models.raw_parts import raw_parts
 from secateur.pruning.absence import Absence
-from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup
+from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup, model_tensors
 from secateur.pruning.graph.trial_cut import can_be_cut, search, trial_selection, with_fixed
-from secateur.pruning.removal import Selection, mask_filters, remove_filters
+from secateur.pruning.removal import Selection, kept_positions, mask_filters, remove_filters
 
 # The most that rounding may be made responsible for.
 _MOST_ROUNDING = 1e-2
@@ -51,6 +52,7 @@ class Difference(float):
         return float(self), self.precision, self.allowed
 
 
+@checked
 def verify_removal(
     model: nn.Module,
     slim: nn.Module,
@@ -68,12 +70,22 @@ def verify_removal(
     precision. It is then compared in its own, and may differ by what rounding can do to it: ten
     times what its outputs change by when every weight is off by its last digit.
 
+    Args:
+        model: the network before the removal.
+        slim: the network after it.
+        graph: the model's channel groups.
+        selection: indices of the channels kept in each group.
+        example_inputs: what to call both with, of values as in use.
+        tolerance: the largest difference allowed.
+
     Returns:
         The largest difference in any output.
 
     Raises:
-        PruningError: it exceeds the tolerance: the removal is wrong and must not be used.
+        PruningError: it exceeds the tolerance: the removal is wrong and must not be used; or the
+            graph is of another network, or the slim network of another removal.
     """
+    _check_slim(slim, graph, selection)
     masked = mask_filters(model, graph, selection, absent=True)
     slim, _ = raw_parts(slim, example_inputs)
     masked, example_inputs = raw_parts(masked, example_inputs)
@@ -205,6 +217,20 @@ def fix_unverified(
             "mode"
         ) from None
     return with_fixed(graph, search(can_be_cut(graph), differs))
+
+
+def _check_slim(slim: nn.Module, graph: ChannelGraph, selection: Selection) -> None:
+    """Refuse a network that does not have the shapes that the removal leaves."""
+    tensors = model_tensors(slim)
+    for name, kept in kept_positions(graph, selection).items():
+        sizes = {dim: len(positions) for dim, positions in kept.items()}
+        wanted = tuple(sizes.get(dim, size) for dim, size in enumerate(graph.shapes[name]))
+        given = tuple(tensors[name].shape) if name in tensors else None
+        if given != wanted:
+            raise PruningError(
+                f"slim is not what this selection leaves: its {name} is {given or 'missing'} and "
+                f"not {wanted}; give what remove_filters returned for it"
+            )
 
 
 @contextmanager

@@ -86,7 +86,8 @@ class PhaseSteps:
         }
         step, handle = self._do(self._stage(name, depends_on, make, settings.steps))
         record = cast(TrainingRecord, step.result)
-        self.say(f"  sparsified: {record.zeros:.1%} exact zeros, {self._accuracy(record)}")
+        note = work.zeros_note(record.zeros or 0.0, phase)
+        self.say(f"  sparsified: {record.zeros:.1%} exact zeros, {self._accuracy(record)}{note}")
         return handle, self._metric(record)
 
     def threshold(self, phase: Phase, sparse: Handle, reference: float) -> Handle:

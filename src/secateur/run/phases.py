@@ -18,7 +18,7 @@ from secateur.pruning.graph.trace import channel_groups
 from secateur.pruning.graph.trial_cut import with_fixed
 from secateur.pruning.phase import Network, Phase, phase_penalty
 from secateur.pruning.selection.budget import divide_budget, within_reach
-from secateur.pruning.selection.match import match_groups
+from secateur.pruning.selection.match import ignored_groups, match_groups
 
 # Graphs of the networks traced last: a run asks for the same one at every step of a phase.
 _TRACED: OrderedDict[str, ChannelGraph] = OrderedDict()
@@ -73,7 +73,9 @@ def phase_layers(layers: str, names: Sequence[str]) -> list[str] | None:
     return list(named)
 
 
-def phase_groups(section: PhaseSection, model: nn.Module, graph: ChannelGraph) -> list[str]:
+def phase_groups(
+    section: PhaseSection, model: nn.Module, graph: ChannelGraph, ignore: Sequence[str] = ()
+) -> list[str]:
     """Channel groups that a phase may cut, in the order the network runs.
 
     ``conv1_1-conv4_3`` names consecutive layers, by alias or path. The last one only gives G
@@ -85,15 +87,22 @@ def phase_groups(section: PhaseSection, model: nn.Module, graph: ChannelGraph) -
     """
     paths = layers(model)
     named = phase_layers(section.layers, list(paths))
-    if named is None:
-        try:
-            return match_groups(graph, [part.strip() for part in section.layers.split(",")])
-        except PruningError as error:
-            raise RecipeError(f"phase {section.layers}: {error}") from None
+    ignore = [paths.get(name, name) for name in ignore]
+    try:
+        if named is None:
+            return match_groups(graph, [n.strip() for n in section.layers.split(",")], ignore)
+        ignored = ignored_groups(graph, ignore)
+    except PruningError as error:
+        raise RecipeError(f"phase {section.layers}: {error}") from None
     if named[-1] != list(paths)[-1]:
         named = named[:-1]
     producers = {paths[name] for name in named}
-    return [n for n, g in graph.prunable().items() if producers & set(g.producers)]
+    groups = [n for n, g in graph.prunable().items() if producers & set(g.producers)]
+    if groups and ignored.issuperset(groups):
+        raise RecipeError(
+            f"phase {section.layers}: all its layers are ignored; ignore fewer, or drop the phase"
+        )
+    return [name for name in groups if name not in ignored]
 
 
 def recipe_phases(recipe: Recipe, model: nn.Module, graph: ChannelGraph) -> list[Phase]:
@@ -113,7 +122,8 @@ def recipe_phases(recipe: Recipe, model: nn.Module, graph: ChannelGraph) -> list
         MissingExtraError: a criterion needs a package that is not installed.
     """
     sections = [recipe.phase(number) for number in range(1, len(recipe.compress.phases) + 1)]
-    groups = [phase_groups(section, model, graph) for section, *_ in sections]
+    ignore = recipe.compress.ignore
+    groups = [phase_groups(section, model, graph, ignore) for section, *_ in sections]
     selects = [select for _, _, select, _ in sections]
     budgets = within_reach(
         graph,

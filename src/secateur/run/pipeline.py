@@ -4,12 +4,14 @@ Every stage is an artifact. A run that was stopped resumes after the last comple
 recipe redoes what depends on the change, and nothing else.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from secateur.config.recipe import Recipe
+from secateur.files.arguments import checked
 from secateur.models.network import build_network, layer_widths
 from secateur.models.network_file import save_network
 from secateur.pruning.phase import Outcome, Phase, run_phase
@@ -51,8 +53,12 @@ class Compressed:
     steps: list[Step]
 
 
+@checked
 def compress_recipe(
-    recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None = None
+    recipe: Recipe,
+    folder: str | os.PathLike[str],
+    reporter: Reporter,
+    pool: str | os.PathLike[str] | None = None,
 ) -> Summary:
     """Train, compress phase by phase, evaluate once on test, and write the summary.
 
@@ -66,6 +72,7 @@ def compress_recipe(
         SecateurError: anything is wrong with the recipe, the data or the run; what was done before
             is kept.
     """
+    folder, pool = Path(folder), None if pool is None else Path(pool)
     with locked_run(folder):
         return _compress(open_run(recipe, folder, reporter, pool))
 
@@ -140,7 +147,8 @@ def run_phases(run: Run, watch: Watch = lambda _: None) -> Compressed:
 
 def _on(steps: PhaseSteps, phase: Phase, before: Handle, floor: float | None) -> Phase:
     """The phase with the groups of the network it cuts, and the least metric after it."""
-    groups = phase_groups(steps.section, before.load(), steps.graph(before))
+    ignore = steps.run.recipe.compress.ignore
+    groups = phase_groups(steps.section, before.load(), steps.graph(before), ignore)
     return replace(phase, groups=tuple(groups), floor=floor)
 
 

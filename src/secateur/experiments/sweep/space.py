@@ -164,7 +164,10 @@ def search_space(recipe: Recipe, goal: Goal, architecture: Architecture) -> Spac
     graph = network_groups(model, architecture)
 
     def groups(phases: Sequence[str]) -> list[list[str]]:
-        return [phase_groups(Phase(layers=each), model, graph) for each in phases]
+        return [
+            phase_groups(Phase(layers=each), model, graph, recipe.compress.ignore)
+            for each in phases
+        ]
 
     own_phases = [phase.layers for phase in recipe.compress.phases]
     layers = covered_layers(recipe)

@@ -29,6 +29,7 @@ class Criterion:
         sparsifies: whether the network is trained with a penalty first.
         needs_losses: whether it needs the loss of training batches.
         needs_inputs: whether it needs pictures, without labels.
+        traces: whether it traces the network itself, on the example inputs.
         check: raises MissingExtraError where a package that it needs is missing.
     """
 
@@ -40,6 +41,7 @@ class Criterion:
     sparsifies: bool = False
     needs_losses: bool = False
     needs_inputs: bool = False
+    traces: bool = False
     check: Callable[[], object] = lambda: None
 
 
@@ -79,6 +81,7 @@ CRITERIA: dict[str, Criterion] = {
         "importance",
         penalty="group_norm",
         sparsifies=True,
+        traces=True,
         check=load_torch_pruning,
     ),
     "reconstruction": Criterion(

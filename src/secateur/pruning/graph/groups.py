@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from secateur.errors import PruningError
 
@@ -166,6 +166,36 @@ class ChannelGraph:
         params = sum(math.prod(sizes[name]) for name in self.parameters)
         macs = sum(math.prod(sizes[name]) * count for name, count in self.positions.items())
         return params, macs
+
+
+def check_graph(graph: ChannelGraph, tensors: Mapping[str, Tensor]) -> None:
+    """Check that a graph is of the network with these tensors.
+
+    Args:
+        graph: channel groups.
+        tensors: the network's parameters by path, and its buffers or not.
+
+    Raises:
+        PruningError: a parameter is missing, or a tensor has another shape.
+    """
+    for name, shape in graph.shapes.items():
+        if name in tensors and tuple(tensors[name].shape) == shape:
+            continue
+        if name not in tensors and name not in graph.parameters:
+            continue  # a buffer, or a constant of the forward pass
+        theirs = f"is {tuple(tensors[name].shape)}" if name in tensors else "is missing"
+        raise PruningError(
+            f"the graph is of another network, or of this one before a removal: {name} {theirs} "
+            f"here and {shape} there; call channel_groups on this network"
+        )
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a network by path, each under every path it has."""
+    return {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
 
 
 def layer_name(weight: str) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from secateur.errors import PruningError, first_line
+from secateur.files.arguments import checked
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.models.modes import attributes_restored, evaluating, training
 from secateur.models.raw_parts import raw_parts
@@ -26,6 +27,7 @@ from secateur.pruning.graph.sizes import Export, fix_constant_sizes
 from secateur.pruning.graph.trial_cut import fix_breaking
 
 
+@checked
 def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGraph:
     """Find the channel groups of a network.
 

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from secateur.files.arguments import check_fields, checked
 from secateur.pruning.penalties.step_length import step_lengths
 from secateur.pruning.sparsity import Blocks
 
 
+@checked
 @torch.no_grad()
 def group_proximal_step(optimizer: Optimizer, blocks: Sequence[Blocks], strength: float) -> None:
     """Shrink every block's norm towards zero: the proximal step of λ·Σ√n‖block‖₂, block by block.
@@ -95,6 +97,9 @@ class GroupProximal:
 
     blocks: Sequence[Blocks]
     strength: float
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def before_step(self, optimizer: Optimizer | None = None) -> None:
         """Do nothing."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from secateur.errors import PruningError
+from secateur.files.arguments import check_fields, checked
 from secateur.pruning.penalties.step_length import held_by, step_lengths
 
 
@@ -22,6 +23,7 @@ def default_strength(weights: Iterable[Tensor]) -> float:
     return 0.1 / max(float(l1_penalty([weight.detach() for weight in weights])), 1e-30)
 
 
+@checked
 def l1_penalty(weights: nn.Module | Iterable[Tensor]) -> Tensor:
     """Sum the magnitudes, Σ|w|, as a term for a loss.
 
@@ -46,6 +48,7 @@ def l1_penalty(weights: nn.Module | Iterable[Tensor]) -> Tensor:
     return torch.stack(torch._foreach_norm(tensors, 1)).sum()
 
 
+@checked
 @torch.no_grad()
 def proximal_step(optimizer: Optimizer, weights: Iterable[nn.Parameter], strength: float) -> None:
     """Shrink every weight towards zero: the proximal step of λ·Σ|w|, the soft threshold.
@@ -85,6 +88,9 @@ class L1Subgradient:
     weights: Sequence[nn.Parameter]
     strength: float
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @torch.no_grad()
     def before_step(self, optimizer: Optimizer | None = None) -> None:
         """Add λ·sign(w) to the gradients."""
@@ -119,6 +125,9 @@ class L1Proximal:
 
     weights: Sequence[nn.Parameter]
     strength: float
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def before_step(self, optimizer: Optimizer | None = None) -> None:
         """Do nothing."""

@@ -7,7 +7,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from secateur.errors import PruningError
+from secateur.errors import PruningError, WrongTypeError
+from secateur.files.arguments import checked
 from secateur.pruning.penalties.step_length import held_by
 
 
@@ -39,6 +40,7 @@ class Penalties:
         unreached: names of the weights that had no gradient, or no optimizer, at any step so far.
     """
 
+    @checked
     def __init__(
         self,
         penalties: Sequence[Penalty] = (),
@@ -61,9 +63,14 @@ class Penalties:
                 Fabric's and Accelerate's; call it once for each of several.
 
         Raises:
+            WrongTypeError: it is no optimizer.
             PruningError: it holds none of the penalised weights.
         """
         optimizer = getattr(optimizer, "optimizer", optimizer)
+        if not isinstance(optimizer, Optimizer):
+            raise WrongTypeError(
+                f"attach: optimizer is a {type(optimizer).__name__}; give one of torch.optim"
+            )
         if self.weights and held_by(optimizer).isdisjoint(self.weights.values()):
             raise PruningError(
                 "the optimizer holds none of the penalised weights; build it from the parameters "

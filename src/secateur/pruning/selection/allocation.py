@@ -1,6 +1,6 @@
 """Allocation of a budget to layers where a criterion only ranks the channels.
 
-``select_by_budget`` weighs loss against cost. Most published criteria do not: they remove the same
+``choose_by_budget`` weighs loss against cost. Most published criteria do not: they remove the same
 share of every layer, or everything below one importance in all layers.
 """
 
@@ -9,10 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from secateur.errors import BudgetError
 from secateur.pruning.graph.groups import ChannelGraph
-from secateur.pruning.selection.budget import Budget
-from secateur.pruning.selection.rounding import fewest_channels
+from secateur.pruning.selection.budget import Budget, out_of_reach
+from secateur.pruning.selection.rounding import fewest_channels, least_in_words
 
 # Bisections of an interval of shares: finer than any layer is wide.
 _BISECTIONS = 20
@@ -103,10 +102,7 @@ def _fewest(
     """The fewest units of each group."""
     fewest = fewest_channels(graph, importance, min_filters)
     if not budget.is_met(graph, fewest):
-        raise BudgetError(
-            "the budget cannot be met: with min_filters kept in every group of the phase the "
-            "network is still too large; allow more, or name more layers"
-        )
+        raise out_of_reach(graph, budget, fewest, least_in_words(min_filters, 1))
     return {name: count // graph.groups[name].unit_size for name, count in fewest.items()}
 
 

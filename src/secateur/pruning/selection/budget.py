@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from secateur.errors import BudgetError
+from secateur.errors import BudgetError, WrongValueError
+from secateur.files.arguments import check_fields
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.selection.rounding import RoundTo, fewest_channels, least_in_words
 
@@ -32,11 +33,23 @@ class Budget:
         params: parameters.
         macs: multiply-adds for one picture.
         later: what each later phase with a budget needs this one to leave possible, in order.
+
+    Raises:
+        PruningError: a number is below 1, as a share would be.
     """
 
     params: float | None = None
     macs: float | None = None
-    later: tuple[Reach, ...] = ()
+    later: Sequence[Reach] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name, number in (("params", self.params), ("macs", self.macs)):
+            if number is not None and not (number == 0 or number >= 1):
+                raise WrongValueError(
+                    f"{name} is {number:g}; give a number of them, 1 or more, or a share by "
+                    f"Goal(keep_{name}=…)"
+                )
 
     def is_met(self, graph: ChannelGraph, counts: Mapping[str, int]) -> bool:
         """Tell whether the network meets the budget with so many channels left in some groups.
@@ -55,6 +68,27 @@ class Budget:
             if not _within(graph.cost({**counts, **fewest}), reach.params, reach.macs):
                 return False
         return True
+
+
+def out_of_reach(
+    graph: ChannelGraph, budget: Budget, fewest: Mapping[str, int], least: str
+) -> BudgetError:
+    """The error for a budget that cannot be met; it says what can be.
+
+    Args:
+        graph: the network's channel groups.
+        budget: what the network may have.
+        fewest: channels that each group may be left with.
+        least: what is kept in each layer, in words.
+    """
+    sizes = zip(("parameters", "MACs"), graph.cost(fewest), graph.cost(), strict=True)
+    words = [f"{cost:,} {what} ({_share(cost, whole)})" for what, cost, whole in sizes]
+    limits = (budget.params, budget.macs)
+    left = [text for text, limit in zip(words, limits, strict=True) if limit is not None] or words
+    return BudgetError(
+        f"the budget cannot be met: {' and '.join(left)} are left even with {least} in every layer "
+        "that may lose some; allow as much, name more layers, or lower min_filters"
+    )
 
 
 def divide_budget(
@@ -133,18 +167,19 @@ def within_reach(
 
     for number, (least, step) in enumerate(zip(min_filters, round_to, strict=True), start=1):
         whole = reach(0, number)
-        for what, limit, cost in zip(
+        for what, limit, cost, total in zip(
             ("parameters", "MACs"),
             (whole.params, whole.macs),
             graph.cost(whole.fewest),
+            graph.cost(),
             strict=True,
         ):
             if limit is not None and cost > limit:
                 raise BudgetError(
-                    f"phase {number} cannot come down to {limit:,} {what}: {cost:,} are left even "
-                    f"with {least_in_words(least, step)} in each layer that it and the "
-                    "phases before it cut; keep more, name more layers, or lower min_filters"
-                    f"{'' if step == 1 else ' or round_to'}"
+                    f"phase {number} cannot come down to {limit:,} {what}: {cost:,} are left "
+                    f"({_share(cost, total)}), even with {least_in_words(least, step)} in each "
+                    "layer that it and the phases before it cut; keep more, name more layers, or "
+                    f"lower min_filters{'' if step == 1 else ' or round_to'}"
                 )
     bounded = [
         number
@@ -189,6 +224,11 @@ def size_between(
         int(least_params + keep * (params - least_params)),
         int(least_macs + keep * (macs - least_macs)),
     )
+
+
+def _share(cost: int, whole: int) -> str:
+    """A size in percent of the whole network's, rounded up."""
+    return f"{math.ceil(1000 * cost / max(whole, 1)) / 10:g} %"
 
 
 def _within(cost: tuple[int, int], params: float | None, macs: float | None) -> bool:

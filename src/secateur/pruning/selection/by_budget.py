@@ -8,10 +8,10 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from secateur.errors import BudgetError, PruningError
+from secateur.errors import PruningError
 from secateur.pruning.criteria.sparsity import channel_importance
 from secateur.pruning.graph.groups import ChannelGraph
-from secateur.pruning.selection.budget import Budget
+from secateur.pruning.selection.budget import Budget, out_of_reach
 from secateur.pruning.selection.levels import Choice, sparsity_levels
 from secateur.pruning.selection.match import free_group
 from secateur.pruning.selection.rounding import (
@@ -27,7 +27,7 @@ BALANCE = 2.0
 _MIXES = [number / 20 for number in range(21)]
 
 
-def select_by_budget(
+def choose_by_budget(
     graph: ChannelGraph,
     groups: Sequence[str],
     tensors: Mapping[str, Tensor],
@@ -85,10 +85,7 @@ def select_by_budget(
         return budget.is_met(graph, counts)
 
     if not fits([bundle for some in bundles.values() for bundle in some]):
-        raise BudgetError(
-            f"the budget cannot be met: with {least_in_words(min_filters, round_to)} kept in every "
-            "group of the phase the network is still too large; allow more, or name more layers"
-        )
+        raise out_of_reach(graph, budget, fewest, least_in_words(min_filters, round_to))
 
     def fewest_that_fit(mix: float) -> list[_Bundle]:
         priced = []

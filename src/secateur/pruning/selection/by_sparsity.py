@@ -12,7 +12,7 @@ from secateur.pruning.selection.match import free_group
 from secateur.pruning.selection.rounding import RoundTo, fewest_channels, rounded_up, width_steps
 
 
-def select_by_sparsity(
+def choose_by_sparsity(
     graph: ChannelGraph,
     groups: Sequence[str],
     tensors: Mapping[str, Tensor],

@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from secateur.errors import PruningError
+from secateur.errors import WrongValueError
+from secateur.files.arguments import check_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Goal:
         attempts: sizes tried in each phase for ``max_drop``; each is retrained.
 
     Raises:
-        PruningError: no goal or two are given, or an entry is out of range.
+        WrongValueError: no goal or two are given, or an entry is out of range.
+        WrongTypeError: an entry is no number.
     """
 
     keep_params: float | None = None
@@ -33,29 +35,30 @@ class Goal:
     attempts: int = 4
 
     def __post_init__(self) -> None:
+        check_fields(self)
         levels = {"s_F": self.s_F, "s_F_both": self.s_F_both, "s_G": self.s_G}
         given = {name: level for name, level in levels.items() if level is not None}
         if (self.has_budget, bool(given), self.max_drop is not None).count(True) != 1:
-            raise PruningError(
+            raise WrongValueError(
                 "state one goal: keep_params and/or keep_macs; s_F, s_F_both and s_G; or max_drop"
             )
         if given and len(given) < len(levels):
-            raise PruningError("s_F, s_F_both and s_G go together; give all three")
+            raise WrongValueError("s_F, s_F_both and s_G go together; give all three")
         keeps = {"keep_params": self.keep_params, "keep_macs": self.keep_macs}
         shares = given | {name: keep for name, keep in keeps.items() if keep is not None}
         for name, share in shares.items():
             if not 0 <= share <= 1 or (share == 0 and name in keeps):
-                raise PruningError(f"{name} is {share:g}; give a share between 0 and 1")
+                raise WrongValueError(f"{name} is {share:g}; give a share between 0 and 1")
         if self.s_F is not None and self.s_F_both is not None and self.s_F_both > self.s_F:
-            raise PruningError(
+            raise WrongValueError(
                 f"s_F_both ({self.s_F_both:g}) is above s_F ({self.s_F:g}); lower it"
             )
         if self.max_drop is not None and not 0 <= self.max_drop < math.inf:
-            raise PruningError(
+            raise WrongValueError(
                 f"max_drop is {self.max_drop:g}; give a loss of the metric, 0 or more"
             )
-        if not isinstance(self.attempts, int) or self.attempts < 1:
-            raise PruningError(f"attempts is {self.attempts}; give a whole number, 1 or more")
+        if self.attempts < 1:
+            raise WrongValueError(f"attempts is {self.attempts}; give a whole number, 1 or more")
 
     @property
     def has_budget(self) -> bool:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 
-from secateur.errors import PruningError
+from secateur.errors import WrongValueError
 from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup
 
 # One width step for every group, or width steps by group; a group that is not named has 1.
@@ -29,9 +29,11 @@ def width_steps(graph: ChannelGraph, names: Iterable[str], round_to: RoundTo) ->
         round_to = dict.fromkeys(names, round_to)
     for name, step in round_to.items():
         if name not in graph.groups:
-            raise PruningError(f"round_to: {name!r} is no channel group of this network")
+            raise WrongValueError(f"round_to: {name!r} is no channel group of this network")
         if not isinstance(step, int) or step < 1:
-            raise PruningError(f"round_to is {step!r} for {name}; give a whole number, 1 or more")
+            raise WrongValueError(
+                f"round_to is {step!r} for {name}; give a whole number, 1 or more"
+            )
     return {name: _step(graph.groups[name], round_to.get(name, 1)) for name in names}
 
 
@@ -47,7 +49,7 @@ def fewest_channels(
         PruningError: ``min_filters`` is not a whole number of at least 1, or as ``width_steps``.
     """
     if not isinstance(min_filters, int) or min_filters < 1:
-        raise PruningError(f"min_filters is {min_filters}; give a whole number, 1 or more")
+        raise WrongValueError(f"min_filters is {min_filters}; give a whole number, 1 or more")
     steps = width_steps(graph, names, round_to)
     groups = {name: graph.groups[name] for name in steps}
     return {
@@ -78,4 +80,5 @@ def rounded_up(count: int, step: int) -> int:
 
 def least_in_words(min_filters: int, round_to: RoundTo) -> str:
     """Describe what ``fewest_channels`` gives, for a message."""
-    return f"{min_filters} filters{'' if round_to == 1 else ' (rounded up to round_to)'}"
+    filters = f"{min_filters} filter{'s' if min_filters > 1 else ''}"
+    return f"{filters}{'' if round_to == 1 else ' (rounded up to round_to)'}"
