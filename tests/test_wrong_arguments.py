@@ -1,5 +1,6 @@
 """Every public function, called with arguments that it does not take: one line that says so."""
 
+import copy
 import inspect
 from collections.abc import Callable
 from itertools import combinations
@@ -21,7 +22,7 @@ torch.set_num_threads(1)
 # What functions give; nobody needs to make one.
 RESULTS = {
     *("ChannelGraph", "ChannelGroup", "Choice", "Measure", "PhaseResult", "Result"),
-    *("Predictor", "SecateurError", "TorchNetwork"),
+    *("Predictor", "Reconstruction", "SecateurError", "TorchNetwork"),
 }
 # What would take long if all were right: only arguments that are refused at once.
 SLOW = {"compress", "compress_recipe", "export_network"}
@@ -68,11 +69,14 @@ def arguments(folder: Path) -> dict[str, dict[str, Any]]:
         "Method": {
             **{"penalty": secateur.PenaltySettings(), "threshold": secateur.ThresholdSettings()},
             **{"selection": secateur.SelectionSettings(), "removal": secateur.RemovalSettings()},
-            **{"distill": 0.5, "phases": ["0"], "ignore": ["2"]},
+            **{"distill": 0.5, "training": True, "phases": ["0"], "ignore": ["2"]},
         },
         "Penalties": {"penalties": [], "weights": {"0.weight": weights[0]}, "strength": 0.1},
         "PenaltySettings": {"kind": "proximal", "strength": 0.1, "group_strength": 0.1},
-        "RemovalSettings": {"fold_means": True, "reestimate_norms": True, "batches": 5},
+        "RemovalSettings": {
+            **{"reconstruct": True, "pictures": 8, "fold_means": True},
+            **{"reestimate_norms": True, "batches": 5},
+        },
         "SelectionSettings": {
             **{"criterion": "l1", "allocation": "cost", "balance": 1.0, "min_filters": 2},
             **{"round_to": 2, "runtime": "torch"},
@@ -111,6 +115,10 @@ def arguments(folder: Path) -> dict[str, dict[str, Any]]:
         "proximal_step": {"optimizer": optimizer, **l1},
         "prunable_blocks": {**network, **named},
         "prunable_weights": {**network, **named},
+        "reconstruct": {
+            **{"uncut": net, "slim": copy.deepcopy(slim), "graph": graph, "kept": kept},
+            "inputs": [torch.randn(8, 3, 4, 4)],
+        },
         "remove_filters": {**network, "selection": kept},
         "save": {
             **{"path": folder / "new", "model": net, "provenance": {"by": "hand"}},

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 # torch's habit
 from torch import Tensor, nn
 
-from secateur.errors import PruningError
+from secateur.errors import PruningError, WrongTypeError
 from secateur.models.cost import count_macs, count_params
 from secateur.models.ssd import RawSSD, build_ssd, convolutions, ssd_architecture
 from secateur.pruning.graph.groups import ChannelGraph
@@ -673,7 +673,6 @@ def test_one_module_under_two_names_is_pruned() -> None:
         ),
         ({"x": PICTURE}, "missing a required argument: 'input'"),
         (torch.zeros(1, 2, 8, 8), "does not run on the example inputs .*; give inputs that its"),
-        ([PICTURE], "does not run on the example inputs"),
         (PICTURE.to("meta"), "is on cpu and the example inputs are on meta; move them to one"),
     ],
 )
@@ -681,6 +680,11 @@ def test_wrong_inputs(inputs: object, message: str) -> None:
     with pytest.raises(PruningError, match=message) as caught:
         channel_groups(nn.Sequential(conv(3, 4), conv(4, 2)), inputs)
     assert "\n" not in str(caught.value)
+
+
+def test_inputs_in_a_list() -> None:
+    with pytest.raises(WrongTypeError, match="is a list; give a tensor, a tuple or a mapping"):
+        channel_groups(nn.Sequential(conv(3, 4), conv(4, 2)), [PICTURE])
 
 
 def test_network_and_inputs_on_another_device() -> None:

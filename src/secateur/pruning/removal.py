@@ -143,6 +143,24 @@ def kept_positions(graph: ChannelGraph, selection: Selection) -> dict[str, dict[
     return kept_by_tensor
 
 
+def check_slim(slim: nn.Module, graph: ChannelGraph, selection: Selection) -> None:
+    """Check that a network has the shapes that a removal leaves.
+
+    Raises:
+        PruningError: a tensor is missing or has another shape.
+    """
+    tensors = model_tensors(slim)
+    for name, kept in kept_positions(graph, selection).items():
+        sizes = {dim: len(positions) for dim, positions in kept.items()}
+        wanted = tuple(sizes.get(dim, size) for dim, size in enumerate(graph.shapes[name]))
+        given = tuple(tensors[name].shape) if name in tensors else None
+        if given != wanted:
+            raise PruningError(
+                f"slim is not what this selection leaves: its {name} is {given or 'missing'} and "
+                f"not {wanted}; give what remove_filters returned for it"
+            )
+
+
 def _tensor(model: nn.Module, name: str) -> Tensor:
     owner, _, attribute = name.rpartition(".")
     return cast(Tensor, getattr(model.get_submodule(owner), attribute))

@@ -19,9 +19,9 @@ from secateur.models.example_inputs import ExampleInputs, call_arguments, map_te
 from secateur.models.modes import attributes_restored, evaluating
 from secateur.models.raw_parts import raw_parts
 from secateur.pruning.absence import Absence
-from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup, model_tensors
+from secateur.pruning.graph.groups import ChannelGraph, ChannelGroup
 from secateur.pruning.graph.trial_cut import can_be_cut, search, trial_selection, with_fixed
-from secateur.pruning.removal import Selection, kept_positions, mask_filters, remove_filters
+from secateur.pruning.removal import Selection, check_slim, mask_filters, remove_filters
 
 # The most that rounding may be made responsible for.
 _MOST_ROUNDING = 1e-2
@@ -85,7 +85,7 @@ def verify_removal(
         PruningError: it exceeds the tolerance: the removal is wrong and must not be used; or the
             graph is of another network, or the slim network of another removal.
     """
-    _check_slim(slim, graph, selection)
+    check_slim(slim, graph, selection)
     masked = mask_filters(model, graph, selection, absent=True)
     slim, _ = raw_parts(slim, example_inputs)
     masked, example_inputs = raw_parts(masked, example_inputs)
@@ -217,20 +217,6 @@ def fix_unverified(
             "mode"
         ) from None
     return with_fixed(graph, search(can_be_cut(graph), differs))
-
-
-def _check_slim(slim: nn.Module, graph: ChannelGraph, selection: Selection) -> None:
-    """Refuse a network that does not have the shapes that the removal leaves."""
-    tensors = model_tensors(slim)
-    for name, kept in kept_positions(graph, selection).items():
-        sizes = {dim: len(positions) for dim, positions in kept.items()}
-        wanted = tuple(sizes.get(dim, size) for dim, size in enumerate(graph.shapes[name]))
-        given = tuple(tensors[name].shape) if name in tensors else None
-        if given != wanted:
-            raise PruningError(
-                f"slim is not what this selection leaves: its {name} is {given or 'missing'} and "
-                f"not {wanted}; give what remove_filters returned for it"
-            )
 
 
 @contextmanager

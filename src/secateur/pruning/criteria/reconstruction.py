@@ -93,9 +93,9 @@ class _Reader:
 
 def _eliminate(group: ChannelGroup, readers: list[_Reader]) -> Tensor:
     """The loss of each channel when its turn comes; it never falls from one to the next."""
-    importance = torch.zeros(group.channels, dtype=torch.float64)
-    left = torch.ones(group.channels, dtype=torch.bool)
-    size, floor = max(1, group.channels // ROUNDS), 0.0
+    importance = torch.zeros(group.units, dtype=torch.float64)
+    left = torch.ones(group.units, dtype=torch.bool)
+    size, floor = max(1, group.units // ROUNDS), 0.0
     while left.any():
         losses = torch.stack([reader.losses() for reader in readers]).mean(0).cpu()
         losses[~left] = torch.inf

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from secateur.files.arguments import checked
 from secateur.models.example_inputs import ExampleInputs, call_arguments
 from secateur.models.modes import evaluating
-from secateur.pruning.graph.groups import ChannelGraph, layer_name
+from secateur.pruning.graph.groups import ChannelGraph, check_graph, layer_name, model_tensors
 from secateur.pruning.reconstruction.least_squares import (
     ListedRows,
     Rows,
@@ -33,7 +34,7 @@ from secateur.pruning.reconstruction.patches import (
     set_matrix,
 )
 from secateur.pruning.reconstruction.watching import watched
-from secateur.pruning.removal import kept_positions
+from secateur.pruning.removal import check_slim, kept_positions
 
 # Inputs of a layer up to which products of inputs are summed; above, rows are kept as they are.
 MOST_SUMMED = 6144
@@ -58,6 +59,7 @@ class Reconstruction:
     skipped: dict[str, str]
 
 
+@checked
 @torch.no_grad()
 def reconstruct(
     uncut: nn.Module,
@@ -84,7 +86,12 @@ def reconstruct(
         graph: the channel groups of the uncut network.
         kept: the kept channels of each group that loses some.
         inputs: batches of what both networks are called with; a hundred pictures are enough.
+
+    Raises:
+        PruningError: the graph is of another network, or the slim network of another removal.
     """
+    check_graph(graph, model_tensors(uncut))
+    check_slim(slim, graph, kept)
     layers, skipped = _readers(slim, graph, kept)
     if not layers or not inputs:
         return Reconstruction({}, skipped)
