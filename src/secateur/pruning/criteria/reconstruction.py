@@ -12,6 +12,7 @@ from secateur.models.modes import evaluating
 from secateur.pruning.criteria.importance import Importance, Scored
 from secateur.pruning.criteria.norms import filter_norm
 from secateur.pruning.graph.groups import ChannelGroup, Member, module_path
+from secateur.pruning.reconstruction.least_squares import in_double
 from secateur.pruning.reconstruction.patches import channels_first, groups_of
 from secateur.pruning.reconstruction.watching import watched
 
@@ -110,7 +111,8 @@ def _eliminate(group: ChannelGroup, readers: list[_Reader]) -> Tensor:
 
 def _weights(scored: Scored, member: Member) -> Tensor:
     """The weights that read each channel, (C, weights)."""
-    slices = scored.tensors[member.name].detach().double().movedim(member.dim, 0).flatten(1)
+    weight = in_double(scored.tensors[member.name].detach())
+    slices = weight.movedim(member.dim, 0).flatten(1)
     return slices[member.index.to(slices.device)].flatten(1)
 
 
@@ -135,7 +137,7 @@ def _covariances(scored: Scored) -> dict[str, Tensor]:
         flat = channels_first(layers[path], given).flatten(2)  # (B, inputs, positions)
         flat = flat[:, :, :: math.ceil(flat.shape[2] / MOST_POSITIONS)]
         index = members[path].index.to(flat.device)
-        values = flat[:, index].movedim(1, 0).flatten(1).double()  # (C, examples)
+        values = in_double(flat[:, index].movedim(1, 0).flatten(1))  # (C, examples)
         counts[path] += values.shape[1]
         sums[path] = sums[path] + values.sum(1)
         products[path] = products[path] + values @ values.T

@@ -17,6 +17,11 @@ DAMPINGS = (1e-6, 1e-4, 1e-2, 1e-1, 1.0)
 Solution = tuple[Tensor, Tensor]
 
 
+def in_double(tensor: Tensor) -> Tensor:
+    """The values in double precision; on the CPU where the device has none."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
 class Rows(Protocol):
     """The rows of a layer: inputs, and the outputs that they should give."""
 
@@ -46,7 +51,7 @@ class SummedRows:
     def add(self, x: Tensor, y: Tensor) -> None:
         """Add inputs (G, N, D) and outputs (G, N, O)."""
         # Products in single precision would leave three digits of the solution.
-        x, y = x.double(), y.double()
+        x, y = in_double(x), in_double(y)
         self.count += x.shape[1]
         self.x = self.x + x.sum(1, keepdim=True)
         self.y = self.y + y.sum(1, keepdim=True)
@@ -79,7 +84,7 @@ class ListedRows:
 
     def solutions(self, weight: Tensor, *, bias: bool) -> Iterator[Solution]:
         """Solve the dual equations, N × N: the weights change by a combination of the rows."""
-        x, y = torch.cat(self.x, 1).double(), torch.cat(self.y, 1).double()
+        x, y = in_double(torch.cat(self.x, 1)), in_double(torch.cat(self.y, 1))
         mean_x, mean_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
         if not bias:
             mean_x, mean_y = torch.zeros_like(mean_x), torch.zeros_like(mean_y)
@@ -118,7 +123,10 @@ def best_solution(
     def error(solution: Solution) -> Tensor:
         weight, offset = solution
         return sum(
-            ((x.double() @ weight + offset - y).square().sum((1, 2)) for x, y in held_out),
+            (
+                (in_double(x) @ weight + offset - in_double(y)).square().sum((1, 2))
+                for x, y in held_out
+            ),
             start=torch.zeros(len(weight), dtype=torch.float64, device=weight.device),
         )
 

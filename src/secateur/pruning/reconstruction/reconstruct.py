@@ -20,6 +20,7 @@ from secateur.pruning.reconstruction.least_squares import (
     Rows,
     SummedRows,
     best_solution,
+    in_double,
 )
 from secateur.pruning.reconstruction.order import solving_order
 from secateur.pruning.reconstruction.patches import (
@@ -275,11 +276,11 @@ def _solve(
     slim: nn.Module, layer: Layer, norm: str | None, equations: _Equations
 ) -> tuple[float, float]:
     """Change a layer in place; give its relative error before and after."""
-    weight = as_matrix(layer).double()
+    weight = in_double(as_matrix(layer))
     groups, _, outputs = weight.shape
     bias = weight.new_zeros(groups, 1, outputs)
     if layer.bias is not None:
-        bias = layer.bias.detach().double().view(bias.shape)
+        bias = in_double(layer.bias.detach()).view(bias.shape)
     movable = layer.bias is not None or bool(norm)
     now = weight, bias
     (weight, bias), before, after = best_solution(
@@ -289,8 +290,10 @@ def _solve(
     if layer.bias is not None:
         layer.bias.copy_(bias.flatten())
     elif norm:
-        cast(Tensor, slim.get_submodule(norm).running_mean).sub_(bias.flatten())
-    wanted = torch.cat([y for _, y in equations.held_out], 1).double()
+        cast(Tensor, slim.get_submodule(norm).running_mean).sub_(
+            bias.flatten().to(layer.weight.device)
+        )
+    wanted = in_double(torch.cat([y for _, y in equations.held_out], 1))
     scale = (wanted - wanted.mean(1, keepdim=True)).square().sum().clamp_min(1e-30)
     return float(before.sum() / scale), float(after.sum() / scale)
 
