@@ -50,7 +50,8 @@ removals on them. The network may be in train or eval mode, and frozen or not; i
   pooling of regions of interest.
 - Flattening before a linear layer: a channel is then a block of columns. Linear features reshaped
   to maps, by `view(b, -1, h, w)` or with sizes that are read off a tensor.
-- Pixel shuffle and unshuffle, channel shuffle by torch's operator, unfold.
+- Pixel shuffle and unshuffle, channel shuffle by torch's operator or by a buffer that holds the
+  order, unfold.
 - A layer that is used several times, and a module under two names; layers that only training runs,
   such as auxiliary heads.
 

@@ -398,6 +398,49 @@ def test_shuffles_that_leave_nothing_to_remove_are_named() -> None:
     assert reasons(graph)["a"] == "its channels could only be removed all together"
 
 
+class Shuffled(nn.Module):
+    """Channels of two layers in an order that a buffer holds, or a list."""
+
+    order: Tensor
+
+    def __init__(self, order: list[int], *, persistent: bool = True) -> None:
+        super().__init__()
+        self.a, self.c, self.b = conv(3, 2), conv(3, 3), conv(5, 2)
+        self.norm = nn.GroupNorm(1, 5)
+        self.register_buffer("order", torch.tensor(order), persistent=persistent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.a(x), self.c(x)], 1)
+        return self.b(self.norm(x.index_select(1, self.order)) + x[:, self.order])
+
+
+def test_permutation_in_a_buffer_is_renumbered() -> None:
+    torch.manual_seed(0)
+    net = Shuffled([4, 0, 3, 1, 2])
+    graph = channel_groups(net, PICTURES)
+    assert graph.prunable().keys() == {"a", "c"}
+    kept = {"a": torch.tensor([1]), "c": torch.tensor([0, 2])}
+    slim = remove_filters(net, graph, kept)
+    # Of the channels 0 to 4, those of 1, 2 and 4 are left, in the order 4, 1, 2.
+    assert slim.order.tolist() == [2, 0, 1]
+    assert verify_removal(net, slim, graph, kept, PICTURES) < 1e-12
+    loaded = shrink_to_state(Shuffled([0, 1, 2, 3, 4]), slim.state_dict())
+    torch.testing.assert_close(loaded(PICTURES), slim(PICTURES))
+
+
+@pytest.mark.parametrize(
+    ("net", "reason"),
+    [
+        (Shuffled([4, 0, 3, 1, 2], persistent=False), "is a buffer that no file"),
+        (Shuffled([4, 0, 3, 1, 1]), "takes channels by their positions"),
+    ],
+)
+def test_other_orders_are_fixed_and_named(net: nn.Module, reason: str) -> None:
+    graph = channel_groups(net, PICTURES)
+    assert graph.prunable() == {}
+    assert reason in reasons(graph)["a"]
+
+
 class Standardised(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         w = self.weight

@@ -41,9 +41,14 @@ def remove_filters(model: nn.Module, graph: ChannelGraph, selection: Selection) 
     """
     check_graph(graph, model_tensors(model))
     kept_by_tensor = kept_positions(graph, selection)
-    tensors = ((_tensor(model, name), kept) for name, kept in kept_by_tensor.items())
     # Tensors that are cut are never copied whole.
-    slim = copy_model(model, {id(tensor): _shrunk(tensor, kept) for tensor, kept in tensors})
+    slim = copy_model(
+        model,
+        {
+            id(_tensor(model, name)): _shrunk(model, graph, name, kept)
+            for name, kept in kept_by_tensor.items()
+        },
+    )
     _recount(slim, graph, selection, kept_by_tensor)
     return slim
 
@@ -57,7 +62,7 @@ def cut_in_place(model: nn.Module, graph: ChannelGraph, selection: Selection) ->
     kept_by_tensor = kept_positions(graph, selection)
     for name, kept in kept_by_tensor.items():
         owner, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(owner), attribute, _shrunk(_tensor(model, name), kept))
+        setattr(model.get_submodule(owner), attribute, _shrunk(model, graph, name, kept))
     _recount(model, graph, selection, kept_by_tensor)
 
 
@@ -91,6 +96,8 @@ def mask_filters(
     for names, value in ((selection.keys() - statistics, 0.0), (statistics, torch.nan)):
         part = {name: selection[name] for name in names}
         for name, kept in kept_positions(graph, part).items():
+            if name in graph.permutations:
+                continue
             tensor = _tensor(masked, name).detach()
             for dim, positions in kept.items():
                 if (name, dim) in kept_rows:
@@ -166,8 +173,9 @@ def _tensor(model: nn.Module, name: str) -> Tensor:
     return cast(Tensor, getattr(model.get_submodule(owner), attribute))
 
 
-def _shrunk(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+def _shrunk(model: nn.Module, graph: ChannelGraph, name: str, kept: Mapping[int, Tensor]) -> Tensor:
     """A new parameter or buffer with the kept positions of each dimension."""
+    tensor = _tensor(model, name)
     small = tensor.detach()
     channels_last = small.dim() == 4 and not small.is_contiguous()
     channels_last &= small.is_contiguous(memory_format=torch.channels_last)
@@ -175,6 +183,8 @@ def _shrunk(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
         small = small.index_select(dim, positions.to(small.device))
     if channels_last:
         small = small.contiguous(memory_format=torch.channels_last)
+    if name in graph.permutations:
+        small = small.argsort().argsort().to(small.dtype)
     is_parameter = isinstance(tensor, nn.Parameter)
     return nn.Parameter(small, tensor.requires_grad) if is_parameter else small
 

@@ -65,6 +65,7 @@ class Flow:
         assumed: labels of channels that are right only if sizes are read off a tensor.
         roots: what each label's set of channels is called, once all graphs are walked.
         lazy: nodes that are computed from parameters alone; ``computed`` follows their channels.
+        permutations: buffers that name channels by their positions.
         directions: weights whose length does not matter, because a weight norm sets it.
     """
 
@@ -88,6 +89,7 @@ class Flow:
         self.lazy: dict[fx.Node, Computed | None] = {}
         self.pending: dict[Key, Tensor] = {}
         self.directions: set[str] = set()
+        self.permutations: set[str] = set()
         self.spread: dict[fx.Node, set[int]] = {}
         self.sources: dict[fx.Node, str] = {}
         self.values: dict[fx.Node, Any] = {}
@@ -615,6 +617,7 @@ class Flow:
             self.positions,
             frozenset(parameters.values()),
             frozenset(self.directions),
+            frozenset(self.permutations),
         )
 
 

@@ -129,6 +129,8 @@ class ChannelGraph:
             output, or of a transposed convolution's input; a layer's MACs are its weight's
             elements × positions.
         parameters: the paths among ``shapes`` that are parameters.
+        permutations: paths of buffers that name channels by their positions; those that are left
+            are renumbered.
         directions: those whose length does not matter, because a weight norm sets it; they are not
             made sparse.
     """
@@ -138,6 +140,7 @@ class ChannelGraph:
     positions: dict[str, int]
     parameters: frozenset[str]
     directions: frozenset[str] = frozenset()
+    permutations: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         """One line a group: channels, layers, and why it is fixed."""

@@ -59,6 +59,48 @@ def _sample(flow: "Flow", node: fx.Node) -> Any:
     return along(into, 1, node.meta["val"].shape)
 
 
+def _take(flow: "Flow", node: fx.Node) -> Any:
+    """A permutation in a buffer is cut with the channels that it names, and renumbered."""
+    x, places = node.all_input_nodes
+    labels = flow.read(x)
+    dim = node.args[1]
+    if isinstance(dim, list | tuple):  # x[:, places]
+        dim = next(i for i, each in enumerate(dim) if each is not None)
+    dim = cast(int, dim) % labels.dim()
+    shape = node.meta["val"].shape
+    if dim not in varying(labels):
+        flow.forest.fix(flow.read(places), f"{node.name} reads places, not channels")
+        return (
+            _expand(labels, shape)
+            if len(shape) == labels.dim()
+            else flow.unknown(node, f"{node.name} cannot be followed")
+        )
+    into, name = flow.channels(labels, dim), flow.sources.get(places)
+    if into is None or name is None or not _is_permutation(flow.tensors[name], len(into)):
+        return flow.unknown(node, f"{node.name} takes channels by their positions")
+    out = into[flow.tensors[name].cpu()]
+    flow.read_by(out, flow.dimension(name, 0, "follower"))
+    flow.permutations.add(name)
+    return along(out, dim, shape)
+
+
+def _index(flow: "Flow", node: fx.Node) -> Any:
+    """``x[:, places]``, with one tensor of places."""
+    places = [each for each in cast(list[Any], node.args[1]) if each is not None]
+    values = [each.meta["val"] for each in places]
+    if len(values) == 1 and values[0].dim() == 1 and values[0].dtype != torch.bool:
+        return _take(flow, node)
+    return flow.unknown(node, f"the operator {node.target} is not known to keep channels apart")
+
+
+def _is_permutation(values: Tensor, size: int) -> bool:
+    return (
+        not (values.is_meta or values.is_floating_point())
+        and values.shape == (size,)
+        and torch.equal(values.sort()[0].cpu(), torch.arange(size).to(values.dtype))
+    )
+
+
 def _pad(flow: "Flow", node: fx.Node) -> Any:
     """Padding of positions does not affect channels; padded zero channels belong to no group."""
     labels = flow.read(cast(fx.Node, node.args[0]))
@@ -272,6 +314,7 @@ def _rules() -> Iterator[tuple[Callable[["Flow", fx.Node], Any], tuple[str, ...]
     yield recur, ("lstm", "gru", "rnn_tanh", "rnn_relu")
     yield recur, ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
     yield _sample, ("grid_sampler",)
+    yield _take, ("index_select",)
     yield (
         _pool,
         tuple(
@@ -326,6 +369,7 @@ RULES: dict[Any, Callable[["Flow", fx.Node], Any]] = {
         }.items()
         for overload in overloads
     },
+    aten.index.Tensor: _index,
     torch.ops.torchvision.deform_conv2d.default: deform,
     torch.ops.torchvision.roi_align.default: _sample,
     aten._assert_tensor_metadata.default: lambda flow, node: None,  # noqa: ARG005
@@ -409,6 +453,6 @@ _WITH_INDICES = {aten.max.dim, aten.min.dim}
 STATISTICS = _WITH_INDICES | set(
     _overloads("mean", "sum", "var", "std", "var_mean", "amax", "amin", "linalg_vector_norm")
 ) | {aten.max.default, aten.min.default}  # fmt: skip
-_KEEP_ZERO = (_sample, _pool, _pad, _pass, normalise, normalise_groups)
+_KEEP_ZERO = (_sample, _take, _index, _pool, _pad, _pass, normalise, normalise_groups)
 _PRODUCTS = {aten.mul.Tensor, aten.mul_.Tensor}
 _SUMS = {aten.add.Tensor, aten.add_.Tensor, aten.sub.Tensor, aten.sub_.Tensor}
