@@ -30,7 +30,7 @@ GROUPS = {
     "EfficientNet-B0": 40,
     "ConvNeXt-Tiny": 22,
     "GoogLeNet": 61,
-    "ShuffleNetV2 0.5×": 20,
+    "ShuffleNetV2 0.5×": 20,  # all but what leaves the blocks of its third stage
     "SSDlite on MobileNetV3-Large": 37,
     "SSD on ResNet-18": 16,
     "U-Net, batch norm": 17,
