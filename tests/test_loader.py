@@ -38,6 +38,11 @@ class Net(nn.Module):
         self.apart = nn.ConvTranspose2d(6, 12, 2, groups=6)
         self.groups = nn.GroupNorm(12, 12)
         self.one_group = nn.GroupNorm(1, 12)
+        self.free_group = nn.GroupNorm(1, 12, affine=False)
+        self.instance = nn.InstanceNorm2d(12, affine=True)
+        self.tracked = nn.InstanceNorm2d(12, track_running_stats=True)
+        self.free = nn.InstanceNorm2d(12)
+        self.free_batch = nn.BatchNorm2d(12, affine=False)
         self.hidden = nn.Linear(12, 10)
         self.layer_norm = nn.LayerNorm(10)
         self.between = nn.Linear(10, 6)
@@ -50,6 +55,7 @@ class Net(nn.Module):
         x = self.norm(self.stem(x)).relu()
         x = self.apart(self.up(self.depthwise(x)).relu())
         x = self.one_group(self.groups(x).relu())
+        x = self.free_batch(self.free(self.tracked(self.instance(self.free_group(x)))))
         x = self.layer_norm(self.hidden(x.mean((2, 3)))).relu()
         x = self.between(x)
         return self.head(self.again(self.twice(x).relu()))
@@ -83,7 +89,8 @@ def test_loader_gives_the_same_network_with_torch_alone(tmp_path: Path) -> None:
     torch.save(x, picture)
 
     # Neither can be imported in that process: an entry of None raises ImportError.
-    away = "import sys\nsys.modules['secateur'] = sys.modules['safetensors'] = None\n"
+    away = "import sys, warnings\nsys.modules['secateur'] = sys.modules['safetensors'] = None\n"
+    away += "warnings.simplefilter('error')\n"
     script = tmp_path / "loader.py"
     script.write_text(f"{away}\n{NETWORK}\n{LOADER}\n{RUN_LOADER}")
     subprocess.run(

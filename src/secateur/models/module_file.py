@@ -14,11 +14,13 @@ from secateur.models.network_file import (
     load_network,
     load_tensors,
     read_header,
+    read_norms,
     read_shapes,
     write_network,
 )
 from secateur.models.shapes import shrink_to_shapes
 from secateur.models.table import NETWORKS
+from secateur.models.wrappers import plain_names, uncompiled_name
 
 
 @checked
@@ -33,7 +35,7 @@ def save(
     """Write a network of any class: its state dict as safetensors.
 
     Args:
-        path: of the file; written whole or not at all.
+        path: of the file, ``.safetensors``; written whole or not at all.
         model: not changed. Tensors that share memory are each written in full.
         provenance: where it came from, as JSON, for the header.
         builder: ``module:function`` that builds the dense network, such as
@@ -41,10 +43,13 @@ def save(
         arguments: its keyword arguments, as JSON.
 
     Raises:
-        ModelError: the state dict holds something other than tensors, or the builder is not a
-            ``module:function``.
+        ModelError: the state dict holds something other than tensors, the builder is not a
+            ``module:function``, or the path ends in something else.
         RunError: the file cannot be written.
     """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ModelError(f"{path}: a network file ends in .safetensors; rename it")
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
             raise ModelError(f"{name} is {type(value).__name__}; a network file holds tensors only")
@@ -52,7 +57,7 @@ def save(
         raise ModelError(
             f"builder={builder!r}: write module:function, such as torchvision.models:resnet18"
         )
-    write_network(Path(path), model, builder, arguments or {}, provenance or {})
+    write_network(path, model, builder, arguments or {}, provenance or {})
 
 
 @checked
@@ -65,8 +70,10 @@ def shrink_to(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     Args:
         model: of the class, and with the arguments, of the dense network; not changed. The result
             has its devices, data types, and frozen parameters.
-        path: of a file that ``save`` wrote. Nothing is unpickled from it, and no memory is
-            allocated before all shapes are checked.
+        path: of a file that ``save`` wrote, or of another safetensors file with a state dict, also
+            of a network that was compiled or wrapped in DistributedDataParallel or a Lightning
+            module. Nothing is unpickled from it, and no memory is allocated before all shapes are
+            checked.
 
     Returns:
         A new model of the same class, in the modes of training or evaluation that ``model`` is in.
@@ -76,11 +83,18 @@ def shrink_to(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
             names or numbers of dimensions differ, or a tensor is larger than the model's.
     """
     path = Path(path)
+    shapes = read_shapes(path)
+    own = {plain: name for name, plain in plain_names(model.state_dict()).items()}
+    names = {name: own.get(plain, name) for name, plain in plain_names(shapes).items()}
     try:
-        slim = shrink_to_shapes(model, read_shapes(path))
+        slim = shrink_to_shapes(model, {names[name]: shape for name, shape in shapes.items()})
     except ModelError as error:
         raise ModelError(f"{path}: {error}; build the model as the dense one was built") from None
-    load_tensors(path, slim)
+    load_tensors(path, slim, names)
+    norms = read_norms(path)
+    for name, module in slim.named_modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            module.num_features = norms.get(uncompiled_name(name), module.num_features)
     return slim
 
 

@@ -24,10 +24,11 @@ from secateur.errors import ModelError, first_line
 from secateur.files.arguments import checked
 from secateur.files.atomic_write import atomic_write
 from secateur.files.file_kind import file_kind
-from secateur.models.architecture import Architecture
+from secateur.models.architecture import Architecture, Width
 from secateur.models.network import build_network, example_input, raw_network
 from secateur.models.shapes import check_shapes, load_state, shrink_to_shapes, tensor_shapes
 from secateur.models.table import NETWORKS
+from secateur.models.wrappers import uncompiled_name
 
 VERSION = 2
 _KEY = "secateur"
@@ -50,6 +51,9 @@ class FileHeader(BaseModel):
     )
     arguments: dict[str, JsonValue] = Field({}, description="of the builder, for the dense network")
     provenance: dict[str, JsonValue] = Field({}, description="the run, the step, the metric")
+    norms: dict[str, Width] = Field(
+        {}, description="channels of each norm that has no tensors to tell them, by module path"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,8 @@ def write_network(
         "arguments": dict(arguments),
         "provenance": dict(provenance),
     }
+    if norms := _norms_without_tensors(model):
+        header["norms"] = norms
     try:
         text = json.dumps(header)
     except (TypeError, ValueError) as error:
@@ -117,7 +123,10 @@ def write_network(
             "numbers, texts, lists and mappings"
         ) from None
     # Copies, because safetensors refuses tensors that share memory.
-    tensors = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {
+        uncompiled_name(name): tensor.clone().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
     with atomic_write(path) as draft:
         # One entry only: safetensors writes several in any order, and the same network must give
         # the same file.
@@ -198,18 +207,41 @@ def read_shapes(path: Path) -> dict[str, list[int]]:
     return {name: shape for name, (shape, _) in _read_file(path)[1].items()}
 
 
-def load_tensors(path: Path, model: nn.Module) -> dict[str, Tensor]:
+def read_norms(path: Path) -> dict[str, int]:
+    """Read the channels of norms that have no tensors, by module path; none from others' files."""
+    try:
+        return read_header(path).norms
+    except ModelError:
+        return {}
+
+
+def load_tensors(
+    path: Path, model: nn.Module, names: Mapping[str, str] | None = None
+) -> dict[str, Tensor]:
     """Fill a network of the file's shapes with its tensors, and give these.
+
+    Args:
+        path: of the file.
+        model: changed in place.
+        names: the network's name of each tensor, by the file's; None if they are the same.
 
     Raises:
         ModelError: a tensor cannot be read.
     """
     try:
-        tensors = load_file(path)
+        tensors = {(names or {}).get(name, name): each for name, each in load_file(path).items()}
         load_state(model, tensors)
     except (SafetensorError, RuntimeError, OSError):
         raise ModelError(f"{path}: its tensors cannot be loaded; write the file again") from None
     return tensors
+
+
+def _norms_without_tensors(model: nn.Module) -> dict[str, int]:
+    return {
+        uncompiled_name(path): module.num_features
+        for path, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._NormBase) and not module.state_dict()
+    }
 
 
 def _read_file(path: Path) -> tuple[str | None, dict[str, tuple[list[int], str]]]:

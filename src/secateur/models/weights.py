@@ -20,11 +20,10 @@ from torchvision.models import WeightsEnum
 from secateur.errors import ModelError
 from secateur.models.architecture import Architecture
 from secateur.models.network import build_network, builder_of
+from secateur.models.wrappers import plain_names
 
 # Keys of the weights in a training checkpoint of torchvision, Lightning and others.
 _STATES = ("model", "state_dict", "model_state_dict")
-# Prefixes that DistributedDataParallel, torch.compile and Lightning modules add to every name.
-_WRAPPERS = ("module.", "_orig_mod.", "model.")
 
 
 def _number_type(name: str, *_: object) -> np.dtype[Any]:
@@ -190,7 +189,7 @@ def read_state(source: str) -> Mapping[str, Tensor]:
         raise ModelError(f"{path}: no such file of weights; correct its path")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _with_plain_names(load_file(path))
         _refuse_compression(path)
         with torch.serialization.safe_globals([(f, n) for n, f in _ALLOWED_TYPES.items()]):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -203,7 +202,7 @@ def read_state(source: str) -> Mapping[str, Tensor]:
     kept = [content[name] for name in _STATES if name in content] if _is_dict(content) else []
     for state in (content, *kept):
         if _is_dict(state) and all(isinstance(each, Tensor) for each in state.values()):
-            return _without_wrappers(state)
+            return _with_plain_names(state)
     raise ModelError(f"{path}: holds no state dict; save model.state_dict() alone")
 
 
@@ -221,12 +220,8 @@ def _is_dict(content: Any) -> bool:
     return isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
 
 
-def _without_wrappers(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Remove the prefixes of modules that wrapped the network while it was trained."""
-    for wrapper in _WRAPPERS:
-        if state and all(name.startswith(wrapper) for name in state):
-            return _without_wrappers({n.removeprefix(wrapper): t for n, t in state.items()})
-    return state
+def _with_plain_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return {plain: state[name] for name, plain in plain_names(state).items()}
 
 
 def _refuse_compression(path: Path) -> None:
