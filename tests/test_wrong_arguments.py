@@ -11,10 +11,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 import secateur
 from secateur.config.evaluate import Evaluate
-from secateur.errors import PruningError, SecateurError, WrongTypeError
+from secateur.errors import ModelError, PruningError, SecateurError, WrongTypeError
 from secateur.models.vgg import build_vgg, vgg_architecture
 
 torch.set_num_threads(1)
@@ -326,3 +327,67 @@ def test_settings_out_of_range_are_value_errors(call: Callable[[], object], word
     with pytest.raises(ValueError, match=words) as raised:
         call()
     assert isinstance(raised.value, PruningError)
+
+
+def distributed(net: nn.Module) -> nn.Module:
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        return nn.parallel.DistributedDataParallel(net)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("wrap", "words"),
+    [
+        (nn.DataParallel, "model is a DataParallel; give its module"),
+        (distributed, "model is a DistributedDataParallel; give its module"),
+        (AveragedModel, "model is an AveragedModel; give its module"),
+        (
+            lambda net: torch.compile(net, backend="eager"),
+            "model is an OptimizedModule; give the module that was compiled",
+        ),
+        (torch.jit.script, "model is a ScriptModule; give the module that was scripted"),
+        (
+            lambda net: torch.export.export(net, (torch.ones(1, 3, 4, 4),)),
+            "model is an ExportedProgram; give the module that was exported",
+        ),
+    ],
+)
+def test_wrapped_network(wrap: Callable[[nn.Module], Any], words: str, tmp_path: Path) -> None:
+    net, x = build(), torch.randn(1, 3, 4, 4)
+    graph = secateur.channel_groups(net, x)
+    kept = {"0": torch.arange(4)}
+    path = tmp_path / "slim.safetensors"
+    secateur.save(path, secateur.remove_filters(net, graph, kept))
+    wrapped = wrap(net)
+    calls: dict[str, Callable[[], object]] = {
+        "channel_groups": lambda: secateur.channel_groups(wrapped, x),
+        "remove_filters": lambda: secateur.remove_filters(wrapped, graph, kept),
+        "compress": lambda: secateur.compress(
+            wrapped, x, secateur.Goal(keep_macs=0.5), train=None, evaluate=lambda _: 1.0
+        ),
+        "save": lambda: secateur.save(tmp_path / "wrapped.safetensors", wrapped),
+        "shrink_to": lambda: secateur.shrink_to(wrapped, path),
+        "make_penalty": lambda: secateur.make_penalty(wrapped, graph),
+    }
+    for name, call in calls.items():
+        with pytest.raises(WrongTypeError) as error:
+            call()
+        assert str(error.value) == f"{name}: {words}"
+    assert not (tmp_path / "wrapped.safetensors").exists()
+
+
+def test_sum_of_weights_takes_a_wrapped_network() -> None:
+    net = build()
+    assert secateur.l1_penalty(nn.DataParallel(net)) == secateur.l1_penalty(net)
+
+
+def test_module_of_an_exported_program() -> None:
+    x = torch.ones(1, 3, 4, 4)
+    module = torch.export.export(build(), (x,)).module()
+    with pytest.raises(ModelError, match=r"no modes of .*; give the module that was exported$"):
+        secateur.channel_groups(module, x)

@@ -39,6 +39,18 @@ _PARTS = {
     "Result": "its model",
     "Threshold": "its value",
     "TorchNetwork": "its model",
+    "ExportedProgram": "the module that was exported",
+}
+# What to give instead of a module that wraps another one, and so has other names of tensors, or
+# that has no layers in Python.
+_WRAPPED = {
+    "AveragedModel": "its module",
+    "DataParallel": "its module",
+    "DistributedDataParallel": "its module",
+    "FullyShardedDataParallel": "a copy that is not sharded",
+    "OptimizedModule": "the module that was compiled",
+    "ScriptModule": "the module that was scripted",
+    "_FabricModule": "its module",
 }
 
 
@@ -83,6 +95,12 @@ def _hints(owner: Hashable) -> dict[str, Any]:
 
 
 def _check(owner: str, name: str, value: Any, hint: Any) -> None:
+    if getattr(hint, "__name__", "") == "Module":
+        for kind in type(value).__mro__:
+            if cure := _WRAPPED.get(kind.__name__):
+                raise WrongTypeError(
+                    f"{owner}: {name} is {_with_article(kind.__name__)}; give {cure}"
+                )
     misfit = _misfit(name, value, hint)
     if misfit is not None:
         place, found, wanted = misfit

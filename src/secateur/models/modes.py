@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from secateur.errors import ModelError, first_line
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
@@ -15,9 +17,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def training(model: nn.Module, *, mode: bool = True) -> Iterator[None]:
-    """Put a model in training mode; restore the mode of every module at the end."""
+    """Put a model in training mode; restore the mode of every module at the end.
+
+    Raises:
+        ModelError: it has no modes.
+    """
     before = {module: module.training for module in model.modules()}
-    model.train(mode)
+    try:
+        model.train(mode)
+    except NotImplementedError as error:  # the module of an exported program
+        raise ModelError(
+            f"{type(model).__name__} has no modes of training and evaluation "
+            f"({first_line(error)}); give the module that was exported"
+        ) from None
     try:
         yield
     finally:

@@ -40,6 +40,7 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGr
     Raises:
         PruningError: the inputs do not fit the network, it cannot be traced, or it runs no
             convolution or linear layer.
+        ModelError: it has no modes of training and evaluation.
     """
     _check_inputs(model, example_inputs)
     with attributes_restored(model), _quiet():
