@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from secateur.experiments.methods import METHODS
+from secateur.experiments.methods import find_method
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -489,7 +489,7 @@ def comparison_table(result: dict[str, Any]) -> str:
             text = f"{mean['test']:.1f} ± {mean['test_error']:.1f}"
             near = first["test"] - mean["test"] <= first["test_error"]
             cells.append(f"**{text}**" if mean is first else f"*{text}*" if near else text)
-        lines.append(f"| `{name}` | {' | '.join(cells)} | {METHODS[name].about} |")
+        lines.append(f"| `{name}` | {' | '.join(cells)} | {find_method(name).about} |")
     return "\n".join(lines) + "\n"
 
 

@@ -22,8 +22,9 @@ def compare(
         typer.Option(
             metavar="NAME,NAME",
             help="Methods to compare, such as ours,l1,random; docs/compare.md describes them, and "
-            "the error for an unknown name lists them. Default: ours and the baselines that suit "
-            "the recipe and need no further package.",
+            "the error for an unknown name lists them. taylor+reconstruct adds our reconstruction "
+            "to a baseline. Default: ours and the baselines that suit the recipe and need no "
+            "further package.",
         ),
     ] = None,
     keep_macs: Annotated[

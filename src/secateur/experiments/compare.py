@@ -12,7 +12,13 @@ from typing import cast
 
 from secateur.config.recipe import Recipe
 from secateur.errors import RecipeError
-from secateur.experiments.methods import METHODS, OURS, SCRATCH, method_recipe, scratch_recipe
+from secateur.experiments.methods import (
+    OURS,
+    SCRATCH,
+    find_method,
+    method_recipe,
+    scratch_recipe,
+)
 from secateur.experiments.series import (
     POOL,
     announced,
@@ -120,7 +126,7 @@ def compare(
         recipe: the dense network, the schedules and the phases; its own goal is not used.
         folder: folder of the comparison; a comparison in it resumes. ``comparison.json`` is
             written there after every run.
-        methods: names of ``METHODS``.
+        methods: names that ``find_method`` knows.
         keep_macs: budgets, as shares of the dense network's MACs, 0-1.
         seeds: seeds of the runs.
         reporter: prints the progress.
@@ -235,6 +241,6 @@ def _means(rows: Sequence[Row]) -> list[Mean]:
 
 
 def _write(folder: Path, recipe: Recipe, result: Comparison) -> None:
-    about = {row.method: METHODS[row.method].about for row in result.rows}
+    about = {row.method: find_method(row.method).about for row in result.rows}
     packages = ["torch-pruning"] if "group_norm" in about else []
     write_result(folder / RESULT_FILE, recipe, {**asdict(result), "about": about}, packages)

@@ -1,7 +1,7 @@
 """The compression methods to compare: ours, its baselines, and ours with one part changed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from secateur.config.compress import Select
@@ -128,6 +128,28 @@ METHODS: dict[str, Method] = {
 }
 
 
+# Ending of the name of a baseline that is reconstructed as ours is.
+RECONSTRUCTED = "+reconstruct"
+
+
+def find_method(name: str) -> Method:
+    """Give a method by its name; ``taylor+reconstruct`` is a baseline with our reconstruction.
+
+    Raises:
+        RecipeError: the name is unknown.
+    """
+    base = name.removesuffix(RECONSTRUCTED)
+    known = METHODS.get(base)
+    if known is None or (base != name and "remove" not in known.changes):
+        raise RecipeError(
+            f"unknown method {name!r}; use {', '.join(METHODS)}, or a baseline with {RECONSTRUCTED}"
+        )
+    if base == name:
+        return known
+    changes = {**known.changes, "remove": {"reconstruct": True}}
+    return replace(known, about=f"{known.about}; reconstructed", changes=changes)
+
+
 def default_methods(recipe: Recipe) -> list[str]:
     """List ours and the baselines that suit a recipe and need no further package."""
     names = [OURS, "random", "l1", "l2", "geometric_median"]
@@ -148,8 +170,7 @@ def method_recipe(recipe: Recipe, method: str, keep_macs: float, seed: int) -> R
     Raises:
         RecipeError: the method is unknown, or does not fit the recipe.
     """
-    if method not in METHODS:
-        raise RecipeError(f"unknown method {method!r}; use {', '.join(METHODS)}")
+    found = find_method(method)
     if method == SCRATCH and recipe.train.steps == 0:
         raise RecipeError(
             f"{SCRATCH} trains for as many steps as the dense network and its phases together, but "
@@ -162,7 +183,7 @@ def method_recipe(recipe: Recipe, method: str, keep_macs: float, seed: int) -> R
     compress["select"] = {"keep_macs": keep_macs, "min_filters": own["min_filters"]}
     for phase in compress["phases"]:
         phase["select"] = {}
-    for section, entries in METHODS[method].changes.items():
+    for section, entries in found.changes.items():
         compress[section] |= entries
         for phase in compress["phases"]:
             for entry in entries:  # a phase's own entry would override the method's
@@ -171,7 +192,7 @@ def method_recipe(recipe: Recipe, method: str, keep_macs: float, seed: int) -> R
     if select.settings.divides_by == "cost":
         compress["select"].setdefault("balance", own["balance"])
     changed = Recipe.model_validate(content)
-    if phases := METHODS[method].phases:
+    if phases := found.phases:
         return with_phases(changed, phases(changed))
     if select.settings.ranks_by.sparsifies:
         return changed
