@@ -48,6 +48,12 @@ def steps(x: Tensor) -> Tensor:
     return x.flatten(2).permute(2, 0, 1)
 
 
+def mixer(net: Net, x: Tensor) -> Tensor:
+    """As in MLP-Mixer, (N, positions, channels)."""
+    x = x + net.f(net.e(net.norm(x).transpose(1, 2)).relu()).transpose(1, 2)
+    return x / (x.sum(2, keepdim=True).abs() + 1)
+
+
 def boxes(x: Tensor) -> Tensor:
     return torch.tensor([[0, 0, 0, 4, 4.0], [1, 1, 1, 7, 7]], dtype=x.dtype, device=x.device)
 
@@ -166,6 +172,12 @@ OPERATORS: dict[str, tuple[Layers, Forward, dict[tuple[str, ...], int]]] = {
     "matrix that mixes positions": (
         {"w": parameter(64, 5), "d": nn.Conv1d(8, 2, 1)},
         lambda n, x: n.d((n.a(x).flatten(2) @ n.w).relu()),
+        {("a",): 8},
+    ),
+    "linear layers over positions": (
+        {"norm": nn.LayerNorm(8), "e": nn.Linear(64, 5), "f": nn.Linear(5, 64),
+         "d": nn.Linear(8, 2)},
+        lambda n, x: n.d(mixer(n, n.a(x).flatten(2).transpose(1, 2))),
         {("a",): 8},
     ),
     "product of the input": (

@@ -34,6 +34,12 @@ def convolve(flow: "Flow", node: fx.Node) -> Any:
     pictures = read[0] if linear and len(read) > 1 else math.prod(read[: 0 if linear else dim])
     positions = math.prod(read) // read[dim] // pictures if flow.counting else 0
     flow.positions[name] = flow.positions.get(name, 0) + positions
+    held = x in flow.sources or x in flow.lazy  # its other dimensions are no channels of a map
+    if into is None and linear and dim not in varying(labels) and not held:
+        flow.zero.discard(node)  # it adds its bias to all channels
+        if bias in flow.sources:
+            flow.forest.fix(entries_of(flow, bias, 0, "follower"), f"{node.name} mixes positions")
+        return _mix(flow, node, weight, labels[..., :1].expand(shape))
     if into is None:
         reason = f"{node.name}: its channels are mixed with positions"
         flow.forest.fix(labels, reason)
