@@ -35,7 +35,7 @@ removals on them. The network may be in train or eval mode, and frozen or not; i
 ## What is understood
 
 - Convolutions of one to three dimensions, also transposed, grouped, depthwise and deformable;
-  linear layers; embeddings; matrix products and `einsum` with a parameter.
+  linear layers, also over positions; embeddings; matrix products and `einsum` with a parameter.
 - Weights that are computed from parameters: weight norm, spectral norm (both of torch's forms),
   standardised weights, sums and products with other parameters.
 - The input side of LSTM, GRU and RNN; their own units are not removed.
