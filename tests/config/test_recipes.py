@@ -235,3 +235,20 @@ def test_a_plan_tells_of_a_budget_that_is_not_assured() -> None:
         "whether phase 2 can meet its budget is unknown, because a phase before it has none",
     )
     assert len(plan(load_recipe(FOLDER / "ssd300_voc.yaml")).notes) == 1
+
+
+def test_layers_that_are_ignored_are_in_no_phase() -> None:
+    quickstart = FOLDER / "quickstart.yaml"
+    (whole,) = plan(load_recipe(quickstart)).phases
+    # By the name that the network gives a layer, and by a pattern of paths.
+    made = plan(load_recipe(quickstart, ["compress.ignore=[conv3_1, backbone.extra.2.*]"]))
+    left = made.phases[0].filters
+    assert left == {name: n for name, n in whole.filters.items() if name in left}
+    assert whole.filters.keys() - left.keys() == {"conv3_1", "conv9_1", "conv9_2"}
+    assert "conv3_1" in made.untouched
+    for ignore, words in (
+        ("[conv33]", r"phase conv1_1-.*: 'conv33' matches no layer that produces channels; did"),
+        ("['*']", "all its layers are ignored; ignore fewer, or drop the phase"),
+    ):
+        with pytest.raises(RecipeError, match=words):
+            plan(load_recipe(quickstart, [f"compress.ignore={ignore}"]))

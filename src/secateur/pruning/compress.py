@@ -104,7 +104,8 @@ def compress(
             ``secateur``.
 
     Raises:
-        PruningError: an argument is wrong, a pattern matches nothing that can be pruned, ``train``
+        WrongTypeError: an argument is of a wrong type.
+        PruningError: a setting is wrong, a pattern matches nothing that can be pruned, ``train``
             did not use the penalty or ``evaluate`` gave no number, or a removal is not verified.
         BudgetError: the budget cannot be met; known before anything is trained.
     """
