@@ -122,11 +122,11 @@ def arguments(folder: Path) -> dict[str, dict[str, Any]]:
         },
         "remove_filters": {**network, "selection": kept},
         "save": {
-            **{"path": folder / "new", "model": net, "provenance": {"by": "hand"}},
+            **{"path": folder / "new.safetensors", "model": net, "provenance": {"by": "hand"}},
             **{"builder": "torch.nn:Sequential", "arguments": {}},
         },
         "save_network": {
-            **{"path": folder / "new", "model": vgg, "architecture": architecture},
+            **{"path": folder / "new.safetensors", "model": vgg, "architecture": architecture},
             **{"provenance": {}},
         },
         "search_threshold": {
@@ -301,6 +301,10 @@ def test_what_is_of_another_type(call: Callable[[], object], words: str) -> None
         (lambda: secateur.remove_filters(OTHER, GRAPH, {}), r"0.weight is \(6, 3, 1, 1\) here"),
         (
             lambda: secateur.remove_filters(nn.Sequential(NET), GRAPH, {}),
+            "the graph is of a module inside this one; give the module itself",
+        ),
+        (
+            lambda: secateur.remove_filters(nn.Linear(3, 2), GRAPH, {}),
             "0.weight is missing here .*; call channel_groups on this network",
         ),
     ],

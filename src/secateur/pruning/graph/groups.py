@@ -186,6 +186,11 @@ def check_graph(graph: ChannelGraph, tensors: Mapping[str, Tensor]) -> None:
             continue
         if name not in tensors and name not in graph.parameters:
             continue  # a buffer, or a constant of the forward pass
+        if any(path.endswith(f".{name}") for path in tensors.keys() - graph.shapes.keys()):
+            raise PruningError(
+                "the graph is of a module inside this one; give the module itself, such as "
+                "model.module of a DDP model"
+            )
         theirs = f"is {tuple(tensors[name].shape)}" if name in tensors else "is missing"
         raise PruningError(
             f"the graph is of another network, or of this one before a removal: {name} {theirs} "
