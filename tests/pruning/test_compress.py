@@ -775,6 +775,9 @@ def test_without_training_filters_go_and_the_rest_is_reconstructed() -> None:
     assert [len(kept) for kept in result.kept.values()] == [4, 4]
     assert result.slim.metric > -1e-2
     assert set(result.phases[0].metric) == {"removed"}
+    found = result.phases[0].reconstruction
+    assert found is not None
+    assert set(found.errors) == {"2", "5"}
     assert not any(module.training for module in result.model.modules())
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])

@@ -45,6 +45,7 @@ def test_nothing_is_trained_after_the_dense_network(
     assert phase["metrics"]["retrained"] is None
     assert phase["metrics"]["removed"] == removal["metrics"]["AP50_area"]
     page = (run / "report.html").read_text("utf-8")
+    assert "error after the reconstruction" in page
     assert "retrained" not in page.split("<script")[0].split("recipe")[0]
     # Found again, and every size of a largest drop is only removed.
     again = secateur("compress", recipe, "--run", run)

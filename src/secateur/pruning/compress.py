@@ -198,11 +198,11 @@ class _InMemory:
     def _result(self, phase: Phase, outcome: Outcome[nn.Module]) -> PhaseResult:
         channels = {name: self.traced.groups[name].channels for name in phase.groups}
         kept = {name: torch.arange(count) for name, count in channels.items()}
-        difference, rounding = 0.0, None
+        difference, rounding, reconstruction = 0.0, None, None
         if outcome.taken is not None:
             removed, metric = self.removals[outcome.taken]
             kept, difference = removed.choice.kept, removed.slim_minus_masked
-            rounding = removed.rounding
+            rounding, reconstruction = removed.rounding, removed.reconstruction
             self.metrics["removed"] = metric
             if phase.method.training:
                 self.metrics["retrained"] = outcome.attempts[outcome.taken].metric
@@ -218,6 +218,7 @@ class _InMemory:
             tuple(attempts),
             difference,
             rounding,
+            reconstruction,
         )
 
     def _network(self, model: nn.Module) -> Network:

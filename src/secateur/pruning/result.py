@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from secateur.files.arguments import checked
 from secateur.models.module_file import save
+from secateur.pruning.reconstruction.reconstruct import Reconstruction
 from secateur.pruning.selection.measured_rounding import MeasuredSteps
 from secateur.pruning.threshold import Threshold
 
@@ -45,6 +46,8 @@ class PhaseResult:
         slim_minus_masked: the largest difference that verification found in an output, as a share
             of that output's largest magnitude.
         rounding: width steps that were measured; None where none were.
+        reconstruction: what it did to the layers that read removed channels; None where there was
+            none.
     """
 
     channels: dict[str, int]
@@ -56,6 +59,7 @@ class PhaseResult:
     attempts: tuple[tuple[float, float], ...]
     slim_minus_masked: float
     rounding: MeasuredSteps | None
+    reconstruction: Reconstruction | None
 
 
 @dataclass(frozen=True, slots=True)

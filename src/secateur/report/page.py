@@ -16,6 +16,7 @@ from secateur.report.tables import (
     layers_table,
     metrics_table,
     provenance_table,
+    reconstruction_table,
     times_table,
 )
 from secateur.report.text import (
@@ -63,6 +64,7 @@ def run_page(run: RunRecord, counts: LayerCounts | None, charts: Charts) -> str:
         selection_text=selection_text(run),
         failures=failures(run),
         attempts=attempts_table(run),
+        reconstruction=reconstruction_table(run),
         command=command(run),
         times=times_table(run),
         provenance=provenance_table(run),

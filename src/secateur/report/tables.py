@@ -68,6 +68,26 @@ def attempts_table(run: RunRecord) -> Table | None:
     )
 
 
+def reconstruction_table(run: RunRecord) -> Table | None:
+    """How far each reconstructed layer is from the uncut network's; None if there was none."""
+    rows = []
+    names = run.layer_names
+    for phase in run.phases:
+        done = phase.remove.result.reconstruction if phase.remove else None
+        for path, errors in (done.errors if done else {}).items():
+            shares = (Cell(f"{error:.1%}", error) for error in errors)
+            rows.append([Cell(f"phase {phase.number}"), Cell(names.get(path, path)), *shares])
+    if not rows:
+        return None
+    return Table(
+        ["phase", "layer", "error after the removal", "error after the reconstruction"],
+        rows,
+        "reconstruction.csv",
+        "Squared error of the outputs that are kept, against the uncut network, as a share of "
+        "their variance; on pictures that the reconstruction did not use.",
+    )
+
+
 def metrics_table(run: RunRecord) -> Table | None:
     """Every metric of both networks; None until both are evaluated."""
     if set(run.evaluations) != {"dense", "slim"}:
