@@ -32,6 +32,9 @@ def of_torchvision(name: str) -> Callable[[], nn.Module]:
 
 DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "SSD": ssd,
+    "SSDlite": lambda: detection.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=4
+    ),
     "RetinaNet": of_torchvision("retinanet_resnet50_fpn"),
     "FCOS": of_torchvision("fcos_resnet50_fpn"),
     "Faster R-CNN": of_torchvision("fasterrcnn_mobilenet_v3_large_320_fpn"),
@@ -138,3 +141,14 @@ def test_a_whole_detector_is_compressed() -> None:
     assert result.slim.macs <= 0.5 * result.dense.macs
     assert isinstance(result.model, SSD)
     assert outputs(result.model.eval(), images)
+
+
+def test_a_whole_detector_is_compressed_without_training() -> None:
+    model, images = built("SSD"), pictures()
+    calibration = secateur.Calibration([images], inputs=lambda batch: (batch,))
+    goal = secateur.Goal(keep_macs=0.6)
+    result = secateur.compress(
+        model, (images,), goal, train=None, evaluate=lambda _: 1.0, calibration=calibration
+    )
+    assert result.slim.macs <= 0.6 * result.dense.macs
+    assert outputs(result.model, images)

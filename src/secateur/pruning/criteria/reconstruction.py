@@ -9,6 +9,7 @@ from torch.nn.modules.conv import _ConvNd
 from secateur.errors import PruningError
 from secateur.models.example_inputs import call_arguments
 from secateur.models.modes import evaluating
+from secateur.models.raw_parts import raw_parts
 from secateur.pruning.criteria.importance import Importance, Scored
 from secateur.pruning.criteria.norms import filter_norm
 from secateur.pruning.graph.groups import ChannelGroup, Member, module_path
@@ -144,9 +145,10 @@ def _covariances(scored: Scored) -> dict[str, Tensor]:
 
     batches = 0
     with evaluating(scored.model), watched(scored.model, layers, before=on_layer):
-        for inputs in scored.inputs() if scored.inputs is not None else ():
+        for batch in scored.inputs() if scored.inputs is not None else ():
+            model, inputs = raw_parts(scored.model, batch)
             args, kwargs = call_arguments(inputs)
-            scored.model(*args, **kwargs)
+            model(*args, **kwargs)
             batches += 1
     if not batches:
         raise PruningError(

@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from secateur.files.arguments import checked
 from secateur.models.example_inputs import ExampleInputs, call_arguments
 from secateur.models.modes import evaluating
+from secateur.models.raw_parts import raw_parts
 from secateur.pruning.graph.groups import ChannelGraph, check_graph, layer_name, model_tensors
 from secateur.pruning.reconstruction.least_squares import (
     ListedRows,
@@ -97,6 +98,10 @@ def reconstruct(
     if not layers or not inputs:
         return Reconstruction({}, skipped)
     with evaluating(uncut), evaluating(slim):
+        # Where proposals are drawn, two networks would look at different regions.
+        slim, _ = raw_parts(slim, inputs[0])
+        raws = [raw_parts(uncut, each) for each in inputs]
+        uncut, inputs = raws[0][0], [each for _, each in raws]
         levels = solving_order(slim, layers, inputs[0])
         reached = {path: layers[path] for level in levels for path in level}
         skipped |= dict.fromkeys(layers.keys() - reached.keys(), "no call of its module")
