@@ -116,6 +116,7 @@ def changed(
     # Its figures take longer than these steps, and it has tests of its own.
     monkeypatch.setattr("secateur.report.report.write_report", lambda folder, **_: folder)
     shutil.copytree(uninterrupted / "run/steps", tmp_path / "run/steps")
+    shutil.copy(uninterrupted / "run/steps.json", tmp_path / "run")
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
 
