@@ -49,6 +49,7 @@ def test_results_are_those_of_the_files() -> None:
         ("docs/shipping.md", 10),
         ("docs/run-folder.md", 4),
         ("docs/compare.md", 2),
+        ("docs/curve.md", 2),
         ("docs/sweep.md", 2),
     ],
 )

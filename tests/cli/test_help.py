@@ -21,6 +21,7 @@ from secateur.runtimes.table import RUNTIMES
 COMMANDS = (
     "compress",
     "train",
+    "curve",
     "evaluate",
     "inspect",
     "export",

@@ -17,6 +17,7 @@ from secateur.cli.benchmark import benchmark
 from secateur.cli.compare import compare
 from secateur.cli.compress import compress
 from secateur.cli.console import complain
+from secateur.cli.curve import curve
 from secateur.cli.detect import detect
 from secateur.cli.evaluate import evaluate
 from secateur.cli.export import export
@@ -45,6 +46,7 @@ INTERRUPTED = 130  # by Ctrl-C
 COMMANDS: dict[Callable[..., None], str] = {
     compress: "compress quickstart --set seed=1 --run runs/1",
     train: "train quickstart --set train.steps=2000",
+    curve: "curve runs/mine/dense.safetensors --out runs/mine-curve",
     evaluate: "evaluate runs/mine/slim.safetensors --data mine.yaml",
     inspect: "inspect slim.safetensors --against full",
     export: "export runs/mine/slim.safetensors --precision int8",
@@ -57,7 +59,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     init: "init my/pictures --out mine.yaml",
     recipes: "recipes quickstart --out mine.yaml",
 }
-RESUMABLE = {"compress", "train", "compare", "scales", "sweep"}
+RESUMABLE = {"compress", "train", "curve", "compare", "scales", "sweep"}
 DISTRIBUTED = {"compress", "train"}  # can run in several processes
 
 app = typer.Typer(

@@ -5,7 +5,7 @@
 functions below, which see a network and a ``Trainer``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
@@ -405,20 +405,40 @@ def remove(
     if settings.fold_means and not pictures:
         passes = _passes(sparse, model, trainer, settings.batches)
         fold_means(sparse.raw(model), graph, choice.kept, passes)
+    slim, difference, reconstruction = cut(sparse, choice.kept, pictures)
+    if not pictures and settings.reestimate_norms:
+        reestimate_norms(slim, _passes(sparse, slim, trainer, settings.batches))
+    return Removed(slim, choice, difference, rounding, reconstruction)
+
+
+def cut(
+    network: Network, kept: Mapping[str, Tensor], pictures: Sequence[ExampleInputs]
+) -> tuple[nn.Module, Difference, Reconstruction | None]:
+    """Remove from a copy, verify, and reconstruct.
+
+    Args:
+        network: left as it is.
+        kept: indices of the channels kept in each group that loses some.
+        pictures: batches of what the raw network is called with, on its device; none for no
+            reconstruction.
+
+    Returns:
+        The slim network; the largest difference that verification found; what the reconstruction
+        did.
+
+    Raises:
+        PruningError: the removal is not verified.
+    """
+    model, graph, raw = network.model, network.graph, network.raw
     device = next(model.parameters()).device
     whole = copy_model(model).cpu() if device.type != "cpu" else model
-    slim = remove_filters(whole, graph, choice.kept)
-    difference = verify_removal(
-        sparse.raw(whole), sparse.raw(slim), graph, choice.kept, sparse.example_inputs
-    )
+    slim = remove_filters(whole, graph, kept)
+    difference = verify_removal(raw(whole), raw(slim), graph, kept, network.example_inputs)
     slim.to(device)
     reconstruction = None
     if pictures:
-        uncut, cut = sparse.raw(model), sparse.raw(slim)
-        reconstruction = reconstruct(uncut, cut, graph, choice.kept, pictures)
-    elif settings.reestimate_norms:
-        reestimate_norms(slim, _passes(sparse, slim, trainer, settings.batches))
-    return Removed(slim, choice, difference, rounding, reconstruction)
+        reconstruction = reconstruct(raw(model), raw(slim), graph, kept, pictures)
+    return slim, difference, reconstruction
 
 
 def _some_inputs(trainer: Trainer, model: nn.Module, pictures: int) -> list[ExampleInputs]:

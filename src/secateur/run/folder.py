@@ -73,6 +73,13 @@ SCALES = Kind(
     early=("k[0-9]*", "scales.svg", "scales.png"),
 )
 
+CURVE = Kind(
+    "curve",
+    mark="curve.json",
+    entry="provenance",
+    early=("keep-*.safetensors", "curve.*", "layers.*"),
+)
+
 
 def check_folder(folder: Path, kind: Kind = RUN) -> None:
     """Check that a command may write into a folder: it is new, empty, or of the command's kind.
