@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from secateur.pruning.graph.computed import Computed, axes_of, compute, rule_of
+from secateur.pruning.graph.data_sizes import BY_DATA
 from secateur.pruning.graph.groups import (
     ChannelGraph,
     ChannelGroup,
@@ -159,6 +160,8 @@ class Flow:
     def step(self, node: fx.Node) -> Any:
         """Return the labels of an operator's result."""
         target = cast(Any, node.target)
+        if node.meta.get(BY_DATA):
+            return self.unknown(node, f"the size of {node.name} depends on data")
         if target in UNIFORM:
             return torch.tensor(NONE).expand(node.meta["val"].shape)
         if isinstance(target, torch._ops.HigherOrderOperator):

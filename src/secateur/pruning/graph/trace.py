@@ -8,8 +8,9 @@ import inspect
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from functools import partial
+from io import StringIO
 
 import torch
 import torch.fx.config
@@ -21,6 +22,7 @@ from secateur.files.arguments import checked
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.models.modes import attributes_restored, evaluating, training
 from secateur.models.raw_parts import raw_parts
+from secateur.pruning.graph.data_sizes import put_numbers
 from secateur.pruning.graph.flow import Flow
 from secateur.pruning.graph.groups import ChannelGraph
 from secateur.pruning.graph.sizes import Export, fix_constant_sizes
@@ -61,6 +63,12 @@ def _trace(model: nn.Module, example_inputs: ExampleInputs) -> ChannelGraph:
                     f"{name} does not run on the example inputs ({first_line(cause)}); give "
                     "inputs that its forward pass takes"
                 ) from cause
+        if "data-dependent" in str(error):
+            raise PruningError(
+                f"{name} cannot be traced: its forward pass branches on a value or makes a Python "
+                "number of one, as int(x) and len(x.nonzero()) == 0 do; give the part of the "
+                "network before that"
+            ) from error
         raise PruningError(
             f"{name} cannot be traced by torch.export ({first_line(error)}); its forward "
             "pass must be torch operators, without branches that depend on values"
@@ -122,7 +130,13 @@ def _export(
     with restored, mode, torch.no_grad(), _no_stack_traces(), warnings.catch_warnings():
         # About tensors that a forward pass stores in modules; groups ignore them.
         warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
-        return torch.export.export(model, args, kwargs, strict=False)
+        # torchvision's NMS uses a name that torch has renamed.
+        warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)
+        # Where it fails, torch prints the graph.
+        with redirect_stderr(StringIO()):
+            program = torch.export.export(model, args, kwargs, strict=False)
+    put_numbers(program.graph)
+    return program
 
 
 def _check_inputs(model: nn.Module, example_inputs: ExampleInputs) -> None:

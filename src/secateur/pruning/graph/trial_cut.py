@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -122,7 +123,7 @@ class _Trial:
         return {}  # it needs more than the example inputs to train
 
     def breaks(
-        self, groups: Sequence[ChannelGroup], *, wanted: list[torch.Size], training: bool
+        self, groups: Sequence[ChannelGroup], *, wanted: list[list[int | None]], training: bool
     ) -> str | None:
         """Say why the network breaks without some channels of these groups; None if it runs."""
         mode = " in training" if training else ""
@@ -136,13 +137,18 @@ class _Trial:
     def copied(self, tensor: Tensor) -> Tensor:
         return torch.cat([tensor] * self.copies) if tensor.dim() else tensor
 
-    def run(self, groups: Sequence[ChannelGroup], training: bool) -> list[torch.Size]:
-        """Return the shapes of the outputs with the last channels of each group removed."""
-        mode = torch.device("meta") if self.on_meta else FakeTensorMode(allow_non_fake_inputs=True)
+    def run(self, groups: Sequence[ChannelGroup], training: bool) -> list[list[int | None]]:
+        """Return the shapes of the outputs with the last channels of each group removed.
+
+        Sizes that depend on data are None.
+        """
+        # Symbols stand for sizes that depend on data.
+        fake = partial(FakeTensorMode, allow_non_fake_inputs=True, shape_env=ShapeEnv())
+        mode = torch.device("meta") if self.on_meta else fake()
 
         def hollow(tensor: Tensor) -> Tensor:
             if isinstance(mode, FakeTensorMode):
-                return mode.from_tensor(tensor)
+                return mode.from_tensor(tensor, static_shapes=True)
             empty = tensor.detach().to("meta")
             return nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
 
@@ -155,7 +161,8 @@ class _Trial:
             args, kwargs = call_arguments(map_tensors(self.copied, inputs))
             outputs = slim(*args, **kwargs)
         leaves = torch.utils._pytree.tree_leaves(outputs)
-        return [leaf.shape for leaf in leaves if isinstance(leaf, Tensor)]
+        shapes = [leaf.shape for leaf in leaves if isinstance(leaf, Tensor)]
+        return [[n if isinstance(n, int) else None for n in shape] for shape in shapes]
 
 
 class _ShapesOfNorms(TorchFunctionMode):
