@@ -36,7 +36,7 @@ def put_numbers(graph: fx.Graph) -> None:
             node.meta[BY_DATA] = True
         if any(each in numbers for each in node.all_input_nodes):
             tensor_nodes = [each for each in node.all_input_nodes if each not in numbers]
-            if tensor_nodes and node.op == "call_function" and node.target not in _SHAPING:
+            if tensor_nodes and node.op == "call_function" and not _keeps_apart(node.target):
                 node.meta[BY_DATA] = True
             node.args, node.kwargs = fx.node.map_arg(
                 (node.args, node.kwargs), lambda each: numbers.get(each, each)
@@ -47,6 +47,13 @@ def put_numbers(graph: fx.Graph) -> None:
     for node in numbers:
         if not node.meta.get(BY_DATA) and not node.users:
             graph.erase_node(node)
+
+
+def _keeps_apart(target: Any) -> bool:
+    """Whether an operator treats all channels alike, whatever number it is given."""
+    pointwise = torch.Tag.pointwise in getattr(target, "tags", ())
+    # A power of zero depends on its sign.
+    return target in _SHAPING or (pointwise and target is not torch.ops.aten.pow.Tensor_Scalar)
 
 
 def _numbered(value: Any) -> Any:

@@ -6,6 +6,7 @@ shows that the network runs without some of the channels.
 
 import inspect
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -130,11 +131,10 @@ def _export(
     with restored, mode, torch.no_grad(), _no_stack_traces(), warnings.catch_warnings():
         # About tensors that a forward pass stores in modules; groups ignore them.
         warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
-        # torchvision's NMS uses a name that torch has renamed.
-        warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)
         # Where it fails, torch prints the graph.
-        with redirect_stderr(StringIO()):
+        with redirect_stderr(printed := StringIO()):
             program = torch.export.export(model, args, kwargs, strict=False)
+    sys.stderr.write(printed.getvalue())
     put_numbers(program.graph)
     return program
 
@@ -173,7 +173,10 @@ def _quiet() -> Iterator[None]:
     usual = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            # torchvision's NMS uses a name that torch has renamed.
+            warnings.filterwarnings("ignore", "`create_unbacked_symint` is", FutureWarning)
+            yield
     finally:
         logging.disable(usual)
 
