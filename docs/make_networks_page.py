@@ -82,7 +82,7 @@ statistics, and not with one in which they are zero.
 | the forward pass in training counts on all … | the same, in code that only training runs |
 | the forward pass computes with the number … | `x / x.shape[1] ** 0.5`: write the number instead |
 | … is a buffer that no file of the network holds | a non-persistent buffer; make it persistent |
-| the size of … depends on data | what reads these channels is `nonzero`, a boolean index, `unique` or NMS |
+| the size of … depends on data | `nonzero`, a boolean index, `unique` or NMS reads them |
 
 Numbers in the code are found by running the network with fewer channels, on shapes alone, which
 takes almost no time. Networks that take parts of channels are also traced a second time without
