@@ -310,6 +310,23 @@ def checks(rows: list[Row], detectors: list[Row]) -> list[dict[str, Any]]:
     return found
 
 
+def in_short(row: Row) -> Row:
+    """Shorten a row: figures that are read, and the main reasons for what stays whole."""
+    short = {
+        key: round(value, 5) if isinstance(value, float) else value for key, value in row.items()
+    }
+    for key in ("difference", "back_difference"):
+        if key in row:
+            short[key] = float(f"{row[key]:.2g}")
+    if "seconds" in row:
+        short["seconds"] = {step: round(value, 2) for step, value in row["seconds"].items()}
+    if "inputs" in row:
+        short["inputs"] = ", ".join(" × ".join(map(str, shape)) for shape in row["inputs"])
+    if "whole" in row:
+        short["whole"] = "; ".join(f"{e['channels']}: {e['reason']}" for e in row["whole"][:2])
+    return short | {"wall_s": round(row["wall_s"], 1)}
+
+
 def count(rows: list[Row], status: str) -> int:
     """Count the rows of a status."""
     return sum(row["status"] == status for row in rows)
@@ -369,7 +386,7 @@ def main() -> None:
         "packages": packages,
         "left_out": sorted(set(wanted) - set(there)),
         "count": dict(Counter(row["status"] for row in rows)),
-        "networks": rows,
+        "networks": [in_short(each) for each in rows],
         "compressed": detectors,
         "checks": held,
         "provenance": provenance(),

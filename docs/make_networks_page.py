@@ -17,7 +17,10 @@ INTRODUCTION = """\
 
 Secateur prunes any network that `torch.export` can trace. It reads the trace, finds which channels
 must be removed together, and says for every layer whether it can be pruned, and if not, why. Layers
-that it does not understand are not changed. To inspect a network of yours:
+that it does not understand are not changed. 300 networks of torchvision, timm,
+segmentation_models_pytorch and ultralytics were cut by half and verified:
+[results.md](results.md#networks-of-other-projects-benchmarksnetworkspy). To inspect a network of
+yours:
 
 ```python
 import secateur, torch, torchvision

@@ -603,7 +603,7 @@ def networks_table(result: dict[str, Any]) -> str:
     lines += ["", "| network | outcome | reason |", "|---|---|---|"]
     for row in rows:
         if row["status"] != "verified":
-            reason = row.get("message") or row["whole"][0]["reason"]
+            reason = row.get("message") or row["whole"]
             lines.append(f"| {row['network']} | {row['status']} | {reason.replace('|', '/')} |")
     lines += [
         "",
