@@ -112,6 +112,17 @@ def test_compress_then_again_then_inspect(
     again = secateur("compress", recipe, "--run", run)
     assert "dense: found" in again.out
 
+    plan = ("compress", recipe, "--run", run, "--plan")
+    assert secateur(*plan).out.count(f"\nthe recipe is the last one in {run}; its complete") == 1
+    assert "\ndense: would be found\n" in secateur(*plan).out
+    size = ("--set", "compress.select.keep_macs=0.6")
+    changed = secateur(*plan, *size, "--set", "evaluate.nms=0.3").out
+    differ = "compress.select.keep_macs (was 0.5, now 0.6), evaluate.nms (was 0.45, now 0.3); the"
+    assert f"the recipe differs from the last one in {run}: {differ}" in changed
+    assert "\ndense: would be found\n" in changed
+    assert "\ndense: would be redone\n" in secateur(*plan, "--set", "train.steps=3").out
+    one_error(secateur("compress", recipe, "--plan", "--run", recipe.parent), "is not the folder")
+
     inspected = secateur("inspect", run / "slim.safetensors")
     assert inspected.code == 0, inspected.err
     assert f"{summary['slim']['params']:,}" in inspected.out

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 
@@ -250,6 +251,33 @@ def test_only_what_a_run_wrote_is_deleted(
     assert not set(stale) & set(after)
     assert after["steps/dense/network.safetensors"] != before["steps/dense/network.safetensors"]
     assert len(list((run / "logs/dense").glob("events.*"))) == 2  # of the training and its metric
+
+
+def test_a_changed_recipe_loses_no_step(
+    secateur: Callable[..., Outcome], recipe: Path, run: Path
+) -> None:
+    before = {path: path.read_bytes() for path in run.glob("steps/*/*") if path.is_file()}
+    again = ("compress", recipe, "--run", run)
+    changed = secateur(*again, "--set", "train.steps=2")
+    assert f"\n  the earlier one is kept in {run}/steps/replaced/dense-" in changed.out
+    back = secateur(*again)
+    assert (back.code, back.out.count(": found again, as an earlier recipe made it")) == (0, 8)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_weights_that_cannot_be_downloaded_change_nothing(
+    secateur: Callable[..., Outcome], recipe: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    before = content(run)
+    weights = "model.weights=torchvision:VGG16_BN_Weights.IMAGENET1K_V1"
+    for command in ("compress", "train"):
+        outcome = secateur(command, recipe, "--run", run, "--set", weights)
+        one_error(outcome, "the download failed", "no route to host", "name a file")
+        assert content(run) == before
 
 
 def test_a_comparison_of_runs_replaces_no_page_of_others(

@@ -23,6 +23,7 @@ from secateur.run.stage import (
     Stage,
     Step,
     read_step,
+    replaced_place,
     run_stage,
 )
 
@@ -134,6 +135,58 @@ def test_a_stage_with_another_key_is_done(stages: Stages) -> None:
     )
 
 
+def test_a_stage_that_a_changed_recipe_replaces_is_kept_and_found_again(stages: Stages) -> None:
+    theirs = stages.root / "a/dense/notes.txt"
+    before = {}
+    for value in (3, 4, 3, 4):
+        assert value_of(stages("a", value, pool=False)) == 2 * value
+        theirs.write_text("of the user")
+        found = files(stages.root / "a/dense")
+        assert before.setdefault(value, found) == found, "nothing of it has changed"
+    assert stages.done == ["a", "a"]
+    three, four = (kept_place(stages, value) for value in (3, 4))
+    again = "dense: found again, as an earlier recipe made it"
+    assert stages.said == [
+        *("dense", "dense: redone: what it depends on has changed"),
+        *(f"  the earlier one is kept in {three}", again, f"  the earlier one is kept in {four}"),
+        *(again, f"  the earlier one is kept in {three}"),
+    ]
+    assert [path.name for path in three.parent.iterdir()] == [three.name]
+    shutil.rmtree(three.parent)  # as docs/run-folder.md allows
+    stages("a", 3, pool=False)
+    assert stages.done == ["a", "a", "a"]
+
+
+def kept_place(stages: Stages, value: int) -> Path:
+    return replaced_place(
+        stages.root / "a/dense", stage({"value": value}, output_of_none).output_key
+    )
+
+
+def test_a_kept_stage_is_evaluated_again_if_evaluation_has_changed(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def do(steps: int, metric: str, make: Make = lambda _: output(1)) -> Step:
+        options = {
+            "measured_by": {"metric": metric},
+            "measure": lambda _: {"metrics": {metric: 1.0}},
+        }
+        return run_stage(tmp_path / "dense", stage({"steps": steps}, make, **options), said.append)
+
+    do(1, "a")
+    do(2, "a")
+    assert do(1, "b", output_of_none).result.metrics == {"b": 1.0}
+    assert said[-2] == "dense: re-evaluated: evaluation settings changed"
+
+
+def test_the_key_of_an_altered_record_leads_nowhere(stages: Stages) -> None:
+    stages("a", 3, pool=False)
+    record = stages.root / "a/dense/step.json"
+    write_json(record, {**json.loads(record.read_text()), "output_key": "../../../../b"})
+    stages("a", 4, pool=False)
+    assert [path.name for path in stages.root.iterdir()] == ["a"]
+
+
 def test_a_changed_run_takes_what_another_run_has_done(stages: Stages) -> None:
     stages("a", 3)
     stages("b", 4)
@@ -159,7 +212,7 @@ def test_redoing_a_linked_stage_changes_no_other_run(stages: Stages) -> None:
     stages("b", 3)
     before = files(stages.root / "b/dense")
     stages("a", 4, pool=False)  # in the folder whose files are linked
-    assert stages.said[-1] == "dense: redone: what it depends on has changed"
+    assert stages.said[-2] == "dense: redone: what it depends on has changed"
     assert files(stages.root / "a/dense")["network.safetensors"] == "made of 4"
     assert files(stages.root / "b/dense") == files(pooled(stages, 3)) == before
 

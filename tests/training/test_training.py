@@ -1,8 +1,11 @@
 """The training loop on a small network."""
 
+import signal
 import warnings
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from secateur.distributed.processes import open_fabric
 from secateur.errors import DivergedError
+from secateur.files.signals import signals_raised
 from secateur.pruning.penalties.l1 import L1Proximal
 from secateur.pruning.penalties.penalty import Penalties
 from secateur.training.checkpoint import TrainingState
@@ -146,6 +150,93 @@ def test_a_resumed_training_gives_the_network_of_an_uninterrupted_one(
     assert found == trace
     for name, value in whole.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The handlers of a program in the foreground; those before are put back."""
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in usual.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("place", ["step", "batch"])
+def test_a_stopped_training_resumes_at_the_step_at_which_it_was_stopped(
+    number: signal.Signals, place: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "training.safetensors"
+
+    def run(*, at: int | None) -> tuple[nn.Module, list[float]]:
+        model = nn.Sequential(*network(), nn.Dropout(0.5), nn.Linear(1, 1))
+        torch.manual_seed(3)
+        state = TrainingState(path)
+        done = state.steps_done()
+
+        def stopping_loss(net: nn.Module, *batch: Tensor) -> Tensor:
+            if at is not None and place == "step" and len(seen) == at:
+                signal.raise_signal(number)
+                signal.raise_signal(number)  # `timeout` sends two
+            return loss(net, *batch)
+
+        def stopping_batches() -> Iterator[Any]:
+            for batch in given:
+                if at is not None and place == "batch" and len(seen) == at:
+                    signal.raise_signal(number)
+                seen.append(batch)
+                yield batch
+
+        seen: list[Any] = []
+        given = list(batches(12))[done:]  # draws from the global random numbers
+        rest = Sized(stopping_batches, 12 - done)
+        return model, train(fabric(), model, stopping_loss, rest, SGD, state=state)
+
+    whole, trace = run(at=None)
+    with signals_raised(), pytest.raises((KeyboardInterrupt, SystemExit)):
+        run(at=5)
+    assert TrainingState(path).steps_done() == 5
+    again, found = run(at=None)
+    assert found == trace
+    for name, value in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_second_signal_does_not_wait_for_the_end_of_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secateur.files.signals._PATIENCE", -1.0)
+    reached: list[int] = []
+
+    def stopping_loss(net: nn.Module, *batch: Tensor) -> Tensor:
+        for each in (1, 2):
+            signal.raise_signal(signal.SIGINT)
+            reached.append(each)
+        return loss(net, *batch)
+
+    state = TrainingState(tmp_path / "training.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        train(fabric(), network(), stopping_loss, batches(2), SGD, state=state)
+    assert reached == [1]
+    assert state.steps_done() == 0
+
+
+@dataclass
+class Sized:
+    """An iterator with a length, as ``train`` needs."""
+
+    make: Callable[[], Iterator[Any]]
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.make()
 
 
 def test_bfloat16_does_not_round_batches() -> None:

@@ -25,7 +25,8 @@ def compress(
         bool,
         typer.Option(
             "--plan",
-            help="Only show what would happen, and time a few training steps; writes nothing.",
+            help="Only show what would happen, in what the recipe differs from that of the run "
+            "folder, and time a few training steps; writes nothing.",
         ),
     ] = False,
     no_training: Annotated[
@@ -40,8 +41,9 @@ def compress(
     """Train a network, compress it, and evaluate both.
 
     Every step is saved in the run folder. Give the same command again to resume a stopped run
-    after the last completed step; at most the last minutes of a training are lost. If the recipe
-    has changed, only the steps that depend on the change are repeated. The results are
+    after the last completed step or, in a training, the last checkpoint. If the recipe has changed,
+    only the steps that depend on the change are repeated, and what they replace is kept. The
+    results are
     dense.safetensors, slim.safetensors, summary.json and report.html.
     """
     from secateur.config.recipe import load_recipe
@@ -53,7 +55,7 @@ def compress(
         from secateur.run.duration import measure_duration
         from secateur.run.plan import plan
 
-        planned = plan(loaded)
+        planned = plan(loaded, run_folder(run, loaded))
         show_plan(console, planned)
         if planned.pictures is not None:
             show_duration(console, measure_duration(loaded, planned.pictures))
@@ -137,6 +139,8 @@ def show_plan(console: Console, plan: "Plan") -> None:
         say(console, f"not pruned by any phase: {', '.join(plan.untouched)}")
     for note in plan.notes:
         say(console, f"note: {note}")
+    for found in plan.found:
+        say(console, found)
 
 
 def show_duration(console: Console, duration: "Duration") -> None:

@@ -9,13 +9,17 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 # The exit code of a program that SIGTERM ended.
 TERMINATED = 143
 # Seconds until a discarded signal is sent again; callbacks are much shorter.
 _DELAY = 0.1
+# Seconds after which a second signal no longer counts as the first: `timeout` sends two at once.
+_PATIENCE = 1.0
 
 _terminating = threading.Event()
 
@@ -47,6 +51,41 @@ def signals_raised() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = usual
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the end of the block; a second, later one does not wait.
+
+    A signal that would not raise an exception, or is ignored, is left as it is.
+    """
+    if not _in_main_thread():
+        yield
+        return
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    first: tuple[int, float] | None = None
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if first is None:
+            first = number, time.monotonic()
+        elif time.monotonic() - first[1] > _PATIENCE:
+            handler = usual[signal.Signals(number)]
+            first = None
+            if callable(handler):
+                handler(number, frame)
+
+    for number, handler in usual.items():
+        if callable(handler):
+            signal.signal(number, wait)
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        if first is not None:
+            signal.raise_signal(first[0])
 
 
 def is_terminating() -> bool:

@@ -91,6 +91,16 @@ def check_weights(architecture: Architecture, source: str, *, whole: bool = Fals
         unfilled_by(architecture, source, whole=whole)
 
 
+def fetch_weights(source: str) -> None:
+    """Download weights of torchvision unless they are on disk; files are left as they are.
+
+    Raises:
+        ModelError: torchvision has none of that name, or they cannot be downloaded.
+    """
+    if source.startswith("torchvision:"):
+        read_state(source)
+
+
 def unfilled_by(architecture: Architecture, source: str, *, whole: bool = False) -> list[str]:
     """List what ``load_weights`` would not fill, without loading; raises the same errors."""
     with torch.device("meta"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import torchvision
 from lightning.fabric import Fabric
 from torch import nn
 
@@ -26,12 +27,15 @@ from secateur.files.atomic_write import write_json
 from secateur.files.translated_errors import translated_errors
 from secateur.models.architecture import Architecture
 from secateur.models.network_file import load_network
-from secateur.models.weights import check_weights
+from secateur.models.weights import check_weights, fetch_weights
 from secateur.pruning.selection.measured_rounding import check_runtime
 from secateur.run.folder import RUN
 from secateur.run.phases import check_norms, check_phases
-from secateur.run.stage import Make, Stage, Step, Trail, fingerprint, run_stage
+from secateur.run.stage import Make, Stage, Step, Trail, fingerprint, has_files, run_stage
 from secateur.tasks.task import Task, task_of
+
+# The first stage.
+DENSE = "dense"
 
 
 class Reporter(Protocol):
@@ -148,11 +152,12 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
         for runtime in {select.runtime for select in selects if select.round_to == "auto"}:
             check_runtime(runtime)
         _warn_of_missing_classes(splits, reporter)
-        root = recipe.data.root
-        described = {
-            name: describe(part, root)
-            for name, part in (("train", splits.train), ("validation", splits.validation))
-        }
+        described = describe_trained(splits, recipe.data.root)
+        digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
+        if recipe.model.weights and processes.rank.rank == 0 and pool is None:
+            inputs = dense_inputs(recipe, architecture, digest)
+            if not has_files(folder / "steps" / DENSE, fingerprint(inputs)):
+                fetch_weights(recipe.model.weights)  # before a file of the run is replaced
         written = recipe.model_dump(mode="json")
         trail = Trail(folder / RUN.mark)  # the first file, by which a run's folder is recognised
         write_json(
@@ -160,9 +165,34 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
             {name: [str(each[0]) for each in pictures] for name, pictures in described.items()},
         )
         write_json(folder / "recipe.json", written)
-    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
     processes.check_same(fingerprint([written, digest]))
     return Run(recipe, folder, task, splits, processes, reporter, digest, trail, pool)
+
+
+def describe_trained(splits: Splits, root: Path) -> dict[str, Any]:
+    """Describe the pictures that decide what a run makes: all but those for test."""
+    parts = (("train", splits.train), ("validation", splits.validation))
+    return {name: describe(part, root) for name, part in parts}
+
+
+def dense_inputs(recipe: Recipe, architecture: Architecture, data_key: str) -> dict[str, Any]:
+    """Give all that the files of the dense network depend on."""
+    written = recipe.model_dump(mode="json")
+    weights = recipe.model.weights
+    return {
+        "data": data_key,
+        # With the classes and how pictures are read, which the recipe may leave to the data.
+        "architecture": architecture.model_dump(mode="json"),
+        "recipe": {name: written[name] for name in ("seed", "precision", "train")},
+        "augmentation": recipe.data.augmentation.model_dump(),
+        "weights": _file_digest(Path(weights)) if weights and Path(weights).is_file() else weights,
+        "versions": [torch.__version__, torchvision.__version__],
+    }
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_evaluation(task: Task, splits: Splits, architecture: Architecture) -> None:

@@ -27,6 +27,8 @@ RUN_FILES = (
 TRIALS = "trials"
 # Folders of a series: steps that its runs share, and their locks.
 SHARED = ("pool", "locks")
+# Folder beside a run's steps: complete ones that a changed recipe replaced.
+REPLACED = "replaced"
 # What a step writes into its folder. The record is the first: without it, the step is not done.
 STEP_FILES = (
     *("step.json", "output.json", "by_class.json", "network.safetensors"),
@@ -153,6 +155,44 @@ def clear_drafts(folder: Path) -> None:
 def clear_step(folder: Path) -> None:
     """Delete what a step wrote into its folder, and the folder if nothing else is in it."""
     delete_own(folder, STEP_FILES)
+
+
+def keep_step(folder: Path, kept: Path) -> None:
+    """Move a step's folder to another place in one rename; other files in it are not moved.
+
+    Raises:
+        RunError: it cannot be moved.
+    """
+    clear_step(kept)
+    try:
+        kept.parent.mkdir(exist_ok=True)
+        folder.rename(kept)
+        _move_others(kept, folder)
+    except OSError as error:
+        raise unwritable(kept, error) from error
+
+
+def restore_step(kept: Path, folder: Path) -> None:
+    """Undo ``keep_step``, in place of what the step's folder holds now.
+
+    Raises:
+        RunError: it cannot be moved.
+    """
+    clear_step(folder)
+    try:
+        if folder.is_dir():
+            _move_others(folder, kept)
+            folder.rmdir()
+        kept.rename(folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def _move_others(source: Path, target: Path) -> None:
+    for path in list(source.iterdir()):
+        if not _fits(path.name, STEP_FILES):
+            target.mkdir(exist_ok=True)
+            path.rename(target / path.name)
 
 
 def delete_own(folder: Path, patterns: Iterable[str]) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torchvision
 
 from secateur.data.source import describe
 from secateur.files.atomic_write import write_json
@@ -15,7 +14,7 @@ from secateur.models.network import build_network, example_input, layer_widths, 
 from secateur.models.network_file import load_network
 from secateur.models.weights import load_weights
 from secateur.pruning.verification import fix_unverified
-from secateur.run.context import Handle, Run
+from secateur.run.context import DENSE, Handle, Run, dense_inputs
 from secateur.run.phases import network_groups, recipe_phases
 from secateur.run.predictions_file import PREDICTIONS_FILE, save_predictions
 from secateur.run.records import TrainingRecord
@@ -39,7 +38,7 @@ def train_dense(run: Run) -> tuple[Handle, Step]:
 
     def make(folder: Path) -> dict[str, Any]:
         fixed = unverified_groups(run)
-        torch.manual_seed(run.seed("dense"))
+        torch.manual_seed(run.seed(DENSE))
         model = build_network(architecture)
         fresh: list[str] = []
         if weights:
@@ -47,24 +46,15 @@ def train_dense(run: Run) -> tuple[Handle, Step]:
             fresh = load_weights(model, weights, whole=whole)
             rest = f"; {len(fresh)} of its tensors start from scratch" if fresh else ""
             run.reporter.say(f"  from {weights}{rest}")
-        loss = StageTraining(run, "dense", recipe.train, folder).fit(model)
+        loss = StageTraining(run, DENSE, recipe.train, folder).fit(model)
         return {"kind": "dense", "loss": loss, "fresh": fresh, "fixed": fixed}
 
     def measure(folder: Path) -> dict[str, Any]:
         model = load_network(folder / NETWORK_FILE).model
         return measure_network(run, folder, model, recipe.train.steps)
 
-    written = recipe.model_dump(mode="json")
-    depends_on = {
-        "data": run.data_key,
-        # With the classes and how pictures are read, which the recipe may leave to the data.
-        "architecture": architecture.model_dump(mode="json"),
-        "recipe": {name: written[name] for name in ("seed", "precision", "train")},
-        "augmentation": recipe.data.augmentation.model_dump(),
-        "weights": _file_digest(Path(weights)) if weights and Path(weights).is_file() else weights,
-        "versions": [torch.__version__, torchvision.__version__],
-    }
-    stage = Stage("dense", depends_on, make, evaluation_settings(run), measure, shared=True)
+    depends_on = dense_inputs(recipe, architecture, run.data_key)
+    stage = Stage(DENSE, depends_on, make, evaluation_settings(run), measure, shared=True)
     step = run.do(stage)
     metric = cast(TrainingRecord, step.result).metrics[recipe.evaluate.metric] or 0.0
     run.reporter.say(f"dense: {recipe.evaluate.metric} {metric:.1f} on validation")
@@ -136,8 +126,3 @@ def unverified_groups(run: Run) -> dict[str, str]:
         for name, group in verified.groups.items()
         if group.fixed is not None and graph.groups[name].fixed is None
     }
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,11 @@
 """What a run of a recipe would do, before anything is trained."""
 
+import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from secateur.config.architecture import recipe_architecture
 from secateur.config.compress import Select
@@ -14,8 +18,11 @@ from secateur.models.layer_costs import layer_names_by_path
 from secateur.models.network import build_network, layer_names
 from secateur.models.weights import check_weights
 from secateur.pruning.selection.budget import Budget
-from secateur.run.context import check_evaluation
+from secateur.run.context import DENSE, check_evaluation, dense_inputs, describe_trained
+from secateur.run.folder import check_folder
 from secateur.run.phases import check_norms, check_phases, network_groups, recipe_phases
+from secateur.run.records import read_json
+from secateur.run.stage import fingerprint, has_files
 from secateur.tasks.task import task_of
 
 
@@ -55,6 +62,7 @@ class Plan:
         untouched: layers from which no phase removes filters.
         notes: assumptions and warnings.
         pictures: the training set; None if it cannot be read.
+        found: what the run folder holds already, in words.
     """
 
     name: str
@@ -67,17 +75,25 @@ class Plan:
     untouched: tuple[str, ...]
     notes: tuple[str, ...]
     pictures: PictureSet | None
+    found: tuple[str, ...] = ()
 
 
-def plan(recipe: Recipe) -> Plan:
+def plan(recipe: Recipe, folder: Path | None = None) -> Plan:
     """Plan a run of a recipe. The pictures need not exist if their classes are known.
 
+    Args:
+        recipe: what to do.
+        folder: of the run, which need not exist; None to plan for a new one.
+
     Raises:
+        RunError: the folder is not a run's, or a record in it cannot be read.
         RecipeError: the recipe contradicts itself.
         BudgetError: a budget cannot be met.
         DataError: the pictures are invalid, or they do not exist and their classes are unknown.
         ModelError: the file of weights cannot be read, or does not fit the network.
     """
+    if folder is not None:
+        check_folder(folder)
     splits, classes, notes = _pictures(recipe)
     architecture = recipe_architecture(recipe, classes)
     check_phases(recipe, architecture)
@@ -131,7 +147,47 @@ def plan(recipe: Recipe) -> Plan:
         tuple(n for n in layer_names(architecture) if n not in pruned and n not in fixed),
         tuple(notes),
         splits.train if splits is not None else None,
+        tuple(_found(recipe, folder, architecture, splits)) if folder is not None else (),
     )
+
+
+def _found(
+    recipe: Recipe, folder: Path, architecture: Architecture, splits: Splits | None
+) -> Iterator[str]:
+    """Say in what the recipe differs from that of a run's folder, and whether dense is found."""
+    path = folder / "recipe.json"
+    if not path.is_file():
+        return
+    before, now = _entries(read_json(path)), _entries(recipe.model_dump(mode="json"))
+    differ = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if differ:
+        values = (f"{n} (was {before.get(n)}, now {now.get(n)})" for n in differ)
+        yield (
+            f"the recipe differs from the last one in {folder}: {', '.join(values)}; the steps "
+            "that depend on this would be redone, and the earlier ones kept"
+        )
+    else:
+        yield f"the recipe is the last one in {folder}; its complete steps would be found"
+    if splits is not None:
+        trained = json.dumps(describe_trained(splits, recipe.data.root))
+        inputs = dense_inputs(recipe, architecture, hashlib.sha256(trained.encode()).hexdigest())
+        there = has_files(folder / "steps" / DENSE, fingerprint(inputs))
+        yield f"dense: would be {'found' if there else 'redone'}"
+
+
+def _entries(content: Any, place: str = "") -> dict[str, Any]:
+    """Give every entry of nested mappings and lists by its place, as ``--set`` names it."""
+    if isinstance(content, dict) and content:
+        parts: Any = content.items()
+    elif isinstance(content, list) and any(isinstance(each, dict) for each in content):
+        parts = enumerate(content)
+    else:
+        return {place: content}
+    return {
+        name: value
+        for key, part in parts
+        for name, value in _entries(part, f"{place}.{key}" if place else str(key)).items()
+    }
 
 
 def _bounded(budget: Budget) -> bool:

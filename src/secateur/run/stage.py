@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from secateur.errors import RunError
 from secateur.files.atomic_write import write_json
 from secateur.files.lock import lock
-from secateur.run.folder import clear_step
+from secateur.run.folder import REPLACED, clear_step, keep_step, restore_step
 from secateur.run.records import (
     RUN_CURE,
     PhaseSummary,
@@ -160,9 +160,18 @@ def _run_stage(folder: Path, stage: Stage, say: Callable[[str], None], pooled: P
         clear_step(folder)
         _link(pooled, folder)
         found = read_step(folder)
+    replaced, restored = None, ""
+    if found is None or found.output_key != output_key:
+        if pooled is None and found is not None and is_made(folder):
+            replaced = replaced_place(folder, found.output_key)
+            keep_step(folder, replaced)
+        if is_made(earlier := replaced_place(folder, output_key)):
+            restore_step(earlier, folder)
+            found, restored = read_step(folder), " again, as an earlier recipe made it"
     if found is not None and (result := current(found)) is not None:
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # left by a kill just before
-        say(f"{folder.name}: found")
+        say(f"{folder.name}: found{restored}")
+        _say_replaced(replaced, say)
         return Step(folder, output_key, result_key, found.seconds, result)
     kept = found is not None and found.output_key == output_key
     if not kept:
@@ -170,6 +179,7 @@ def _run_stage(folder: Path, stage: Stage, say: Callable[[str], None], pooled: P
     before = found.seconds if found is not None and kept else 0.0
     redone = "re-evaluated: evaluation settings" if kept else "redone: what it depends on has"
     say(f"{folder.name}: {redone} changed" if found and found.result else folder.name)
+    _say_replaced(replaced, say)
 
     def write(seconds: float, result: StageRecord | None = None) -> None:
         record = StepRecord(
@@ -194,6 +204,34 @@ def _run_stage(folder: Path, stage: Stage, say: Callable[[str], None], pooled: P
     if pooled:
         _link(folder, pooled)
     return Step(folder, output_key, result_key, seconds, result)
+
+
+def is_made(folder: Path) -> bool:
+    """Whether a stage's files are complete, evaluated or not."""
+    return os.path.lexists(folder / "step.json") and os.path.lexists(folder / OUTPUT_FILE)
+
+
+def has_files(folder: Path, output_key: str) -> bool:
+    """Whether a stage's files are complete, in its folder or kept since an earlier recipe.
+
+    Raises:
+        RunError: its record cannot be read, or is of another version.
+    """
+    found = read_step(folder)
+    if found is not None and found.output_key == output_key:
+        return is_made(folder)
+    return is_made(replaced_place(folder, output_key))
+
+
+def replaced_place(folder: Path, output_key: str) -> Path:
+    """Where a stage's files are kept once a stage with another key has replaced them."""
+    # The key comes from a file, so it may be no file name.
+    return folder.parent / REPLACED / f"{folder.name}-{fingerprint(output_key)}"
+
+
+def _say_replaced(replaced: Path | None, say: Callable[[str], None]) -> None:
+    if replaced is not None:
+        say(f"  the earlier one is kept in {replaced}")
 
 
 def _as_result(path: Path, output: Any, measured: Mapping[str, Any]) -> StageRecord:

@@ -107,8 +107,11 @@ class TrainingState:
 
     def write_when_due(self, model: nn.Module, optimizer: Optimizer, trace: list[float]) -> None:
         """Write a checkpoint after a step if the last one is older than the interval."""
-        if time.monotonic() - self._last < 60 * self.interval:
-            return
+        if time.monotonic() - self._last >= 60 * self.interval:
+            self.write(model, optimizer, trace)
+
+    def write(self, model: nn.Module, optimizer: Optimizer, trace: list[float]) -> None:
+        """Write a checkpoint after a step."""
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         for number, state in optimizer.state_dict()["state"].items():
             for entry, value in state.items():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any, Protocol, cast
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from secateur.data.seeds import DROPOUT, derived_seed
 from secateur.errors import DivergedError
+from secateur.files.signals import signals_deferred
 from secateur.pruning.penalties.penalty import Penalties
 from secateur.training.checkpoint import TrainingState
 from secateur.training.recorded_passes import record_passes
@@ -60,7 +62,8 @@ def train(
         schedule: optimizer and learning rate.
         penalty: sparsity penalty that is added to the loss; None for none.
         on_step: called after each step with its number, from 1, and its loss.
-        state: the checkpoint to resume from and to write; None to start at step 1.
+        state: the checkpoint to resume from and to write; None to start at step 1. In one process,
+            Ctrl-C and SIGTERM wait for the end of a step, and a checkpoint is written.
 
     Returns:
         The loss of each step, including the steps before a resumption; the mean over processes.
@@ -81,35 +84,45 @@ def train(
     if isinstance(batches, DataLoader):
         loader = fabric.setup_dataloaders(batches, use_distributed_sampler=False)
         batches = cast(Batches, loader)
+    # Of several processes, those that have not received the signal wait for the others in a step.
+    alone = fabric.world_size == 1
+    complete = True
     try:
         for step, batch in enumerate(batches, start=first):
-            if one_gpu and step == first:
-                bf16 = fabric.strategy.precision.precision == "bf16-mixed"
-                record_passes(objective, batch, bf16=bf16)
-            if fabric.global_rank > 0:  # random numbers of its own, the same after a resumption
-                torch.manual_seed(derived_seed(seed, DROPOUT, step, fabric.global_rank))
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.learning_rate(step, steps)
-            value = wrapped(*batch)
-            fabric.backward(value)
-            norm = None
-            if schedule.clip is not None:
-                norm = fabric.clip_gradients(
-                    wrapped, optimizer, max_norm=schedule.clip, error_if_nonfinite=False
-                )
-            penalty.before_step(plain_optimizer)
-            optimizer.step()
-            penalty.after_step(plain_optimizer)
-            optimizer.zero_grad()
-            if fabric.world_size > 1:
-                _average_statistics(fabric, model)
-            trace.append(float(cast(Tensor, fabric.all_reduce(value.detach()))))
-            if not math.isfinite(trace[-1]) or (norm is not None and not math.isfinite(norm)):
-                raise _diverged(f"at step {step} of {steps} (loss {trace[-1]:g})", schedule)
-            if on_step is not None:
-                on_step(step, trace[-1])
-            if state is not None:
-                state.write_when_due(model, plain_optimizer, trace)
+            with signals_deferred() if alone else nullcontext():
+                complete = False
+                if one_gpu and step == first:
+                    bf16 = fabric.strategy.precision.precision == "bf16-mixed"
+                    record_passes(objective, batch, bf16=bf16)
+                if fabric.global_rank > 0:  # random numbers of its own, the same after a resumption
+                    torch.manual_seed(derived_seed(seed, DROPOUT, step, fabric.global_rank))
+                for group in optimizer.param_groups:
+                    group["lr"] = schedule.learning_rate(step, steps)
+                value = wrapped(*batch)
+                fabric.backward(value)
+                norm = None
+                if schedule.clip is not None:
+                    norm = fabric.clip_gradients(
+                        wrapped, optimizer, max_norm=schedule.clip, error_if_nonfinite=False
+                    )
+                penalty.before_step(plain_optimizer)
+                optimizer.step()
+                penalty.after_step(plain_optimizer)
+                optimizer.zero_grad()
+                if fabric.world_size > 1:
+                    _average_statistics(fabric, model)
+                trace.append(float(cast(Tensor, fabric.all_reduce(value.detach()))))
+                if not math.isfinite(trace[-1]) or (norm is not None and not math.isfinite(norm)):
+                    raise _diverged(f"at step {step} of {steps} (loss {trace[-1]:g})", schedule)
+                if on_step is not None:
+                    on_step(step, trace[-1])
+                if state is not None:
+                    state.write_when_due(model, plain_optimizer, trace)
+                complete = True
+    except (KeyboardInterrupt, SystemExit):
+        if state is not None and alone and complete and trace:
+            state.write(model, plain_optimizer, trace)
+        raise
     finally:
         objective.__dict__.pop("forward", None)  # recorded passes hold memory and themselves
     # A norm's variance may be infinite although the loss, which uses the batch's, is not.
