@@ -34,6 +34,21 @@ def test_plan_shows_what_would_happen(secateur: Callable[..., Outcome], recipe: 
     assert re.search(f"training on .+: about {span} for the dense network, {phases}", outcome.out)
 
 
+def test_plan_warns_of_what_a_run_would_stop_on(
+    secateur: Callable[..., Outcome], recipe: Path, tmp_path: Path
+) -> None:
+    changes = (f"data.root={tmp_path}/none", "model.weights=none.pth", "model.batch_norm=false")
+    options = [option for change in changes for option in ("--set", change)]
+    outcome = secateur("compress", recipe, "--plan", *options)
+    assert outcome.code == 0, outcome.err
+    pictures, weights = outcome.out.splitlines()[:2]
+    assert pictures.startswith(f"warning: a run would stop at once: {tmp_path}/none: data folder")
+    assert weights == "warning: a run would stop at once: none.pth: no such file of weights"
+    assert "hardly train" not in outcome.out
+    outcome = secateur("compress", recipe, "--plan", *options[:2], *options[4:])
+    assert "note: the network starts from random weights and has no batch norm" in outcome.out
+
+
 def test_plan_tries_a_norm_on_a_map_of_one_cell(
     secateur: Callable[..., Outcome], recipe: Path
 ) -> None:

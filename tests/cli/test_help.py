@@ -127,6 +127,10 @@ def test_unknown_option_is_wrong_use(secateur: Callable[..., Outcome]) -> None:
 def test_unknown_entry_names_the_nearest(secateur: Callable[..., Outcome], recipe: Path) -> None:
     outcome = secateur("compress", recipe, "--set", "train.step=3")
     one_error(outcome, recipe, "train.step", "did you mean steps?")
+    one_error(outcome, f"{recipe}, with --set train.step=3: unknown entry train.step;")
+    recipe.write_text(recipe.read_text() + "sed: 1\n")
+    outcome = secateur("compress", recipe, "--set", "seed=3")
+    one_error(outcome, f"{recipe}: unknown entry sed; did you mean seed?")
 
 
 def test_missing_recipe(secateur: Callable[..., Outcome], tmp_path: Path) -> None:

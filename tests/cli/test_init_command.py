@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from commands import Outcome, one_error
@@ -71,6 +72,31 @@ def test_init_for_coco_and_yolo(
     assert made.name == "null"
     assert (made.data.format, made.data.classes, made.data.test) == (data_format, classes, test)
     assert ("to test on (val, evaluated once at the end" in outcome.out) == (test == "val")
+
+
+def test_init_names_classes_that_may_be_misspelt(
+    secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    yolo_folder(tmp_path / "data")
+    (tmp_path / "data/data.yaml").write_text("names: [square, sqare]\n")
+    lines = ["0 0.5 0.5 0.4 0.4\n"] * 50 + ["1 0.5 0.5 0.4 0.4\n"]
+    (tmp_path / "data/labels/train/a.txt").write_text("".join(lines))
+    outcome = secateur("init", tmp_path / "data", "--out", tmp_path / "first.yaml")
+    assert "; few objects are of sqare (1): check that the names are not misspelt" in outcome.out
+    load_recipe(tmp_path / "first.yaml")
+
+
+def test_init_and_compress_name_the_command_that_takes_a_file(
+    secateur: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    yolo_folder(tmp_path / "data")
+    file = tmp_path / "data/data.yaml"
+    file.write_text("path: .\ntrain: images/train\nnames: [a]\n")
+    one_error(secateur("compress", file), file, "is not a recipe", f"init {tmp_path / 'data'}'")
+    one_error(secateur("init", file), file, "is a file; give the folder")
+    torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "other.pth")
+    init = ("init", tmp_path / "data", "--weights", tmp_path / "other.pth")
+    one_error(secateur(*init, "--out", tmp_path / "a.yaml"), "--weights takes those of a whole")
 
 
 def test_init_refuses_an_unknown_layout(secateur: Callable[..., Outcome], tmp_path: Path) -> None:

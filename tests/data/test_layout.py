@@ -86,6 +86,17 @@ def test_unknown(tmp_path: Path) -> None:
         guess_layout(tmp_path / "nowhere")
 
 
+def test_a_folder_near_by_is_suggested(tmp_path: Path) -> None:
+    write(tmp_path / "mine", "a.jpg", "signs/gt.txt", "signs/train/b.ppm")
+    with pytest.raises(DataError, match=rf"unknown .*; did you mean {tmp_path}/mine/signs\?"):
+        guess_layout(tmp_path / "mine")
+    with pytest.raises(DataError, match=rf"; did you mean {tmp_path}/mine/signs\?"):
+        guess_layout(tmp_path / "mine/signs/train")
+    file = tmp_path / "mine/a.jpg"
+    with pytest.raises(DataError, match=rf"{file}: is a file; .* contains it, {tmp_path}/mine$"):
+        guess_layout(file)
+
+
 def test_real_data(real_data: Path) -> None:
     gtsdb, voc = real_data / "gtsdb", real_data / "voc2012-mini"
     assert guess_layout(gtsdb) == Layout("gtsdb", gtsdb, "train", "test", "43")

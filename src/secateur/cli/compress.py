@@ -95,6 +95,8 @@ def summary_table(summary: "Summary") -> Table:
 
 def show_plan(console: Console, plan: "Plan") -> None:
     """Print what a run would do."""
+    for missing in plan.missing:
+        say(console, f"warning: a run would stop at once: {missing}")
     architecture = plan.architecture
     say(
         console,

@@ -46,7 +46,7 @@ def inspect(
     console.print(layer_table(layer_costs(network.model, architecture), before))
     say(console, f"classes: {', '.join(architecture.classes)}")
     for key, value in network.provenance.items():
-        say(console, f"{key}: {value}")
+        say(console, f"{key}: {f'{value:.6g}' if isinstance(value, float) else value}")
 
 
 def layer_table(after: "Costs", before: "Costs | None") -> Table:

@@ -24,7 +24,11 @@ def report(
     ] = None,
     markdown: Annotated[
         bool,
-        typer.Option("--markdown", help="Tables in Markdown, for a pull request or a model card."),
+        typer.Option(
+            "--markdown",
+            help="Tables in Markdown, for a pull request or a model card; of several runs, one "
+            "after the other.",
+        ),
     ] = False,
 ) -> None:
     """Write a page about a run, or a comparison of several runs.

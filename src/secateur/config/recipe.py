@@ -6,6 +6,7 @@ one is an error that names the nearest known key.
 
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -176,12 +177,27 @@ def load_recipe(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Re
         raise RecipeError(f"{path}: is not valid YAML ({error}); correct it") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of name, data, model, train, compress")
+    if not content.keys() & {"data", "model", "compress"}:
+        raise RecipeError(
+            f"{path}: is not a recipe, which has data, model, train and compress; 'secateur init "
+            f"{path.parent if 'names' in content else 'FOLDER'}' writes one for your pictures"
+        )
+    changed = deepcopy(content)
     for change in changes:
-        _change(content, change)
+        _change(changed, change)
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(changed)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {_first_error(error)}") from None
+        changing = f", with --set {' '.join(changes)}" if _is_valid(content) else ""
+        raise RecipeError(f"{path}{changing}: {_first_error(error)}") from None
+
+
+def _is_valid(content: dict[str, Any]) -> bool:
+    try:
+        Recipe.model_validate(content)
+    except ValidationError:
+        return False
+    return True
 
 
 def _change(content: dict[str, Any], change: str) -> None:

@@ -24,6 +24,8 @@ from secateur.models.wrappers import plain_names
 
 # Keys of the weights in a training checkpoint of torchvision, Lightning and others.
 _STATES = ("model", "state_dict", "model_state_dict")
+# What to do where nothing fits a recipe's network.
+_CHECK = "check network, widths, batch_norm"
 
 
 def _number_type(name: str, *_: object) -> np.dtype[Any]:
@@ -101,15 +103,26 @@ def fetch_weights(source: str) -> None:
         read_state(source)
 
 
-def unfilled_by(architecture: Architecture, source: str, *, whole: bool = False) -> list[str]:
-    """List what ``load_weights`` would not fill, without loading; raises the same errors."""
+def unfilled_by(
+    architecture: Architecture, source: str, *, whole: bool = False, cure: str = _CHECK
+) -> list[str]:
+    """List what ``load_weights`` would not fill, without loading; raises the same errors.
+
+    Args:
+        architecture: of the network.
+        source: as for ``load_weights``.
+        whole: as for ``load_weights``.
+        cure: what to do where nothing fits.
+    """
     with torch.device("meta"):
         model = build_network(architecture)
-    _, unfilled = _fitting(model, source, whole=whole)
+    _, unfilled = _fitting(model, source, whole=whole, cure=cure)
     return unfilled
 
 
-def _fitting(model: nn.Module, source: str, *, whole: bool) -> tuple[dict[str, Tensor], list[str]]:
+def _fitting(
+    model: nn.Module, source: str, *, whole: bool, cure: str = _CHECK
+) -> tuple[dict[str, Tensor], list[str]]:
     """Give the weights that agree with the network's names and shapes, and the unfilled names."""
     state, builder = read_state(source), builder_of(model)
     if builder is not None:
@@ -117,9 +130,7 @@ def _fitting(model: nn.Module, source: str, *, whole: bool) -> tuple[dict[str, T
     own = model.state_dict()
     fits = {n: t for n, t in state.items() if n in own and t.shape == own[n].shape}
     if not any(name.endswith("weight") for name in fits):
-        raise ModelError(
-            f"{source}: none of its weights fits this network; check network, widths, batch_norm"
-        )
+        raise ModelError(f"{source}: none of its weights fits this network; {cure}")
     for name, tensor in fits.items():
         _check_values(source, name, tensor, own[name])
     unfilled = [name for name in own if name not in fits]

@@ -270,7 +270,8 @@ def _threshold_chart(run: RunRecord, phase: PhaseRecord) -> Chart | None:
     estimated = _estimated(found)
     caption = [
         f"t = {found.threshold:.3g}{' standard deviations of each layer' if by_layer else ''} "
-        f"zeroes {found.zeros:.1%} of the phase's weights. Tolerance: {settings.max_drop:g} points "
+        f"zeroes {found.zeros:.1%} of the phase's weights. Tolerance: {settings.max_drop:g} "
+        f"point{'' if settings.max_drop == 1 else 's'} "
         f"below {reference:.1f}, the accuracy of the sparsified network."
     ]
     if found.status != "found":

@@ -30,7 +30,7 @@ from secateur.models.network_file import load_network
 from secateur.models.weights import check_weights, fetch_weights
 from secateur.pruning.selection.measured_rounding import check_runtime
 from secateur.run.folder import RUN
-from secateur.run.phases import check_norms, check_phases
+from secateur.run.phases import check_norms, check_phases, untrainable
 from secateur.run.stage import Make, Stage, Step, Trail, fingerprint, has_files, run_stage
 from secateur.tasks.task import Task, task_of
 
@@ -152,6 +152,8 @@ def open_run(recipe: Recipe, folder: Path, reporter: Reporter, pool: Path | None
         for runtime in {select.runtime for select in selects if select.round_to == "auto"}:
             check_runtime(runtime)
         _warn_of_missing_classes(splits, reporter)
+        for warning in untrainable(recipe, architecture):
+            reporter.say(warning)
         described = describe_trained(splits, recipe.data.root)
         digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
         if recipe.model.weights and processes.rank.rank == 0 and pool is None:

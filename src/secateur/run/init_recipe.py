@@ -4,6 +4,7 @@
 ``init_classifier``.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,8 @@ _PASSES = 120
 _LEAST_STEPS, _MOST_STEPS = 2000, 60_000
 # Side in pixels at the network's input; SSD300's smallest default box has 21.
 _SMALL = 20
+# A class with so many times fewer objects than the mean class is named.
+_RARE = 20
 
 _TEMPLATE = """\
 # {summary}.
@@ -113,6 +116,10 @@ _OWN = "# Your own."
 _ORDER = """
   # The checkpoint stores no class names; list them in training order."""
 
+_FULL_SIZE = (
+    "--weights takes those of a whole torchvision SSD300 or SSD512; for another SSD give the "
+    "command without it, then set model.weights, widths and batch_norm in the recipe"
+)
 _UNCHANGED = "The dense network is used as it is; with steps it is trained further"
 
 
@@ -190,7 +197,7 @@ def _detector_recipe(folder: Path, layout: Layout, file: Path, weights: str | No
     if every and weights and _from_weights(weights, train.classes).whole:
         names = classes = train.classes  # including those that do not occur here
     start = _Start() if weights is None else _from_weights(weights, names)
-    hint = _hint(train, 512 if start.network == "ssd512" else _SIZE) + start.hint
+    hint = _hint(train, 512 if start.network == "ssd512" else _SIZE) + _rare(train) + start.hint
     passes = f"The dense network, about {steps * _BATCH / pictures:.0f} passes over the pictures"
     text = _TEMPLATE.format(
         summary=summary,
@@ -223,7 +230,7 @@ def _from_weights(weights: str, classes: tuple[str, ...]) -> _Start:
     seven = 2 * len(DETECTION_LAYERS["ssd512"])  # weights and biases
     network: Literal["ssd300", "ssd512"] = "ssd512" if len(heads) == seven else "ssd300"
     architecture = ssd_architecture(network, classes)
-    unfilled = unfilled_by(architecture, weights)
+    unfilled = unfilled_by(architecture, weights, cure=_FULL_SIZE)
     if not unfilled:
         return _Start(network, weights, _OWN, "; the trained network is used as it is", whole=True)
     why = f"{len(unfilled)} tensors do not fit, such as {unfilled[0]}"
@@ -253,6 +260,15 @@ def write_first_recipe(folder: Path, file: Path, weights: str | None = None) -> 
     first = first_recipe(folder, file, weights)
     write_text(file, first.text)
     return first
+
+
+def _rare(train: DetectionSet) -> str:
+    """Name classes with so few objects, compared with the others, that they may be misspelt."""
+    labels = Counter(label for p in train.pictures for label in p.labels.tolist())
+    few = sum(labels.values()) / max(1, len(labels)) / _RARE
+    rare = [f"{train.classes[k - 1]} ({n})" for k, n in sorted(labels.items()) if n < few]
+    names = ", ".join(rare[:5]) + (" ..." if rare[5:] else "")
+    return f"; few objects are of {names}: check that the names are not misspelt" if rare else ""
 
 
 def _hint(train: DetectionSet, size: int) -> str:

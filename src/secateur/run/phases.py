@@ -177,6 +177,18 @@ def check_phases(recipe: Recipe, architecture: Architecture) -> None:
                 raise RecipeError(f"phase {section.layers}: {error}") from None
 
 
+def untrainable(recipe: Recipe, architecture: Architecture) -> list[str]:
+    """Warn of a network that hardly trains: an SSD from random weights, without batch norm."""
+    if not isinstance(architecture, SSDArchitecture) or architecture.batch_norm:
+        return []
+    if recipe.model.weights:
+        return []
+    return [
+        "the network starts from random weights and has no batch norm, so it will hardly train; "
+        "set model.batch_norm: true, or name weights in model.weights"
+    ]
+
+
 def check_norms(recipe: Recipe, architecture: Architecture, processes: int = 1) -> None:
     """Refuse batches of one picture where a batch norm would then see one value per channel.
 

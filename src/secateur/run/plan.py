@@ -20,7 +20,13 @@ from secateur.models.weights import check_weights
 from secateur.pruning.selection.budget import Budget
 from secateur.run.context import DENSE, check_evaluation, dense_inputs, describe_trained
 from secateur.run.folder import check_folder
-from secateur.run.phases import check_norms, check_phases, network_groups, recipe_phases
+from secateur.run.phases import (
+    check_norms,
+    check_phases,
+    network_groups,
+    recipe_phases,
+    untrainable,
+)
 from secateur.run.records import read_json
 from secateur.run.stage import fingerprint, has_files
 from secateur.tasks.task import task_of
@@ -62,6 +68,7 @@ class Plan:
         untouched: layers from which no phase removes filters.
         notes: assumptions and warnings.
         pictures: the training set; None if it cannot be read.
+        missing: what a run would stop on.
         found: what the run folder holds already, in words.
     """
 
@@ -75,6 +82,7 @@ class Plan:
     untouched: tuple[str, ...]
     notes: tuple[str, ...]
     pictures: PictureSet | None
+    missing: tuple[str, ...] = ()
     found: tuple[str, ...] = ()
 
 
@@ -94,7 +102,7 @@ def plan(recipe: Recipe, folder: Path | None = None) -> Plan:
     """
     if folder is not None:
         check_folder(folder)
-    splits, classes, notes = _pictures(recipe)
+    splits, classes, notes, missing = _pictures(recipe)
     architecture = recipe_architecture(recipe, classes)
     check_phases(recipe, architecture)
     check_norms(recipe, architecture)
@@ -103,9 +111,10 @@ def plan(recipe: Recipe, folder: Path | None = None) -> Plan:
     model = build_network(architecture)
     weights = recipe.model.weights
     if weights and not weights.startswith("torchvision:") and not Path(weights).is_file():
-        notes.append(f"{weights}: the file of initial weights does not exist yet")
+        missing.append(f"{weights}: no such file of weights")
     elif weights:
         check_weights(architecture, weights, whole=recipe.train.steps == 0)
+    notes += untrainable(recipe, architecture)
     graph = network_groups(model, architecture)
     names = layer_names_by_path(model, architecture)
     phases: list[PhasePlan] = []
@@ -147,6 +156,7 @@ def plan(recipe: Recipe, folder: Path | None = None) -> Plan:
         tuple(n for n in layer_names(architecture) if n not in pruned and n not in fixed),
         tuple(notes),
         splits.train if splits is not None else None,
+        tuple(missing),
         tuple(_found(recipe, folder, architecture, splits)) if folder is not None else (),
     )
 
@@ -194,13 +204,15 @@ def _bounded(budget: Budget) -> bool:
     return budget.params is not None or budget.macs is not None
 
 
-def _pictures(recipe: Recipe) -> tuple[Splits | None, tuple[str, ...], list[str]]:
-    """Read the pictures, if they exist; also give the classes, and notes on both."""
+def _pictures(
+    recipe: Recipe,
+) -> tuple[Splits | None, tuple[str, ...], list[str], list[str]]:
+    """Read the pictures, if they exist; also give the classes, notes, and what is missing."""
     data = recipe.data
     size = recipe.model.input_size
     expected = expected_classes(data)
     if expected is not None and would_generate(data, size):
-        return None, expected, []
+        return None, expected, [], []
     try:
         splits = read_splits(data, size, recipe.seed)
     except DataError as error:
@@ -208,17 +220,13 @@ def _pictures(recipe: Recipe) -> tuple[Splits | None, tuple[str, ...], list[str]
             raise  # the data exist and are invalid
         if expected is None:
             raise
-        return (
-            None,
-            expected,
-            [f"the pictures cannot be read, {len(expected)} classes are assumed: {error}"],
-        )
+        return None, expected, [f"{len(expected)} classes are assumed"], [str(error)]
     validation = len(splits.validation)
     trained = f"{len(splits.train) + validation:,} pictures in {data.train}"
     notes = [f"{trained}, {validation:,} of them for validation"]
     if splits.test is not None:
         notes.append(f"{len(splits.test):,} pictures in {data.test}")
-    return splits, splits.train.classes, notes
+    return splits, splits.train.classes, notes, []
 
 
 def _goal(select: Select, metric: str) -> str:
@@ -233,7 +241,8 @@ def _goal(select: Select, metric: str) -> str:
 
 def _size(select: Select, metric: str) -> str:
     if select.max_drop is not None:
-        return f"least size within {select.max_drop:g} points of {metric}"
+        points = "point" if select.max_drop == 1 else "points"
+        return f"least size within {select.max_drop:g} {points} of {metric}"
     if select.s_F is not None:
         return f"s_F {select.s_F:g}, or {select.s_F_both:g} with s_G {select.s_G:g}"
     keeps = (("params", select.keep_params), ("MACs", select.keep_macs))

@@ -100,7 +100,14 @@ def open_file(
         )
     opener: Callable[[Path, int | None], NetworkFile | ExportedFile]
     opener = resolve_name(RUNTIMES[runtime].opener)
-    return opener(path, threads)
+    try:
+        return opener(path, threads)
+    except ModelError as error:
+        suffixes = {suffix for each in RUNTIMES.values() for suffix in each.suffixes}
+        if path.suffix in suffixes:
+            raise
+        others = " or ".join(sorted(suffixes - {".safetensors"}))
+        raise ModelError(f"{error}, or an {others} file that it exported") from None
 
 
 def compile_module(
