@@ -41,7 +41,7 @@ def test_plan_warns_of_what_a_run_would_stop_on(
     options = [option for change in changes for option in ("--set", change)]
     outcome = secateur("compress", recipe, "--plan", *options)
     assert outcome.code == 0, outcome.err
-    pictures, weights = outcome.out.splitlines()[:2]
+    pictures, weights = outcome.err.splitlines()
     assert pictures.startswith(f"warning: a run would stop at once: {tmp_path}/none: data folder")
     assert weights == "warning: a run would stop at once: none.pth: no such file of weights"
     assert "hardly train" not in outcome.out

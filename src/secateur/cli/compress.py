@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from secateur.cli.console import ConsoleReporter, open_console, say
+from secateur.cli.console import ConsoleReporter, complain, open_console, say
 from secateur.cli.options import Changes, RecipeArgument, RunFolder, run_folder
 from secateur.cli.table import add_row, make_table, percent, times_fewer
 from secateur.distributed.rank import own_rank
@@ -96,7 +96,7 @@ def summary_table(summary: "Summary") -> Table:
 def show_plan(console: Console, plan: "Plan") -> None:
     """Print what a run would do."""
     for missing in plan.missing:
-        say(console, f"warning: a run would stop at once: {missing}")
+        complain(f"warning: a run would stop at once: {missing}")
     architecture = plan.architecture
     say(
         console,

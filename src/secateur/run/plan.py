@@ -220,7 +220,12 @@ def _pictures(
             raise  # the data exist and are invalid
         if expected is None:
             raise
-        return None, expected, [f"{len(expected)} classes are assumed"], [str(error)]
+        return (
+            None,
+            expected,
+            [f"the pictures cannot be read, {len(expected)} classes are assumed"],
+            [str(error)],
+        )
     validation = len(splits.validation)
     trained = f"{len(splits.train) + validation:,} pictures in {data.train}"
     notes = [f"{trained}, {validation:,} of them for validation"]
