@@ -3,6 +3,10 @@
 from secateur.config.recipe import load_recipe as load_recipe
 from secateur.errors import SecateurError as SecateurError
 from secateur.export.export import export_network as export_network
+from secateur.export.module_export import (
+    ModuleExport as ModuleExport,
+    export_model as export_model,
+)
 from secateur.export.target import Target as Target
 from secateur.inference.predictor import Predictor as Predictor, open_predictor as open_predictor
 from secateur.inference.torch_network import TorchNetwork as TorchNetwork

@@ -1,9 +1,5 @@
 """Export: write a network in another format, verify the file, then put it in place."""
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +12,12 @@ from secateur.config.evaluate import Evaluate
 from secateur.config.recipe import load_recipe
 from secateur.errors import ExportError
 from secateur.export.pictures import VerificationPictures, own_recipe, verification_pictures
+from secateur.export.staging import staged
 from secateur.export.table import EXPORTS, write_file
 from secateur.export.target import Target, check_suffix, export_header
 from secateur.export.verification import Accuracy, Agreement, verify_accuracy, verify_agreement
 from secateur.files.arguments import checked
-from secateur.files.atomic_write import check_output, unwritable, write_json
+from secateur.files.atomic_write import check_output, write_json
 from secateur.files.progress import Bar, no_bar
 from secateur.inference.evaluate import is_recipe
 from secateur.inference.predictor import Predictor, open_predictor, predictor_of
@@ -106,7 +103,7 @@ def export_network(
     # accelerators may round to TF32.
     network = replace(network, model=copy_model(network.model))
     original = predictor_of(Path(network.name), network, settings, device=torch.device("cpu"))
-    with _staged(out) as draft:
+    with staged(out) as draft:
         with bar(f"writing {out.name}", 1) as advance:
             copy = replace(network, model=copy_model(network.model))
             write_file(copy, draft, target.format, header, pictures.batches)
@@ -170,22 +167,3 @@ def _own_settings(model: nn.Module) -> Evaluate:
         candidates=model.topk_candidates,
         boxes=model.detections_per_img,
     )
-
-
-@contextmanager
-def _staged(out: Path) -> Iterator[Path]:
-    """Yield a path in a temporary folder next to ``out``; at the end, move its files there."""
-    # The folder's name is known before it exists, so that a signal cannot leave it unremoved.
-    folder = out.with_name(f".export-{out.name}.{os.getpid()}")
-    draft = folder / out.name
-    shutil.rmtree(folder, ignore_errors=True)  # of a killed process with the same id
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield draft
-        # The file that refers to the others is moved last.
-        for file in sorted(folder.iterdir(), key=lambda file: file == draft):
-            file.replace(out.with_name(file.name))
-    except OSError as error:
-        raise unwritable(out, error) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

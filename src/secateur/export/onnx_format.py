@@ -31,7 +31,7 @@ def write_onnx_file(
         graph = trace_as_onnx(network, file, header, half=header.precision == "fp16")
         if header.precision == "int8":
             file = _quantise(file, [pixels.numpy() for pixels in pictures])
-        _finish(file, path, header, graph.inner)
+        finish_onnx(file, path, header.model_dump_json(), graph.inner)
 
 
 def trace_as_onnx(network: TorchNetwork, path: Path, header: ExportHeader, *, half: bool) -> Graph:
@@ -67,11 +67,11 @@ def _example(header: ExportHeader) -> tuple[Tensor, dict[int, Any]]:
     return torch.zeros(header.batch or 2, 3, height, width, dtype=torch.uint8), dynamic
 
 
-def _finish(source: Path, path: Path, header: ExportHeader, inner: int) -> None:
+def finish_onnx(source: Path, path: Path, header: str, inner: int = 0) -> None:
     """Add the header and write the file; the last ``inner`` outputs become inner tensors."""
     onnx = require("onnx")
     model = onnx.load(source)
-    onnx.helper.set_model_props(model, {KEY: header.model_dump_json()})
+    onnx.helper.set_model_props(model, {KEY: header})
     model.producer_name = "secateur"
     for _ in range(inner):
         model.graph.value_info.append(model.graph.output.pop())

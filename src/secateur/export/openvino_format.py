@@ -40,9 +40,18 @@ def write_openvino_file(
         results = model.get_results()
         for result in results[len(results) - graph.inner :]:
             model.remove_result(result)
-        model.set_rt_info(header.model_dump_json(), KEY)
-        half = header.precision == "fp16"
-        require("openvino").save_model(model, path, compress_to_fp16=half)
+        save_openvino(model, path, header.model_dump_json(), half=header.precision == "fp16")
+
+
+def finish_openvino(source: Path, path: Path, header: str) -> None:
+    """Convert an ONNX file and add the header."""
+    save_openvino(openvino_core().read_model(source), path, header, half=False)
+
+
+def save_openvino(model: Any, path: Path, header: str, *, half: bool) -> None:
+    """Add the header to an OpenVINO model and write both files, with weights in half precision."""
+    model.set_rt_info(header, KEY)
+    require("openvino").save_model(model, path, compress_to_fp16=half)
 
 
 def _quantise(model: Any, pictures: Sequence[NDArray[np.uint8]]) -> Any:

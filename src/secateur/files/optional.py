@@ -40,6 +40,17 @@ def require(package: str) -> Any:
 
 
 @contextmanager
+def no_logs() -> Iterator[None]:
+    """Silence torch's long log messages; the error raised here says it in one line."""
+    usual = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(usual)
+
+
+@contextmanager
 def quiet(name: str) -> Iterator[None]:
     """Hide the warnings of a package; errors are still raised.
 

@@ -115,7 +115,7 @@ def verify_removal(
             "the slim network's outputs have other shapes than the masked one's; please report "
             "this network, it was not cut"
         )
-    largest = _largest_difference(wanted, given)
+    largest = largest_difference(wanted, given)
     if not largest <= tolerance:  # NaN verifies nothing either
         raise PruningError(
             f"the slim network differs from the masked one by {largest:g} of the output "
@@ -142,8 +142,8 @@ def _slim_outputs(slim: nn.Module, inputs: ExampleInputs, *, double: bool) -> li
         ) from error
 
 
-def _largest_difference(wanted: Sequence[Tensor], given: Sequence[Tensor]) -> float:
-    """In any output, as a share of that output's largest magnitude; NaN where there is one."""
+def largest_difference(wanted: Sequence[Tensor], given: Sequence[Tensor]) -> float:
+    """Return the largest, as a share of its output's largest magnitude; NaN if there is one."""
     largest = 0.0
     for a, b in zip(map(_real, wanted), map(_real, given), strict=True):
         if not a.numel():
@@ -170,7 +170,7 @@ def _rounding(masked: nn.Module, inputs: ExampleInputs, wanted: Sequence[Tensor]
                 tensor.mul_(1 + signs.to(tensor) * torch.finfo(tensor.dtype).eps)
         given = _masked_outputs(off, inputs)
         if [a.shape for a in wanted] == [b.shape for b in given]:
-            largest = max(largest, _largest_difference(wanted, given))
+            largest = max(largest, largest_difference(wanted, given))
     return min(10 * largest, _MOST_ROUNDING)
 
 

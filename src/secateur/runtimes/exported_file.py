@@ -1,6 +1,6 @@
 """An exported file that a runtime has loaded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from secateur.runtimes.header import ExportHeader
 Pictures = NDArray[np.uint8]  # (N, 3, H, W), RGB
 Arrays = list[NDArray[Any]]
 Run = Callable[[Pictures], Arrays]
+RunNamed = Callable[[Mapping[str, NDArray[Any]]], Arrays]  # of any inputs, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,19 @@ class ExportedFile:
     load_network: Callable[[], Run | None] = lambda: None
 
 
-def not_exported(path: Path, kind: str) -> ModelError:
-    """Return the error for a readable file that secateur did not write."""
+def not_exported(path: Path, kind: str, entry: str | None) -> ModelError:
+    """Return the error for a readable file without a header of pictures and classes.
+
+    Args:
+        path: of the file.
+        kind: of file, in words.
+        entry: of its metadata, under secateur's key.
+    """
+    if entry:
+        return ModelError(
+            f"{path}: is {kind} that secateur.export_model wrote: it takes tensors, not pictures, "
+            "and has no classes; run it with ONNX Runtime or OpenVINO"
+        )
     return ModelError(
         f"{path}: is {kind} that secateur did not export, so its classes and input are unknown; "
         "export the network with secateur export"

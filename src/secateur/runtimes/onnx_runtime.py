@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from secateur.errors import ModelError
 from secateur.files.file_kind import file_kind
 from secateur.files.optional import require
-from secateur.runtimes.exported_file import Arrays, ExportedFile, Pictures, Run, not_exported
+from secateur.runtimes.exported_file import (
+    Arrays,
+    ExportedFile,
+    Pictures,
+    Run,
+    RunNamed,
+    not_exported,
+)
 from secateur.runtimes.header import KEY, RAW_OUTPUTS, ExportHeader
 from secateur.runtimes.onnx_file import write_onnx
 
@@ -30,7 +37,7 @@ def open_onnx(path: Path, threads: int | None = None) -> ExportedFile:
     metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
     header = ExportHeader.parse(metadata.get(KEY))
     if header is None:
-        raise not_exported(path, "an ONNX file")
+        raise not_exported(path, "an ONNX file", metadata.get(KEY))
 
     def load_network() -> Run | None:
         onnx = require("onnx")
@@ -41,6 +48,12 @@ def open_onnx(path: Path, threads: int | None = None) -> ExportedFile:
         return _runner(_session(part.SerializeToString(), threads, path))
 
     return ExportedFile(header, _runner(session), load_network)
+
+
+def load_onnx(path: Path) -> RunNamed:
+    """Load any ONNX file; errors as for ``open_onnx``."""
+    session = _session(str(path), None, path)
+    return lambda inputs: session.run(None, dict(inputs))
 
 
 def compile_onnx(

@@ -1,17 +1,25 @@
 """OpenVINO files, ONNX files and modules run by OpenVINO."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from secateur.errors import ModelError
 from secateur.files.file_kind import file_kind
 from secateur.files.optional import require
-from secateur.runtimes.exported_file import Arrays, ExportedFile, Pictures, Run, not_exported
+from secateur.runtimes.exported_file import (
+    Arrays,
+    ExportedFile,
+    Pictures,
+    Run,
+    RunNamed,
+    not_exported,
+)
 from secateur.runtimes.header import KEY, RAW_OUTPUTS, ExportHeader
 from secateur.runtimes.onnx_file import write_onnx
 
@@ -44,9 +52,11 @@ def open_openvino(path: Path, threads: int | None = None) -> ExportedFile:
         ) from None
     # OpenVINO puts the metadata of an ONNX file one level deeper.
     keys = [key for key in ([KEY], ["framework", KEY]) if model.has_rt_info(key)]
-    header = ExportHeader.parse(str(model.get_rt_info(keys[0]).value) if keys else None)
+    entry = str(model.get_rt_info(keys[0]).value) if keys else None
+    header = ExportHeader.parse(entry)
     if header is None:
-        raise not_exported(path, "an ONNX file" if path.suffix == ".onnx" else "an OpenVINO file")
+        kind = "an ONNX file" if path.suffix == ".onnx" else "an OpenVINO file"
+        raise not_exported(path, kind, entry)
     single = header.precision != "fp16"
 
     def load_network() -> Run | None:
@@ -60,9 +70,16 @@ def open_openvino(path: Path, threads: int | None = None) -> ExportedFile:
             return None
         outputs = [named[name] for name in RAW_OUTPUTS]
         part = require("openvino").Model(outputs, model.get_parameters(), "network")
-        return _runner(compile_model(part, threads, single=single))
+        run: Run = _runner(compile_model(part, threads, single=single))
+        return run
 
     return ExportedFile(header, _runner(compile_model(model, threads, single=single)), load_network)
+
+
+def load_openvino(path: Path) -> RunNamed:
+    """Load any OpenVINO file."""
+    run: RunNamed = _runner(compile_model(openvino_core().read_model(path), None, single=True))
+    return run
 
 
 def compile_openvino(
@@ -112,11 +129,12 @@ def _core(openvino: Any) -> Any:
     return openvino.Core()
 
 
-def _runner(compiled: Any) -> Run:
+def _runner(compiled: Any) -> Any:
+    """Return a function of pictures, or of arrays by name."""
     outputs = list(compiled.outputs)
 
-    def run(pictures: Pictures) -> Arrays:
-        found = compiled(pictures)
+    def run(inputs: Pictures | Mapping[str, NDArray[Any]]) -> Arrays:
+        found = compiled(inputs)
         return [found[output] for output in outputs]
 
     return run

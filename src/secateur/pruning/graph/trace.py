@@ -5,7 +5,6 @@ shows that the network runs without some of the channels.
 """
 
 import inspect
-import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from secateur.errors import PruningError, first_line
 from secateur.files.arguments import checked
+from secateur.files.optional import no_logs
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.models.modes import attributes_restored, evaluating, training
 from secateur.models.raw_parts import raw_parts
@@ -170,15 +170,10 @@ def _check_inputs(model: nn.Module, example_inputs: ExampleInputs) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence torch's long log messages; the error raised here says it in one line."""
-    usual = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            # torchvision's NMS uses a name that torch has renamed.
-            warnings.filterwarnings("ignore", "`create_unbacked_symint` is", FutureWarning)
-            yield
-    finally:
-        logging.disable(usual)
+    with no_logs(), warnings.catch_warnings():
+        # torchvision's NMS uses a name that torch has renamed.
+        warnings.filterwarnings("ignore", "`create_unbacked_symint` is", FutureWarning)
+        yield
 
 
 @contextmanager
