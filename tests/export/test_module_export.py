@@ -1,6 +1,7 @@
 """Networks of any class as ONNX and OpenVINO files."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,11 @@ def test_whole_detector_is_refused(tmp_path: Path) -> None:
     net = fcos_resnet50_fpn(weights=None, weights_backbone=None)
     with pytest.raises(ExportError, match="depends on the picture"):
         secateur.export_model(net, ([IMAGE[0]],), tmp_path / "net.onnx")
+
+
+def test_example_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "shipping.md").read_text("utf-8")
+    (code,) = re.findall(r"<!-- export of any network -->\n```python\n(.*?)```", text, re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})  # noqa: S102 # our own page
+    assert (tmp_path / "resnet18.onnx").is_file()

@@ -1,5 +1,6 @@
 """Export: write a network in another format, verify the file, then put it in place."""
 
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -32,7 +33,7 @@ from secateur.export.onnx_format import finish_onnx
 from secateur.export.openvino_format import finish_openvino
 from secateur.export.staging import staged
 from secateur.files.arguments import checked
-from secateur.files.atomic_write import check_output, write_json
+from secateur.files.atomic_write import write_json
 from secateur.models.copying import copy_model
 from secateur.models.example_inputs import ExampleInputs, call_arguments, map_tensors
 from secateur.runtimes.exported_file import RunNamed
@@ -73,7 +74,7 @@ class ModuleExport:
 def export_model(
     model: nn.Module,
     example_inputs: ExampleInputs,
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
     dynamic_batch: bool = False,
 ) -> ModuleExport:
@@ -104,7 +105,6 @@ def export_model(
     """
     path = Path(path)
     _check(model, path)
-    check_output(path)
     finish, load = _FORMATS[path.suffix]
     network = copy_model(model).cpu().float().eval()
     example_inputs = map_tensors(_single, example_inputs)

@@ -79,6 +79,8 @@ def evaluate_file(
     """
     if data is None:
         data = model.with_name("recipe.json")
+        if not model.exists():
+            raise ModelError(f"{model}: no such network file; correct the path")
         if not data.is_file():
             raise RecipeError(f"{model}: is not in a run folder; name the data with --data")
     loaded = load_file(model)

@@ -1,7 +1,9 @@
 """A module written as an ONNX file, with standard operators only."""
 
+import io
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -45,8 +47,8 @@ def write_onnx(
         MissingExtraError: onnx or onnxscript is not installed.
     """
     require("onnx")
-    with warnings.catch_warnings(), no_logs():
-        # torch warns about its own internals, which the user cannot change.
+    # torch warns about its own internals, and prints programs that it cannot trace.
+    with warnings.catch_warnings(), no_logs(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
