@@ -101,6 +101,8 @@ def test_evaluate_without_data(
 ) -> None:
     one_error(secateur("evaluate", model, "--data", tmp_path / "none"), "data folder not found")
     one_error(secateur("evaluate", model, "--data", tmp_path / "n.yaml"), "no such recipe")
+    absent = tmp_path / "nope.safetensors"
+    one_error(secateur("evaluate", absent), absent, "no such network file")
 
 
 def test_evaluate_a_detector_on_class_folders(

@@ -256,10 +256,13 @@ def _read_file(path: Path) -> tuple[str | None, dict[str, tuple[list[int], str]]
             found = {name: (each.get_shape(), each.get_dtype()) for name, each in slices.items()}
             return (file.metadata() or {}).get(_KEY), found
     except (SafetensorError, OSError):
-        raise ModelError(
-            f"{path}: not a safetensors file, but {file_kind(path)}; give a complete one that "
-            "secateur wrote"
-        ) from None
+        exported = path.suffix in (".onnx", ".xml")
+        cure = (
+            "give the .safetensors file of the network that was exported"
+            if exported
+            else "give a complete one that secateur wrote"
+        )
+        raise ModelError(f"{path}: not a safetensors file, but {file_kind(path)}; {cure}") from None
 
 
 def _parse_header(path: Path, text: str | None) -> FileHeader:
@@ -293,8 +296,9 @@ def _architecture(path: Path, header: FileHeader) -> Architecture:
     name = header.builder
     if name is None:
         raise ModelError(
-            f"{path}: a network of a custom class; load it into an instance with "
-            "secateur.shrink_to(model, path)"
+            f"{path}: a network of a custom class, which only Python can build; load it with "
+            "secateur.shrink_to(model, path), and write it for other programs with "
+            "secateur.export_model"
         )
     if ":" in name:
         raise ModelError(
