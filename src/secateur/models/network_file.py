@@ -296,8 +296,8 @@ def _architecture(path: Path, header: FileHeader) -> Architecture:
     name = header.builder
     if name is None:
         raise ModelError(
-            f"{path}: a network of a custom class, which only Python can build; load it with "
-            "secateur.shrink_to(model, path), and write it for other programs with "
+            f"{path}: a network of a custom class, which only Python can build; load it into an "
+            "instance with secateur.shrink_to(model, path), and write it for other programs with "
             "secateur.export_model"
         )
     if ":" in name:
