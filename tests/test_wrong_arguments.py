@@ -23,10 +23,10 @@ torch.set_num_threads(1)
 # What functions give; nobody needs to make one.
 RESULTS = {
     *("ChannelGraph", "ChannelGroup", "Choice", "Measure", "PhaseResult", "Result"),
-    *("Predictor", "Reconstruction", "SecateurError", "TorchNetwork"),
+    *("ModuleExport", "Predictor", "Reconstruction", "SecateurError", "TorchNetwork"),
 }
 # What would take long if all were right: only arguments that are refused at once.
-SLOW = {"compress", "compress_recipe", "export_network"}
+SLOW = {"compress", "compress_recipe", "export_model", "export_network"}
 
 
 class Silent:
@@ -96,6 +96,10 @@ def arguments(folder: Path) -> dict[str, dict[str, Any]]:
         },
         "compress_recipe": {
             **{"recipe": recipe, "folder": folder / "run", "reporter": Silent(), "pool": None},
+        },
+        "export_model": {
+            **{"model": net, "example_inputs": x, "path": folder / "out.onnx"},
+            "dynamic_batch": False,
         },
         "export_network": {
             **{"network": secateur.TorchNetwork.load(ours), "out": folder / "out.onnx"},
