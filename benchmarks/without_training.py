@@ -47,11 +47,6 @@ PLAIN = RemovalSettings(reconstruct=False, fold_means=False, reestimate_norms=Fa
 MENDED = RemovalSettings(reconstruct=False)
 FULL = RemovalSettings()
 
-# As published, Torch-Pruning's criterion follows a training with its penalty; here it has none.
-CRITERIA["torch_pruning"] = Criterion(
-    group_norm, "Torch-Pruning's group norm", "importance", check=load_torch_pruning
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -152,6 +147,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
+    # As published, this criterion follows a training with its penalty; here it has none.
+    CRITERIA["torch_pruning"] = Criterion(
+        group_norm, "Torch-Pruning's group norm", "importance", check=load_torch_pruning
+    )
     name: str = arguments.recipe
     recipe = load_recipe(Path(name), arguments.set)
     folder = arguments.run or Path("runs/without_training") / name

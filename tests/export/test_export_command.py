@@ -435,6 +435,7 @@ def test_an_export_keeps_the_recipes_scores_and_nms_whatever_it_is_verified_on(
 
 
 def test_evaluate_needs_pictures(secateur: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").touch()
     one_error(secateur("evaluate", tmp_path / "a.onnx"), "is not in a run folder", "--data")
 
 

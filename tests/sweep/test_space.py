@@ -179,7 +179,7 @@ def test_other_phases_train_as_long_together() -> None:
         (sparsify.steps, retrain.steps)
         for _, sparsify, _, retrain in (recipe.phase(number) for number in (1, 2, 3, 4))
     ]
-    assert steps == [(63, 250), (63, 250), (62, 250), (62, 250)]  # of 250 and 1,000
+    assert steps == [(63, 213), (63, 213), (62, 212), (62, 212)]  # of 250 and 850
 
 
 @pytest.mark.parametrize("name", ["quickstart", "vgg_gtsrb_laptop"])
