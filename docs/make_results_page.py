@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from secateur.experiments.methods import find_method
@@ -28,6 +28,9 @@ MEASURED = {
     "export_gtsdb": "Exports of the GTSDB network (`benchmarks/export_gtsdb.py`)",
     "postprocessing": "Decoding and NMS (`benchmarks/postprocessing.py`)",
     "evaluation_speed": "Average precision (`benchmarks/evaluation_speed.py`)",
+    "without_training_quickstart": (
+        "The quick start without training (`benchmarks/without_training.py`)"
+    ),
     "removal_speed": "Graph, selection and removal (`benchmarks/removal_speed.py`)",
     "networks": "Networks of other projects (`benchmarks/networks.py`)",
     "threshold_search": "Threshold search (`benchmarks/threshold_search.py`)",
@@ -149,6 +152,12 @@ NOTES = {
     "evaluation_speed": (
         "5,000 pictures with 200 generated detections each, of 20 classes: against pycocotools, "
         "and for VOC against a plain loop over classes and pictures, which is in the script.\n"
+    ),
+    "without_training_quickstart": (
+        "The dense network of the quick start, cut to a share of its MACs and not trained again; "
+        "the reconstruction and the criterion of that name look at 256 training pictures without "
+        "labels. One seed. `+reconstruct` is our reconstruction after a published criterion; the "
+        "other rows have means folded and norms re-estimated, except for `plain`.\n"
     ),
     "removal_speed": (
         "From a dense network to one with half the channels by L1, against Torch-Pruning. About "
@@ -564,6 +573,26 @@ def search_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def without_training_table(result: dict[str, Any]) -> str:
+    """The metric of each way to cut at each share of the MACs, in the mean over the seeds."""
+    rows = result["rows"]
+    keeps = sorted({row["keep"] for row in rows if row["way"] != "dense"}, reverse=True)
+
+    def average(way: str, keep: float) -> float:
+        return fmean(row["metric"] for row in rows if (row["way"], row["keep"]) == (way, keep))
+
+    dense = f"{average('dense', 1.0):.1f}"
+    lines = [
+        f"| {result['metric']} on test at | {' | '.join(f'{keep:.0%}' for keep in keeps)} | |",
+        "|---" * (len(keeps) + 2) + "|",
+        f"| dense | {' | '.join([dense] * len(keeps))} | not cut |",
+    ]
+    for way, about in result["ways"].items():
+        cells = " | ".join(f"{average(way, keep):.1f}" for keep in keeps)
+        lines.append(f"| `{way}` | {cells} | {about} |")
+    return "\n".join(lines) + "\n"
+
+
 def removal_table(result: dict[str, Any]) -> str:
     """Seconds of each network, ours and the baseline's."""
     lines = [
@@ -677,6 +706,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "export_gtsdb": export_table,
     "postprocessing": lambda _result: "",
     "evaluation_speed": lambda _result: "",
+    "without_training_quickstart": without_training_table,
     "removal_speed": removal_table,
     "networks": networks_table,
     "threshold_search": search_table,
